@@ -1,0 +1,1 @@
+//! Renders a transcript: a file for each response format.

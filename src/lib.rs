@@ -1,0 +1,22 @@
+//! auris: an HTTP transcription service on the best device that really works.
+//!
+//! In reading order, from the words that everything uses to the program itself.
+//! A module may use those above it only; `tests/it/house.rs` checks it.
+
+// 0: vocabulary
+pub mod device;
+pub mod language;
+pub mod transcript;
+// 1: pure or self-contained parts
+pub mod audio;
+pub mod format;
+pub mod ipc;
+pub mod models;
+// 2: the child's side
+pub mod engine;
+pub mod worker;
+// 3: the parent's side
+pub mod scheduler;
+pub mod supervisor;
+// 4: HTTP
+pub mod http;

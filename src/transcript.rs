@@ -1,0 +1,112 @@
+//! Vocabulary of transcription: what is asked for, and what comes out.
+//!
+//! Plain data without behaviour of its own; the engine makes it, `format` renders it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::{Backend, DeviceId};
+use crate::language::Language;
+
+/// What is to be written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// The words as spoken.
+    #[default]
+    Transcribe,
+    /// Their meaning in English.
+    Translate,
+}
+
+/// What a caller asks for, the same for every chunk of a file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Options {
+    /// Transcribe or translate.
+    pub task: Task,
+    /// The spoken language; `None` has it detected.
+    pub language: Option<Language>,
+    /// Words and names to expect, in the style wanted.
+    pub prompt: Option<String>,
+    /// Sampling temperature from 0 to 1. 0 starts greedy and rises only where the result is poor.
+    pub temperature: f32,
+    /// Whether each word's times are wanted.
+    pub words: bool,
+}
+
+/// A word and when it was spoken, in seconds from the start of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Word {
+    /// The word with its punctuation, without surrounding spaces.
+    pub text: String,
+    /// Start in seconds.
+    pub start: f64,
+    /// End in seconds.
+    pub end: f64,
+    /// The mean probability of its tokens, from 0 to 1.
+    pub probability: f32,
+}
+
+/// A stretch of text, usually a sentence or a part of one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Start in seconds from the start of the file.
+    pub start: f64,
+    /// End in seconds.
+    pub end: f64,
+    /// The text as the model wrote it: with its leading space in languages that have spaces,
+    /// so that segments join to a readable whole.
+    pub text: String,
+    /// Whisper's token ids of the text, without time and control tokens.
+    pub tokens: Vec<i32>,
+    /// The temperature at which the decoder made this text.
+    pub temperature: f32,
+    /// The mean log probability of the tokens.
+    pub avg_logprob: f32,
+    /// The text's size over its size when compressed; above 2.4 it repeats itself.
+    pub compression_ratio: f32,
+    /// The probability that there is no speech here.
+    pub no_speech_prob: f32,
+    /// The words, if they were asked for.
+    pub words: Vec<Word>,
+}
+
+/// Where a stretch of the file was transcribed, and why there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    /// Start of the stretch in seconds from the start of the file.
+    pub start: f64,
+    /// End of the stretch in seconds.
+    pub end: f64,
+    /// The device that made the text.
+    pub device: DeviceId,
+    /// The engine that drove it.
+    pub backend: Backend,
+    /// The model that really ran.
+    pub model: String,
+    /// Why it did not run on the first choice, or not at the first attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_reason: Option<String>,
+}
+
+/// The whole result for one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transcript {
+    /// What was asked for.
+    pub task: Task,
+    /// The spoken language, given or detected.
+    pub language: Language,
+    /// The length of the decoded audio in seconds.
+    pub duration: f64,
+    /// The text in order of time.
+    pub segments: Vec<Segment>,
+    /// Where it was made, in order of time.
+    pub runs: Vec<Run>,
+}
+
+impl Transcript {
+    /// All segments' text as one line.
+    pub fn text(&self) -> String {
+        let whole: String = self.segments.iter().map(|segment| segment.text.as_str()).collect();
+        whole.trim().to_owned()
+    }
+}
