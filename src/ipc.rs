@@ -1,1 +1,366 @@
-//! ipc
+//! The protocol between the server and its worker processes.
+//!
+//! Both directions carry frames: a big-endian `u32` length, a tag byte, then either JSON
+//! (control) or raw little-endian f32 samples. The child speaks first with [`Event::Hello`];
+//! the parent checks its version before anything else. The parent's side of the transport is
+//! in `supervisor`, the child's in `worker`; this module holds what they share and knows no
+//! processes, no async runtime and no engine.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::device::Backend;
+use crate::language::Language;
+use crate::transcript::{Segment, Task};
+
+/// The version of everything in this module. Raise it with any change of meaning.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The largest frame that either side accepts, in bytes: a full frame of samples and room to
+/// spare for control messages.
+pub const MAX_FRAME_BYTES: usize = 4 << 20;
+
+/// The most samples that one frame carries: 1 MiB of f32.
+pub const MAX_SAMPLES_PER_FRAME: usize = (1 << 20) / size_of::<f32>();
+
+/// A chunk's number within its worker process.
+pub type ChunkId = u64;
+
+/// What the worker is to load, once, at its start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadSpec {
+    /// The model file.
+    pub model: PathBuf,
+    /// The device's index in the engine's own list; `None` is the host's processor.
+    pub gpu_index: Option<u32>,
+    /// How many chunks run at once.
+    pub slots: usize,
+    /// How many threads each of them may use.
+    pub threads: usize,
+}
+
+/// What is to be done with a chunk's samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "snake_case")]
+pub enum Work {
+    /// Find out the spoken language.
+    Detect,
+    /// Write it down.
+    Transcribe(ChunkOptions),
+}
+
+/// How a chunk is transcribed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChunkOptions {
+    /// Transcribe or translate.
+    pub task: Task,
+    /// The spoken language.
+    pub language: Language,
+    /// Words to expect.
+    pub prompt: Option<String>,
+    /// Temperature from 0 to 1.
+    pub temperature: f32,
+    /// Whether word times are wanted.
+    pub words: bool,
+}
+
+/// Parent to child.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Request {
+    /// Load the model. Sent once, first.
+    Load(LoadSpec),
+    /// Run a chunk; its samples follow in frames of their own.
+    Run {
+        /// The chunk's number, never used twice.
+        id: ChunkId,
+        /// How many samples will follow: mono at 16 kHz.
+        samples: usize,
+        /// What to do with them.
+        work: Work,
+    },
+    /// Nobody wants this chunk any more.
+    Cancel {
+        /// The chunk's number.
+        id: ChunkId,
+    },
+}
+
+/// Child to parent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The first frame.
+    Hello {
+        /// The child's [`PROTOCOL_VERSION`].
+        protocol: u32,
+        /// The child's package version, for the error message on a mismatch.
+        version: String,
+        /// What the child was built to drive.
+        backend: Backend,
+    },
+    /// The model is loaded and has passed a warm-up.
+    Loaded(LoadReport),
+    /// The model could not be loaded; the child ends.
+    LoadFailed(Failure),
+    /// The decoder is alive: it made another token or began another window.
+    Progress {
+        /// The chunk's number.
+        id: ChunkId,
+    },
+    /// A piece of text, times counted from the start of the chunk.
+    Segment {
+        /// The chunk's number.
+        id: ChunkId,
+        /// The piece.
+        segment: Segment,
+    },
+    /// The answer to [`Work::Detect`], most probable first.
+    Languages {
+        /// The chunk's number.
+        id: ChunkId,
+        /// Each language with its probability from 0 to 1.
+        probabilities: Vec<(Language, f32)>,
+    },
+    /// The chunk is finished; all of its text has been sent.
+    Done {
+        /// The chunk's number.
+        id: ChunkId,
+        /// Wall-clock seconds in the engine.
+        inference_seconds: f64,
+    },
+    /// The chunk failed; the worker lives.
+    Failed {
+        /// The chunk's number.
+        id: ChunkId,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// What the worker knows after loading.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// Whether the model knows more than English.
+    pub multilingual: bool,
+    /// Wall-clock seconds of reading the model.
+    pub load_seconds: f64,
+    /// Wall-clock seconds of the warm-up, which encodes one full window.
+    pub warm_up_seconds: f64,
+    /// The worker's resident memory afterwards, in bytes.
+    pub resident_bytes: u64,
+}
+
+/// Why a load or a chunk failed, as far as the engine could tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{kind}: {message}")]
+pub struct Failure {
+    /// What decides where it is tried next.
+    pub kind: FailureKind,
+    /// The engine's own words.
+    pub message: String,
+}
+
+/// Classes of failure that are handled differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The device has not enough memory.
+    OutOfMemory,
+    /// The model file cannot be used; another attempt would end the same way.
+    BadModel,
+    /// The parent cancelled it.
+    Cancelled,
+    /// Anything else that the engine reported.
+    Engine,
+}
+
+impl FailureKind {
+    /// The name used in headers, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OutOfMemory => "out-of-memory",
+            Self::BadModel => "bad-model",
+            Self::Cancelled => "cancelled",
+            Self::Engine => "engine-error",
+        }
+    }
+}
+
+impl std::fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A frame's content, before or after the length.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Frame<M> {
+    /// A control message.
+    Control(M),
+    /// Samples of a chunk, in order.
+    Samples {
+        /// The chunk that they belong to.
+        id: ChunkId,
+        /// Mono f32 at 16 kHz.
+        samples: Vec<f32>,
+    },
+}
+
+const TAG_CONTROL: u8 = 0;
+const TAG_SAMPLES: u8 = 1;
+
+/// The bytes are not a frame of this protocol.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Nothing after the length.
+    #[error("an empty frame")]
+    Empty,
+    /// A tag that this version does not know.
+    #[error("a frame with the unknown tag {0}")]
+    Tag(u8),
+    /// A frame of samples that does not end on a sample.
+    #[error("a frame of samples of a broken length, {0} bytes")]
+    Samples(usize),
+    /// The JSON is not one of the messages.
+    #[error("a control frame that cannot be read: {0}")]
+    Control(#[from] serde_json::Error),
+}
+
+/// A control message as a frame's content, without the length.
+///
+/// # Errors
+/// [`FrameError::Control`] when the message has no JSON form (a number that is not finite).
+pub fn encode_control<M: Serialize>(message: &M) -> Result<Bytes, FrameError> {
+    let mut content = BytesMut::new().writer();
+    content.write_all(&[TAG_CONTROL]).map_err(serde_json::Error::io)?;
+    serde_json::to_writer(&mut content, message)?;
+    Ok(content.into_inner().freeze())
+}
+
+/// Samples as frames' contents, without the length; none for no samples.
+pub fn encode_samples(id: ChunkId, samples: &[f32]) -> impl Iterator<Item = Bytes> {
+    samples.chunks(MAX_SAMPLES_PER_FRAME).map(move |part| {
+        let mut content = BytesMut::with_capacity(1 + 8 + size_of_val(part));
+        content.put_u8(TAG_SAMPLES);
+        content.put_u64_le(id);
+        for sample in part {
+            content.put_f32_le(*sample);
+        }
+        content.freeze()
+    })
+}
+
+/// Reads a frame's content, without the length.
+///
+/// # Errors
+/// [`FrameError`] when it is not one of this protocol.
+pub fn decode<M: for<'de> Deserialize<'de>>(mut content: &[u8]) -> Result<Frame<M>, FrameError> {
+    if content.is_empty() {
+        return Err(FrameError::Empty);
+    }
+    match content.get_u8() {
+        TAG_CONTROL => Ok(Frame::Control(serde_json::from_slice(content)?)),
+        TAG_SAMPLES if content.len() < 8 || !content.len().is_multiple_of(4) => {
+            Err(FrameError::Samples(content.len()))
+        }
+        TAG_SAMPLES => {
+            let id = content.get_u64_le();
+            let samples = content
+                .chunks_exact(4)
+                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+                .collect();
+            Ok(Frame::Samples { id, samples })
+        }
+        tag => Err(FrameError::Tag(tag)),
+    }
+}
+
+/// Reads one frame, blocking. `None` is a clean end between frames.
+///
+/// # Errors
+/// Those of the reader, and `InvalidData` for what is not a frame.
+pub fn read_frame<M: for<'de> Deserialize<'de>>(
+    reader: &mut impl Read,
+) -> io::Result<Option<Frame<M>>> {
+    let mut length = [0; 4];
+    match reader.read(&mut length[..1])? {
+        0 => return Ok(None),
+        _ => reader.read_exact(&mut length[1..])?,
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME_BYTES {
+        let message = format!("a frame of {length} bytes, more than {MAX_FRAME_BYTES}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    let mut content = vec![0; length];
+    reader.read_exact(&mut content)?;
+    decode(&content).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Writes one frame with its length, blocking, and flushes.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_frame(writer: &mut impl Write, content: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(content.len()).map_err(io::Error::other)?;
+    writer.write_all(&length.to_be_bytes())?;
+    writer.write_all(content)?;
+    writer.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_longer_than_a_frame_arrives_whole() {
+        let samples: Vec<f32> = (0..MAX_SAMPLES_PER_FRAME + 5).map(|n| n as f32).collect();
+        let mut wire = Vec::new();
+        for content in encode_samples(7, &samples) {
+            write_frame(&mut wire, &content).unwrap();
+        }
+        let mut received = Vec::new();
+        let mut reader = wire.as_slice();
+        while let Some(frame) = read_frame::<Request>(&mut reader).unwrap() {
+            match frame {
+                Frame::Samples { id: 7, samples } => received.extend(samples),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        assert_eq!(received, samples);
+    }
+
+    #[test]
+    fn control_messages_survive_the_wire() {
+        let message = Request::Run {
+            id: 3,
+            samples: 16_000,
+            work: Work::Transcribe(ChunkOptions {
+                task: Task::Translate,
+                language: Language::parse("hi").unwrap(),
+                prompt: Some("नमस्ते".to_owned()),
+                temperature: 0.2,
+                words: true,
+            }),
+        };
+        let mut wire = Vec::new();
+        write_frame(&mut wire, &encode_control(&message).unwrap()).unwrap();
+        let frame = read_frame::<Request>(&mut wire.as_slice()).unwrap();
+        assert_eq!(frame, Some(Frame::Control(message)));
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_not_a_panic() {
+        for content in [&b""[..], b"\x09x", b"\x00{", b"\x00{\"type\":\"nope\"}", b"\x01123"] {
+            assert!(decode::<Request>(content).is_err(), "{content:?}");
+        }
+        let absurd_length = b"Hell\x00";
+        assert!(read_frame::<Request>(&mut absurd_length.as_slice()).is_err());
+        let cut_short = b"\x00\x00\x00\x09\x00";
+        assert!(read_frame::<Request>(&mut cut_short.as_slice()).is_err());
+    }
+}

@@ -1,0 +1,310 @@
+//! A deterministic engine that fails on command, in a real worker process.
+//!
+//! Every way in which a GPU engine has been seen to fail can be had without a GPU: the hidden
+//! option `--engine fake:SCRIPT` selects one. The text it "hears" names the samples, so that a
+//! test can tell a right answer from a wrong, lost or doubled one.
+
+use std::path::PathBuf;
+use std::process;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::whisper::CRASH_PREFIX;
+use super::{Loaded, Session, SessionEvent};
+use crate::ipc::{ChunkOptions, Failure, FailureKind, LoadSpec};
+use crate::language::Language;
+use crate::transcript::{Segment, Word};
+
+/// What the fake engine does wrong, and when.
+///
+/// Written as `FAULT,key=value,…`, for example `abort,chunk=3,marker=/tmp/m,times=1`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Script {
+    /// What goes wrong.
+    pub fault: Fault,
+    /// The chunk at which it does, counted from 1 in each process; 0 is every chunk.
+    pub chunk: u64,
+    /// Only a chunk with this text in its prompt sets the fault off.
+    pub prompt: Option<String>,
+    /// A folder that counts faults across processes, by a file for each.
+    pub marker: Option<PathBuf>,
+    /// How many faults there are in all, counted in `marker`.
+    pub times: u64,
+    /// Seconds of audio transcribed in a second; 0 is as fast as it goes.
+    pub speed: f64,
+}
+
+/// Ways to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    /// Works.
+    #[default]
+    None,
+    /// The load reports that the model is bad.
+    LoadBad,
+    /// The load runs out of memory, as CUDA tells it, and aborts.
+    LoadOom,
+    /// The load never ends.
+    LoadHang,
+    /// No handshake: text on the protocol's channel.
+    Garbage,
+    /// A handshake of another version.
+    Version,
+    /// The process ends before the handshake, as when a shared library is missing.
+    Exit,
+    /// A chunk aborts as on a CUDA error.
+    Abort,
+    /// A chunk runs out of memory, as CUDA tells it, and aborts.
+    Oom,
+    /// A chunk never ends and tells nothing.
+    Hang,
+    /// A chunk fails, and the worker lives on.
+    Error,
+    /// The process is killed as by the kernel.
+    Kill,
+}
+
+/// The text is not an engine's name or script.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown engine or script {0:?}: give `whisper` or `fake:FAULT,key=value,…`")]
+pub struct ScriptError(pub String);
+
+impl FromStr for Script {
+    type Err = ScriptError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ScriptError(text.to_owned());
+        let mut script = Self { chunk: 1, times: u64::MAX, ..Self::default() };
+        for part in text.split(',') {
+            match part.split_once('=') {
+                None => script.fault = fault(part).ok_or_else(wrong)?,
+                Some(("chunk", value)) => script.chunk = value.parse().map_err(|_| wrong())?,
+                Some(("times", value)) => script.times = value.parse().map_err(|_| wrong())?,
+                Some(("speed", value)) => script.speed = value.parse().map_err(|_| wrong())?,
+                Some(("prompt", value)) => script.prompt = Some(value.to_owned()),
+                Some(("marker", value)) => script.marker = Some(value.into()),
+                Some(_) => return Err(wrong()),
+            }
+        }
+        Ok(script)
+    }
+}
+
+fn fault(name: &str) -> Option<Fault> {
+    Some(match name {
+        "none" => Fault::None,
+        "load-bad" => Fault::LoadBad,
+        "load-oom" => Fault::LoadOom,
+        "load-hang" => Fault::LoadHang,
+        "garbage" => Fault::Garbage,
+        "version" => Fault::Version,
+        "exit" => Fault::Exit,
+        "abort" => Fault::Abort,
+        "oom" => Fault::Oom,
+        "hang" => Fault::Hang,
+        "error" => Fault::Error,
+        "kill" => Fault::Kill,
+        _ => return None,
+    })
+}
+
+impl Script {
+    /// Whether `fault` strikes now; counts it if so.
+    pub fn strikes(&self, fault: Fault) -> bool {
+        if self.fault != fault {
+            return false;
+        }
+        let Some(folder) = &self.marker else { return true };
+        (0..self.times).any(|n| std::fs::File::create_new(folder.join(format!("{n}"))).is_ok())
+    }
+
+    fn chunk_strikes(&self, chunk: u64, options: &ChunkOptions) -> Option<Fault> {
+        let of_chunks = [Fault::Abort, Fault::Oom, Fault::Hang, Fault::Error, Fault::Kill];
+        let prompted = match &self.prompt {
+            Some(wanted) => options.prompt.as_ref().is_some_and(|prompt| prompt.contains(wanted)),
+            None => self.chunk == 0 || self.chunk == chunk,
+        };
+        (of_chunks.contains(&self.fault) && prompted && self.strikes(self.fault))
+            .then_some(self.fault)
+    }
+}
+
+/// "Loads" `spec`, or fails as the script says.
+///
+/// # Errors
+/// `BadModel` on [`Fault::LoadBad`].
+pub fn load(script: &Script, spec: &LoadSpec) -> Result<Loaded, Failure> {
+    if script.strikes(Fault::LoadBad) {
+        let message = "whisper_init_from_file: invalid model data (bad magic)".to_owned();
+        return Err(Failure { kind: FailureKind::BadModel, message });
+    }
+    if script.strikes(Fault::LoadOom) {
+        out_of_memory();
+    }
+    if script.strikes(Fault::LoadHang) {
+        hang();
+    }
+    let chunks = Arc::new(AtomicU64::new(0));
+    let session = || FakeSession { script: script.clone(), chunks: Arc::clone(&chunks) };
+    Ok(Loaded {
+        sessions: (0..spec.slots).map(|_| Box::new(session()) as _).collect(),
+        multilingual: true,
+        load_seconds: 0.0,
+        warm_up_seconds: 0.0,
+    })
+}
+
+/// The text that the fake engine hears in `samples`: a pure function of them.
+pub fn text_of(samples: &[f32]) -> String {
+    let sum = samples.iter().fold(0u32, |sum, sample| {
+        sum.rotate_left(1).wrapping_add((sample * 32_768.0).round() as i32 as u32)
+    });
+    format!(" {} samples {sum:08x}", samples.len())
+}
+
+struct FakeSession {
+    script: Script,
+    chunks: Arc<AtomicU64>,
+}
+
+impl Session for FakeSession {
+    fn detect(&mut self, _: &[f32]) -> Result<Vec<(Language, f32)>, Failure> {
+        Ok(vec![(Language::ENGLISH, 1.0)])
+    }
+
+    fn transcribe(
+        &mut self,
+        samples: &[f32],
+        options: &ChunkOptions,
+        cancel: &AtomicBool,
+        tell: &mut dyn FnMut(SessionEvent),
+    ) -> Result<(), Failure> {
+        let chunk = self.chunks.fetch_add(1, Ordering::Relaxed) + 1;
+        let seconds = samples.len() as f64 / 16_000.0;
+        self.work(seconds / 2.0, cancel, tell)?;
+        match self.script.chunk_strikes(chunk, options) {
+            None => {}
+            Some(Fault::Abort) => crash(
+                "CUDA error: unspecified launch failure\n  current device: 0, in function \
+                 ggml_backend_cuda_synchronize",
+            ),
+            Some(Fault::Oom) => out_of_memory(),
+            Some(Fault::Hang) => hang(),
+            Some(Fault::Kill) => {
+                let _ = rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                );
+                hang();
+            }
+            Some(_) => {
+                let message = "whisper.cpp: failed to encode".to_owned();
+                return Err(Failure { kind: FailureKind::Engine, message });
+            }
+        }
+        self.work(seconds / 2.0, cancel, tell)?;
+        tell(SessionEvent::Segment(segment(samples, options)));
+        Ok(())
+    }
+}
+
+impl FakeSession {
+    /// Takes the time of `seconds` of audio, looking at `cancel` often.
+    fn work(
+        &self,
+        seconds: f64,
+        cancel: &AtomicBool,
+        tell: &mut dyn FnMut(SessionEvent),
+    ) -> Result<(), Failure> {
+        let needed = if self.script.speed > 0.0 { seconds / self.script.speed } else { 0.0 };
+        let end = Instant::now() + Duration::from_secs_f64(needed);
+        loop {
+            if cancel.load(Ordering::Relaxed) {
+                let message = "cancelled".to_owned();
+                return Err(Failure { kind: FailureKind::Cancelled, message });
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tell(SessionEvent::Progress);
+            std::thread::sleep(left.min(Duration::from_millis(20)));
+        }
+    }
+}
+
+fn segment(samples: &[f32], options: &ChunkOptions) -> Segment {
+    let text = text_of(samples);
+    let end = samples.len() as f64 / 16_000.0;
+    let word = Word { text: text.trim().to_owned(), start: 0.0, end, probability: 1.0 };
+    Segment {
+        start: 0.0,
+        end,
+        text,
+        tokens: vec![1],
+        temperature: options.temperature,
+        avg_logprob: 0.0,
+        compression_ratio: 1.0,
+        no_speech_prob: 0.0,
+        words: if options.words { vec![word] } else { Vec::new() },
+    }
+}
+
+/// What ggml prints when CUDA has no memory left (ggml-cuda.cu of ggml 0.9.5), and its end.
+fn out_of_memory() -> ! {
+    write_stderr(
+        "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 1533.14 MiB on device 0: \
+         cudaMalloc failed: out of memory",
+    );
+    crash("CUDA error: out of memory")
+}
+
+fn crash(message: &str) -> ! {
+    write_stderr(&format!("{CRASH_PREFIX}{message}"));
+    process::abort()
+}
+
+fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn write_stderr(line: &str) {
+    let _ = rustix::io::write(rustix::stdio::stderr(), format!("{line}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_read() {
+        let script: Script = "abort,chunk=3,times=2,marker=/m,speed=10".parse().unwrap();
+        assert_eq!(script.fault, Fault::Abort);
+        assert_eq!((script.chunk, script.times, script.speed), (3, 2, 10.0));
+        assert!("explode".parse::<Script>().is_err());
+        assert!("abort,chunk=x".parse::<Script>().is_err());
+    }
+
+    #[test]
+    fn a_marker_folder_limits_the_faults_of_all_processes() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = Script {
+            fault: Fault::Abort,
+            times: 2,
+            marker: Some(folder.path().into()),
+            ..Script::default()
+        };
+        let strikes = (0..5).filter(|_| script.strikes(Fault::Abort)).count();
+        assert_eq!(strikes, 2);
+    }
+
+    #[test]
+    fn the_text_tells_samples_apart() {
+        assert_ne!(text_of(&[0.1, 0.2]), text_of(&[0.2, 0.1]));
+        assert_eq!(text_of(&[0.1, 0.2]), text_of(&[0.1, 0.2]));
+    }
+}

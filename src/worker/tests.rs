@@ -1,0 +1,130 @@
+//! The worker's loop in memory, over pipes, with the fake engine.
+
+use std::io::{PipeReader, PipeWriter, pipe};
+
+use super::*;
+use crate::ipc::{ChunkOptions, LoadSpec};
+use crate::language::Language;
+use crate::transcript::Task;
+
+struct Harness {
+    requests: PipeWriter,
+    events: PipeReader,
+}
+
+impl Harness {
+    /// Starts the loop on a thread, checks the greeting and loads with `slots`.
+    fn start(script: &str, slots: usize) -> Self {
+        let (request_reader, requests) = pipe().unwrap();
+        let (events, event_writer) = pipe().unwrap();
+        let kind = EngineKind::Fake(script.parse().unwrap());
+        thread::spawn(move || run(request_reader, event_writer, kind));
+        let mut harness = Self { requests, events };
+        let hello = harness.next();
+        assert!(matches!(hello, Event::Hello { protocol: ipc::PROTOCOL_VERSION, .. }), "{hello:?}");
+        let spec = LoadSpec { model: "none".into(), gpu_index: None, slots, threads: 1 };
+        harness.send(&Request::Load(spec));
+        harness
+    }
+
+    fn send(&mut self, request: &Request) {
+        let content = ipc::encode_control(request).unwrap();
+        ipc::write_frame(&mut self.requests, &content).unwrap();
+    }
+
+    fn run(&mut self, id: ChunkId, samples: &[f32]) {
+        let work = Work::Transcribe(ChunkOptions {
+            task: Task::Transcribe,
+            language: Language::ENGLISH,
+            prompt: None,
+            temperature: 0.0,
+            words: false,
+        });
+        self.send(&Request::Run { id, samples: samples.len(), work });
+        for content in ipc::encode_samples(id, samples) {
+            ipc::write_frame(&mut self.requests, &content).unwrap();
+        }
+    }
+
+    /// The next event that is not progress.
+    fn next(&mut self) -> Event {
+        loop {
+            match ipc::read_frame(&mut self.events).unwrap() {
+                Some(Frame::Control(Event::Progress { .. })) => {}
+                Some(Frame::Control(event)) => return event,
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn two_chunks_run_at_once_and_each_gets_its_own_text() {
+    let mut worker = Harness::start("none,speed=20", 2);
+    assert!(matches!(worker.next(), Event::Loaded(_)));
+    let (first, second) = (vec![0.25; 16_000], vec![0.5; 8_000]);
+    worker.run(1, &first);
+    worker.run(2, &second);
+    let mut texts = HashMap::new();
+    let mut done = Vec::new();
+    while done.len() < 2 {
+        match worker.next() {
+            Event::Segment { id, segment } => {
+                texts.insert(id, segment.text);
+            }
+            Event::Done { id, .. } => done.push(id),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    assert_eq!(done, [2, 1], "the short chunk overtakes the long one on a slot of its own");
+    assert_eq!(texts[&1], engine::fake::text_of(&first));
+    assert_eq!(texts[&2], engine::fake::text_of(&second));
+}
+
+#[test]
+fn a_cancelled_chunk_ends_as_cancelled() {
+    let mut worker = Harness::start("none,speed=0.001", 1);
+    assert!(matches!(worker.next(), Event::Loaded(_)));
+    worker.run(1, &[0.0; 16_000]);
+    worker.send(&Request::Cancel { id: 1 });
+    let event = worker.next();
+    assert!(
+        matches!(&event, Event::Failed { id: 1, failure } if failure.kind == FailureKind::Cancelled),
+        "{event:?}"
+    );
+}
+
+#[test]
+fn a_failed_chunk_leaves_the_slot_working() {
+    let mut worker = Harness::start("error,chunk=1", 1);
+    assert!(matches!(worker.next(), Event::Loaded(_)));
+    worker.run(1, &[0.0; 100]);
+    assert!(matches!(worker.next(), Event::Failed { id: 1, .. }));
+    worker.run(2, &[0.0; 100]);
+    assert!(matches!(worker.next(), Event::Segment { id: 2, .. }));
+    assert!(matches!(worker.next(), Event::Done { id: 2, .. }));
+}
+
+#[test]
+fn a_bad_model_is_reported() {
+    let mut worker = Harness::start("load-bad", 1);
+    let event = worker.next();
+    assert!(
+        matches!(&event, Event::LoadFailed(failure) if failure.kind == FailureKind::BadModel),
+        "{event:?}"
+    );
+}
+
+#[test]
+fn the_end_of_the_input_ends_the_loop_even_while_a_load_hangs() {
+    let (request_reader, mut requests) = pipe().unwrap();
+    let (events, event_writer) = pipe().unwrap();
+    let kind = EngineKind::Fake("load-hang".parse().unwrap());
+    let worker = thread::spawn(move || run(request_reader, event_writer, kind));
+    let spec = LoadSpec { model: "none".into(), gpu_index: None, slots: 1, threads: 1 };
+    let content = ipc::encode_control(&Request::Load(spec)).unwrap();
+    ipc::write_frame(&mut requests, &content).unwrap();
+    drop(requests);
+    assert!(worker.join().unwrap().is_ok());
+    drop(events);
+}
