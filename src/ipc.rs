@@ -26,6 +26,9 @@ pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// The most samples that one frame carries: 1 MiB of f32.
 pub const MAX_SAMPLES_PER_FRAME: usize = (1 << 20) / size_of::<f32>();
 
+/// Begins the line on a worker's stderr that tells why ggml ended the process.
+pub const CRASH_PREFIX: &str = "auris-crash: ";
+
 /// A chunk's number within its worker process.
 pub type ChunkId = u64;
 

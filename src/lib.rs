@@ -6,6 +6,7 @@
 // 0: vocabulary
 pub mod device;
 pub mod language;
+pub mod metrics;
 pub mod transcript;
 // 1: pure or self-contained parts
 pub mod audio;

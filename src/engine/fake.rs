@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::whisper::CRASH_PREFIX;
 use super::{Loaded, Session, SessionEvent};
-use crate::ipc::{ChunkOptions, Failure, FailureKind, LoadSpec};
+use crate::ipc::{CRASH_PREFIX, ChunkOptions, Failure, FailureKind, LoadSpec};
 use crate::language::Language;
 use crate::transcript::{Segment, Word};
 

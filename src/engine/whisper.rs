@@ -15,12 +15,9 @@ use whisper_rs::{WhisperError, WhisperState};
 
 use super::words::{self, Token};
 use super::{Loaded, Session, SessionEvent};
-use crate::ipc::{ChunkOptions, Failure, FailureKind, LoadSpec};
+use crate::ipc::{CRASH_PREFIX, ChunkOptions, Failure, FailureKind, LoadSpec};
 use crate::language::Language;
 use crate::transcript::{Segment, Task};
-
-/// Begins the line on stderr that tells why ggml ended the process.
-pub const CRASH_PREFIX: &str = "auris-crash: ";
 
 /// What whisper.cpp uses by default when it samples, and what it allocates memory for.
 const BEST_OF: c_int = 5;

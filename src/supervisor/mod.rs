@@ -1,1 +1,12 @@
-//! supervisor
+//! Starts worker processes, talks to them, and explains how they ended. Parent side.
+//!
+//! A worker here is one process with one model on one device. When to start one and what to do
+//! about its end is the scheduler's business.
+
+mod backoff;
+mod ending;
+mod process;
+
+pub use backoff::restart_delay;
+pub use ending::{EndKind, Ending};
+pub use process::{StartLimits, WorkerEvent, WorkerHandle, WorkerProgram, start};

@@ -1,0 +1,50 @@
+//! Every metric's name, unit and help, in one place.
+//!
+//! Whoever counts uses these names; how they are exported is decided in `serve`.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// HTTP requests by `method`, `path` (the route) and `status`.
+pub const HTTP_REQUESTS: &str = "auris_http_requests_total";
+/// Time to answer an HTTP request, by `path`.
+pub const HTTP_SECONDS: &str = "auris_http_request_seconds";
+/// Seconds of audio transcribed, by `device` and `model`.
+pub const AUDIO_SECONDS: &str = "auris_audio_seconds_total";
+/// Chunks finished, by `device`, `model` and `outcome`.
+pub const CHUNKS: &str = "auris_chunks_total";
+/// Time of a chunk from its arrival in the queue to its start.
+pub const QUEUE_SECONDS: &str = "auris_queue_seconds";
+/// Time of a chunk in the engine, by `device` and `model`.
+pub const INFERENCE_SECONDS: &str = "auris_inference_seconds";
+/// Chunks run again, by `device` and `reason`.
+pub const RETRIES: &str = "auris_chunk_retries_total";
+/// Workers that ended badly, by `device`, `model` and `reason`.
+pub const WORKER_FAILURES: &str = "auris_worker_failures_total";
+/// Requests refused by `reason`: `full`, `share`, `draining`.
+pub const REFUSALS: &str = "auris_refusals_total";
+/// Seconds of audio that wait or run.
+pub const BACKLOG_SECONDS: &str = "auris_backlog_audio_seconds";
+/// Chunks that wait.
+pub const QUEUED_CHUNKS: &str = "auris_queued_chunks";
+/// Slots in use, by `device`.
+pub const BUSY_SLOTS: &str = "auris_busy_slots";
+
+/// Bucket bounds of every `_seconds` histogram, in seconds.
+pub const SECONDS_BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+
+/// Registers units and help with the installed recorder.
+pub fn describe() {
+    describe_counter!(HTTP_REQUESTS, "HTTP requests by method, path and status");
+    describe_histogram!(HTTP_SECONDS, Unit::Seconds, "Time to answer an HTTP request");
+    describe_counter!(AUDIO_SECONDS, Unit::Seconds, "Seconds of audio transcribed");
+    describe_counter!(CHUNKS, "Chunks finished by outcome");
+    describe_histogram!(QUEUE_SECONDS, Unit::Seconds, "Time of a chunk in the queue");
+    describe_histogram!(INFERENCE_SECONDS, Unit::Seconds, "Time of a chunk in the engine");
+    describe_counter!(RETRIES, "Chunks run again, by reason");
+    describe_counter!(WORKER_FAILURES, "Workers that ended badly, by reason");
+    describe_counter!(REFUSALS, "Requests refused, by reason");
+    describe_gauge!(BACKLOG_SECONDS, Unit::Seconds, "Seconds of audio that wait or run");
+    describe_gauge!(QUEUED_CHUNKS, "Chunks that wait");
+    describe_gauge!(BUSY_SLOTS, "Slots in use");
+}

@@ -1,0 +1,136 @@
+//! Who may add work, measured in seconds of audio. Pure.
+
+use std::collections::HashMap;
+
+use super::Refusal;
+use super::queue::JobId;
+
+/// Whom a request is counted for: an address, later a key.
+pub type Caller = String;
+
+/// The longest wait that is worth promising: SDKs give up on more than two minutes.
+const LONGEST_RETRY_SECONDS: f64 = 120.0;
+
+/// How much may be waiting or running at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// Seconds of audio in all.
+    pub total_seconds: f64,
+    /// The part of it that one caller may use, from 0 to 1.
+    pub caller_share: f64,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { total_seconds: 4.0 * 3600.0, caller_share: 0.5 }
+    }
+}
+
+/// The accepted requests and what is left of them.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    capacity: Capacity,
+    jobs: HashMap<JobId, (Caller, f64)>,
+}
+
+impl Ledger {
+    pub(super) fn new(capacity: Capacity) -> Self {
+        Self { capacity, jobs: HashMap::new() }
+    }
+
+    /// Accepts `seconds` of audio for `caller`, or says when to come again. `speed` is how many
+    /// seconds of audio the service does in a second. An idle service accepts any length.
+    pub(super) fn admit(
+        &mut self,
+        id: JobId,
+        caller: &Caller,
+        seconds: f64,
+        speed: f64,
+    ) -> Result<(), Refusal> {
+        let total = self.seconds();
+        let own: f64 = self.jobs.values().filter(|(who, _)| who == caller).map(|(_, s)| s).sum();
+        let share = self.capacity.total_seconds * self.capacity.caller_share;
+        let over_total = total + seconds - self.capacity.total_seconds;
+        let over_share = own + seconds - share;
+        if total > 0.0 && over_total > 0.0 {
+            return Err(Refusal::Full { retry_after: retry_after(over_total.min(total), speed) });
+        }
+        if own > 0.0 && over_share > 0.0 {
+            return Err(Refusal::Share { retry_after: retry_after(over_share.min(own), speed) });
+        }
+        self.jobs.insert(id, (caller.clone(), seconds));
+        Ok(())
+    }
+
+    /// Corrects what is left of a request.
+    pub(super) fn set(&mut self, id: JobId, seconds: f64) {
+        if let Some((_, left)) = self.jobs.get_mut(&id) {
+            *left = seconds.max(0.0);
+        }
+    }
+
+    /// Forgets a request.
+    pub(super) fn release(&mut self, id: JobId) {
+        self.jobs.remove(&id);
+    }
+
+    /// Seconds of audio that are waiting or running.
+    pub(super) fn seconds(&self) -> f64 {
+        self.jobs.values().map(|(_, seconds)| seconds).sum()
+    }
+
+    /// How many requests are accepted and not finished.
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs.len()
+    }
+}
+
+/// When `seconds` of audio will be done, in whole seconds from 1.
+fn retry_after(seconds: f64, speed: f64) -> u64 {
+    (seconds / speed.max(0.01)).ceil().clamp(1.0, LONGEST_RETRY_SECONDS) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> Ledger {
+        Ledger::new(Capacity { total_seconds: 100.0, caller_share: 0.5 })
+    }
+
+    #[test]
+    fn a_full_service_says_when_there_is_room() {
+        let mut ledger = ledger();
+        assert!(ledger.admit(1, &"a".into(), 50.0, 10.0).is_ok());
+        assert!(ledger.admit(2, &"b".into(), 40.0, 10.0).is_ok());
+        let refused = ledger.admit(3, &"c".into(), 45.0, 10.0);
+        assert_eq!(refused, Err(Refusal::Full { retry_after: 4 }));
+        ledger.set(1, 10.0);
+        assert!(ledger.admit(3, &"c".into(), 45.0, 10.0).is_ok());
+    }
+
+    #[test]
+    fn one_caller_cannot_use_more_than_its_share() {
+        let mut ledger = ledger();
+        assert!(ledger.admit(1, &"a".into(), 40.0, 1.0).is_ok());
+        let refused = ledger.admit(2, &"a".into(), 20.0, 1.0);
+        assert_eq!(refused, Err(Refusal::Share { retry_after: 10 }));
+        assert!(ledger.admit(3, &"b".into(), 20.0, 1.0).is_ok());
+    }
+
+    #[test]
+    fn an_idle_service_accepts_any_length() {
+        let mut ledger = ledger();
+        assert!(ledger.admit(1, &"a".into(), 86_400.0, 1.0).is_ok());
+        ledger.release(1);
+        assert_eq!((ledger.seconds(), ledger.jobs()), (0.0, 0));
+    }
+
+    #[test]
+    fn the_promise_stays_within_what_clients_wait_for() {
+        let mut ledger = ledger();
+        assert!(ledger.admit(1, &"a".into(), 86_400.0, 0.001).is_ok());
+        let refused = ledger.admit(2, &"b".into(), 1.0, 0.001);
+        assert_eq!(refused, Err(Refusal::Full { retry_after: 120 }));
+    }
+}

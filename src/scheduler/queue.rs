@@ -1,0 +1,193 @@
+//! Which waiting chunk is next. Pure: no clock, no channels, no devices.
+//!
+//! Requests take turns by the seconds of audio that they have been given, so that one of ten
+//! hours and one of ten seconds get the same share while both wait. Short requests come before
+//! long ones, but for every fourth turn, which keeps the long ones moving.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// A request in the queue.
+pub(super) type JobId = u64;
+
+/// A request of at most this many seconds of audio is short.
+pub(super) const SHORT_JOB_SECONDS: f64 = 60.0;
+
+/// While both wait, one turn in this many goes to a long request.
+const LONG_TURN: u64 = 4;
+
+/// The chunks that wait, in fair order. `T` is whatever the caller needs to run one.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    jobs: BTreeMap<JobId, Job<T>>,
+    turns: u64,
+}
+
+#[derive(Debug)]
+struct Job<T> {
+    short: bool,
+    /// Seconds of audio given so far, from where the least served stood when it came.
+    served: f64,
+    /// Waiting chunks with their seconds of audio.
+    waiting: VecDeque<(f64, T)>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { jobs: BTreeMap::new(), turns: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Lets a request take part. `seconds` is the length of its audio as far as known.
+    pub(super) fn add_job(&mut self, id: JobId, seconds: f64) {
+        let short = seconds <= SHORT_JOB_SECONDS;
+        let least = self.jobs.values().filter(|job| job.short == short).map(|job| job.served);
+        let served = least.reduce(f64::min).unwrap_or(0.0);
+        self.jobs.insert(id, Job { short, served, waiting: VecDeque::new() });
+    }
+
+    /// Takes a request out, with its waiting chunks.
+    pub(super) fn remove_job(&mut self, id: JobId) {
+        self.jobs.remove(&id);
+    }
+
+    /// Adds a chunk behind those of its request. Returns it when the request is not in the queue.
+    pub(super) fn push(&mut self, id: JobId, seconds: f64, chunk: T) -> Result<(), T> {
+        match self.jobs.get_mut(&id) {
+            Some(job) => {
+                job.waiting.push_back((seconds, chunk));
+                Ok(())
+            }
+            None => Err(chunk),
+        }
+    }
+
+    /// Puts a chunk back in front of its request's others, without having used a turn.
+    pub(super) fn push_back_to_front(&mut self, id: JobId, seconds: f64, chunk: T) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.served -= seconds;
+            job.waiting.push_front((seconds, chunk));
+        }
+    }
+
+    /// Takes the next chunk that `place` finds a place for, and that place. The first chunk of
+    /// each request is offered, in fair order.
+    pub(super) fn pop<P>(&mut self, place: impl Fn(&T) -> Option<P>) -> Option<(T, P)> {
+        let long_first = (self.turns + 1).is_multiple_of(LONG_TURN);
+        let mut order: Vec<(&JobId, &Job<T>)> =
+            self.jobs.iter().filter(|(_, job)| !job.waiting.is_empty()).collect();
+        order.sort_by(|(_, a), (_, b)| {
+            let class = |job: &Job<T>| job.short == long_first;
+            class(a).cmp(&class(b)).then(a.served.total_cmp(&b.served))
+        });
+        let (id, place) = order.into_iter().find_map(|(id, job)| {
+            let (_, chunk) = job.waiting.front()?;
+            Some((*id, place(chunk)?))
+        })?;
+        let job = self.jobs.get_mut(&id)?;
+        let (seconds, chunk) = job.waiting.pop_front()?;
+        job.served += seconds;
+        self.turns += 1;
+        Some((chunk, place))
+    }
+
+    /// Takes out every waiting chunk for which `condemned` holds.
+    pub(super) fn drain_where(&mut self, condemned: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        for job in self.jobs.values_mut() {
+            for (seconds, chunk) in std::mem::take(&mut job.waiting) {
+                if condemned(&chunk) {
+                    taken.push(chunk);
+                } else {
+                    job.waiting.push_back((seconds, chunk));
+                }
+            }
+        }
+        taken
+    }
+
+    /// How many chunks wait.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.values().map(|job| job.waiting.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(jobs: &[(JobId, f64, usize)]) -> Queue<String> {
+        let mut queue = Queue::default();
+        for &(id, seconds, chunks) in jobs {
+            queue.add_job(id, seconds);
+            for n in 0..chunks {
+                queue.push(id, seconds / chunks as f64, format!("{id}.{n}")).unwrap();
+            }
+        }
+        queue
+    }
+
+    fn order(queue: &mut Queue<String>) -> String {
+        let mut order = Vec::new();
+        while let Some((chunk, ())) = queue.pop(|_| Some(())) {
+            order.push(chunk);
+        }
+        order.join(" ")
+    }
+
+    #[test]
+    fn a_short_request_overtakes_a_long_one() {
+        let mut queue = filled(&[(1, 300.0, 10), (2, 5.0, 1)]);
+        assert!(order(&mut queue).starts_with("2.0 1.0 1.1"));
+    }
+
+    #[test]
+    fn long_requests_move_while_short_ones_keep_coming() {
+        let mut queue = filled(&[(1, 300.0, 2), (2, 50.0, 6)]);
+        assert_eq!(order(&mut queue), "2.0 2.1 2.2 1.0 2.3 2.4 2.5 1.1");
+    }
+
+    #[test]
+    fn requests_of_a_class_take_turns_by_seconds_of_audio() {
+        let mut queue = filled(&[(1, 120.0, 4), (2, 120.0, 8)]);
+        assert_eq!(order(&mut queue), "1.0 2.0 2.1 1.1 2.2 2.3 1.2 2.4 2.5 1.3 2.6 2.7");
+    }
+
+    #[test]
+    fn a_latecomer_does_not_make_up_for_the_time_before_it_came() {
+        let mut queue = filled(&[(1, 100.0, 10)]);
+        for _ in 0..5 {
+            queue.pop(|_| Some(()));
+        }
+        queue.add_job(2, 100.0);
+        for n in 0..3 {
+            queue.push(2, 10.0, format!("2.{n}")).unwrap();
+        }
+        assert_eq!(order(&mut queue), "1.5 2.0 1.6 2.1 1.7 2.2 1.8 1.9");
+    }
+
+    #[test]
+    fn a_chunk_without_a_place_does_not_hold_up_the_others() {
+        let mut queue = filled(&[(1, 5.0, 1), (2, 5.0, 1)]);
+        let next = queue.pop(|chunk| (chunk == "2.0").then_some("device"));
+        assert_eq!(next, Some(("2.0".to_owned(), "device")));
+        assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn a_returned_chunk_comes_first_again() {
+        let mut queue = filled(&[(1, 20.0, 2), (2, 20.0, 2)]);
+        let (chunk, ()) = queue.pop(|_| Some(())).unwrap();
+        assert_eq!(chunk, "1.0");
+        queue.push_back_to_front(1, 10.0, chunk);
+        assert_eq!(order(&mut queue), "1.0 2.0 1.1 2.1");
+    }
+
+    #[test]
+    fn a_removed_request_takes_its_chunks_with_it() {
+        let mut queue = filled(&[(1, 5.0, 3), (2, 5.0, 1)]);
+        queue.remove_job(1);
+        assert_eq!(order(&mut queue), "2.0");
+        assert_eq!(queue.push(1, 1.0, "late".to_owned()), Err("late".to_owned()));
+    }
+}

@@ -1,0 +1,389 @@
+//! The task that owns the scheduling state.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge, histogram};
+use tokio::sync::{mpsc, oneshot};
+
+use super::admission::{Caller, Ledger};
+use super::lane::{Chunk, Lane, LaneId, Running};
+use super::placement::{self, Candidate};
+use super::queue::{JobId, Queue};
+use super::retry::{History, Verdict};
+use super::snapshot::{DeviceStatus, Snapshot};
+use super::{ChunkDone, ChunkError, Command, DevicePlan, Refusal, Settings};
+use crate::device::DeviceInfo;
+use crate::ipc::{Event, FailureKind};
+use crate::metrics as names;
+use crate::supervisor::{Ending, WorkerEvent, WorkerProgram};
+
+/// The wait when nothing has a deadline.
+const IDLE: Duration = Duration::from_secs(3600);
+
+struct Device {
+    info: DeviceInfo,
+    program: WorkerProgram,
+    slots: usize,
+    lanes: Vec<Lane>,
+}
+
+impl Device {
+    fn busy_slots(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.running.len()).sum()
+    }
+}
+
+pub(super) struct State {
+    settings: Settings,
+    devices: Vec<Device>,
+    queue: Queue<Chunk>,
+    ledger: Ledger,
+    next_job: JobId,
+    draining: Option<Vec<oneshot::Sender<()>>>,
+    events: mpsc::UnboundedReceiver<(LaneId, WorkerEvent)>,
+    event_sender: mpsc::UnboundedSender<(LaneId, WorkerEvent)>,
+}
+
+impl State {
+    pub(super) fn new(plans: Vec<DevicePlan>, settings: Settings) -> Self {
+        let (event_sender, events) = mpsc::unbounded_channel();
+        let now = Instant::now();
+        let lane = |(name, spec)| Lane::new(name, spec, settings.stall, now);
+        let devices = plans
+            .into_iter()
+            .map(|plan| Device {
+                info: plan.info,
+                program: plan.program,
+                slots: plan.slots,
+                lanes: plan.models.into_iter().map(lane).collect(),
+            })
+            .collect();
+        Self {
+            settings,
+            devices,
+            queue: Queue::default(),
+            ledger: Ledger::new(settings.capacity),
+            next_job: 0,
+            draining: None,
+            events,
+            event_sender,
+        }
+    }
+
+    /// Runs until every handle is gone.
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            self.start_workers();
+            self.refuse_the_hopeless();
+            self.place_chunks();
+            self.end_if_drained();
+            let deadline = self.deadline();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some((id, event)) = self.events.recv() => self.hear(id, event),
+                () = tokio::time::sleep_until(deadline.into()) => self.end_stalled(),
+            }
+        }
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.devices.iter().flat_map(|device| &device.lanes)
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let idle = now + IDLE;
+        // A lane that is due at once is due because it is being ended; look again soon.
+        let soonest = self.lanes().filter_map(Lane::deadline).min().unwrap_or(idle);
+        soonest.max(now + Duration::from_millis(1)).min(idle)
+    }
+
+    fn start_workers(&mut self) {
+        for (index, device) in self.devices.iter_mut().enumerate() {
+            for (lane_index, lane) in device.lanes.iter_mut().enumerate() {
+                let place = (index, lane_index);
+                lane.start_if_due(place, &device.program, self.settings.start, &self.event_sender);
+            }
+        }
+    }
+
+    fn end_stalled(&self) {
+        self.lanes().for_each(Lane::kill_if_stalled);
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Admit { caller, seconds, reply } => {
+                let answer = self.admit(&caller, seconds);
+                if let Err(refusal) = &answer {
+                    let reason = match refusal {
+                        Refusal::Full { .. } => "full",
+                        Refusal::Share { .. } => "share",
+                        Refusal::Draining => "draining",
+                    };
+                    counter!(names::REFUSALS, "reason" => reason).increment(1);
+                }
+                if let Err(Ok(job)) = reply.send(answer) {
+                    self.release(job); // the caller left before the answer
+                }
+            }
+            Command::Charge { job, seconds } => self.ledger.set(job, seconds),
+            Command::Submit { job, chunk: request, reply } => {
+                let history = History::default();
+                let chunk = Chunk { job, request, reply, arrived: Instant::now(), history };
+                if let Err(chunk) = self.queue.push(job, chunk.seconds(), chunk) {
+                    let _ = chunk.reply.send(Err(ChunkError::ShutDown));
+                }
+            }
+            Command::Release { job } => self.release(job),
+            Command::Snapshot { reply } => drop(reply.send(self.snapshot())),
+            Command::Drain { done } => self.draining.get_or_insert_default().push(done),
+        }
+        gauge!(names::BACKLOG_SECONDS).set(self.ledger.seconds());
+    }
+
+    fn admit(&mut self, caller: &Caller, seconds: f64) -> Result<JobId, Refusal> {
+        if self.draining.is_some() {
+            return Err(Refusal::Draining);
+        }
+        let speed = self.devices.iter().map(|device| {
+            let speeds = device.lanes.iter().filter(|lane| lane.is_ready()).map(Lane::speed);
+            speeds.reduce(f64::min).unwrap_or(1.0) * device.slots as f64
+        });
+        let job = self.next_job;
+        self.ledger.admit(job, caller, seconds, speed.sum())?;
+        self.queue.add_job(job, seconds);
+        self.next_job += 1;
+        Ok(job)
+    }
+
+    fn release(&mut self, job: JobId) {
+        self.ledger.release(job);
+        self.queue.remove_job(job);
+        for lane in self.lanes() {
+            lane.cancel(job);
+        }
+    }
+
+    fn end_if_drained(&mut self) {
+        if self.ledger.jobs() == 0
+            && let Some(waiting) = &mut self.draining
+        {
+            for done in waiting.drain(..) {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Answers the chunks whose model no device can run.
+    fn refuse_the_hopeless(&mut self) {
+        let mut reasons: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        for lane in self.devices.iter().flat_map(|device| &device.lanes) {
+            let reason = reasons.entry(&lane.model).or_insert_with(|| lane.hopeless());
+            *reason = reason.and(lane.hopeless());
+        }
+        let reason_for = |chunk: &Chunk| match reasons.get(chunk.request.model.as_str()) {
+            Some(reason) => reason.map(str::to_owned),
+            None => Some("it is not loaded".to_owned()),
+        };
+        for chunk in self.queue.drain_where(|chunk| reason_for(chunk).is_some()) {
+            let reason = reason_for(&chunk).unwrap_or_default();
+            let model = chunk.request.model;
+            let _ = chunk.reply.send(Err(ChunkError::Unavailable { model, reason }));
+        }
+    }
+
+    fn place_chunks(&mut self) {
+        let devices = &mut self.devices;
+        while let Some((chunk, (device, lane))) = self.queue.pop(|chunk| find_place(devices, chunk))
+        {
+            tracing::debug!(
+                device.id = %devices[device].info.id,
+                model = chunk.request.model,
+                audio_seconds = chunk.seconds(),
+                "chunk placed"
+            );
+            devices[device].lanes[lane].run(chunk);
+        }
+        gauge!(names::QUEUED_CHUNKS).set(self.queue.len() as f64);
+        for device in &self.devices {
+            gauge!(names::BUSY_SLOTS, "device" => device.info.id.to_string())
+                .set(device.busy_slots() as f64);
+        }
+    }
+
+    fn hear(&mut self, id: LaneId, event: WorkerEvent) {
+        let device = &mut self.devices[id.device];
+        let lane = &mut device.lanes[id.lane];
+        if !lane.is_current(id.worker) {
+            return;
+        }
+        match event {
+            WorkerEvent::Loaded(report) => {
+                tracing::info!(
+                    device.id = %device.info.id,
+                    model = lane.model,
+                    load_ms = (report.load_seconds * 1e3) as u64,
+                    warm_up_ms = (report.warm_up_seconds * 1e3) as u64,
+                    "model ready"
+                );
+                lane.loaded(report);
+            }
+            WorkerEvent::Chunk(event) => self.hear_of_chunk(id, event),
+            WorkerEvent::Ended(ending) => self.worker_ended(id, ending),
+        }
+    }
+
+    fn hear_of_chunk(&mut self, place: LaneId, event: Event) {
+        let device = &mut self.devices[place.device];
+        let lane = &mut device.lanes[place.lane];
+        match event {
+            Event::Progress { id } => {
+                lane.progress(id);
+            }
+            Event::Segment { id, segment } => {
+                if let Some(running) = lane.progress(id) {
+                    running.segments.push(segment);
+                }
+            }
+            Event::Languages { id, probabilities } => {
+                if let Some(running) = lane.progress(id) {
+                    running.languages = probabilities;
+                }
+            }
+            Event::Done { id, inference_seconds } => {
+                let labels =
+                    [("device", device.info.id.to_string()), ("model", lane.model.clone())];
+                if let Some(running) = lane.done(id, inference_seconds) {
+                    counter!(names::AUDIO_SECONDS, &labels)
+                        .increment(running.chunk.seconds() as u64);
+                    histogram!(names::INFERENCE_SECONDS, &labels).record(inference_seconds);
+                    finish(running, inference_seconds, &device.info);
+                }
+            }
+            Event::Failed { id, failure } => {
+                if let Some(running) = lane.running.remove(&id)
+                    && failure.kind != FailureKind::Cancelled
+                {
+                    let mut chunk = running.chunk;
+                    let verdict = chunk.history.after_error(failure.kind.as_str());
+                    self.settle(place, chunk, verdict, failure.kind.as_str(), failure.message);
+                }
+            }
+            Event::Hello { .. } | Event::Loaded(_) | Event::LoadFailed(_) => {
+                tracing::warn!("a worker repeated its start; ignored");
+            }
+        }
+    }
+
+    fn worker_ended(&mut self, id: LaneId, ending: Ending) {
+        let device = &mut self.devices[id.device];
+        let lane = &mut device.lanes[id.lane];
+        tracing::warn!(
+            device.id = %device.info.id,
+            model = lane.model,
+            reason = %ending.kind,
+            "{}",
+            ending.detail
+        );
+        counter!(
+            names::WORKER_FAILURES,
+            "device" => device.info.id.to_string(),
+            "model" => lane.model.clone(),
+            "reason" => ending.kind.as_str()
+        )
+        .increment(1);
+        for running in lane.ended(ending.clone()) {
+            let mut chunk = running.chunk;
+            let verdict = chunk.history.after_end(ending.kind);
+            self.settle(id, chunk, verdict, ending.kind.as_str(), ending.detail.clone());
+        }
+    }
+
+    /// Queues a chunk again or gives it up.
+    fn settle(
+        &mut self,
+        place: LaneId,
+        chunk: Chunk,
+        verdict: Verdict,
+        kind: &'static str,
+        reason: String,
+    ) {
+        let device = self.devices[place.device].info.id.to_string();
+        match verdict {
+            Verdict::Retry => {
+                counter!(names::RETRIES, "device" => device, "reason" => kind).increment(1);
+                self.queue.push_back_to_front(chunk.job, chunk.seconds(), chunk);
+            }
+            Verdict::GiveUp => {
+                counter!(names::CHUNKS, "device" => device, "model" => chunk.request.model.clone(),
+                         "outcome" => "failed")
+                .increment(1);
+                let _ = chunk.reply.send(Err(ChunkError::Failed { reason }));
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let device = |device: &Device| DeviceStatus {
+            info: device.info.clone(),
+            slots: device.slots,
+            busy_slots: device.busy_slots(),
+            models: device.lanes.iter().map(Lane::status).collect(),
+        };
+        Snapshot {
+            devices: self.devices.iter().map(device).collect(),
+            queued_chunks: self.queue.len(),
+            backlog_seconds: self.ledger.seconds(),
+            requests: self.ledger.jobs(),
+            draining: self.draining.is_some(),
+        }
+    }
+}
+
+/// The device and lane to run `chunk` on now.
+fn find_place(devices: &[Device], chunk: &Chunk) -> Option<(usize, usize)> {
+    let mut lanes = BTreeMap::new();
+    let mut candidates = Vec::new();
+    for (index, device) in devices.iter().enumerate() {
+        let of_model = |lane: &Lane| lane.model == chunk.request.model;
+        let Some(lane_index) = device.lanes.iter().position(of_model) else { continue };
+        let lane = &device.lanes[lane_index];
+        let free = device.busy_slots() < device.slots && lane.may_join(chunk);
+        let waits = device.lanes.iter().filter_map(Lane::first_free_seconds);
+        candidates.push(Candidate {
+            index,
+            ready: lane.is_ready(),
+            free,
+            wait_seconds: if free { 0.0 } else { waits.reduce(f64::min).unwrap_or(0.0) },
+            speed: lane.speed(),
+        });
+        lanes.insert(index, lane_index);
+    }
+    let device = placement::place(&candidates, chunk.seconds())?;
+    Some((device, *lanes.get(&device)?))
+}
+
+/// Answers a chunk with its result.
+fn finish(running: Running, inference_seconds: f64, device: &DeviceInfo) {
+    let Running { chunk, started, segments, languages, .. } = running;
+    let queue_time = started.duration_since(chunk.arrived);
+    histogram!(names::QUEUE_SECONDS).record(queue_time);
+    counter!(names::CHUNKS, "device" => device.id.to_string(),
+             "model" => chunk.request.model, "outcome" => "done")
+    .increment(1);
+    // Nobody listens when the client has left.
+    let _ = chunk.reply.send(Ok(ChunkDone {
+        segments,
+        languages,
+        device: device.id.clone(),
+        backend: device.backend,
+        fallback_reason: chunk.history.first_reason,
+        queue_time,
+        inference_time: Duration::try_from_secs_f64(inference_seconds).unwrap_or_default(),
+    }));
+}
