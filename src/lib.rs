@@ -17,7 +17,8 @@ pub mod models;
 pub mod engine;
 pub mod worker;
 // 3: the parent's side
-pub mod scheduler;
 pub mod supervisor;
+pub mod scheduler;
+pub mod pipeline;
 // 4: HTTP
 pub mod http;

@@ -1,0 +1,89 @@
+//! Decoding on the blocking pool, a chunk at a time.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task;
+
+use super::{Pipeline, PipelineError};
+use crate::audio::{AudioStream, Chunk, Chunks, SAMPLE_RATE_HZ};
+
+/// What an hour of compressed audio without a declared length is guessed to weigh: 128 kbit/s.
+const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
+
+/// A file being decoded.
+pub(super) struct Reader {
+    /// Away on the blocking pool while a chunk is made.
+    chunks: Option<Chunks>,
+    decoders: Arc<Semaphore>,
+    guessed_seconds: f64,
+    ended: bool,
+}
+
+impl Reader {
+    /// Finds out what the file is.
+    pub(super) async fn open(file: File, pipeline: &Pipeline) -> Result<Self, PipelineError> {
+        let limits = Arc::clone(&pipeline.limits);
+        let policy = pipeline.chunks;
+        let decoders = Arc::clone(&pipeline.decoders);
+        let most_seconds = limits.max_duration.as_secs_f64();
+        let open = move || {
+            let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+            let stream = AudioStream::open(file, &limits)?;
+            Ok::<_, PipelineError>((Chunks::new(stream, policy), bytes))
+        };
+        let (chunks, bytes) = blocking(&decoders, open).await??;
+        let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());
+        let guessed_seconds =
+            declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND).min(most_seconds);
+        Ok(Self { chunks: Some(chunks), decoders, guessed_seconds, ended: false })
+    }
+
+    /// The next chunk; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Chunk>, PipelineError> {
+        let Some(mut chunks) = self.chunks.take().filter(|_| !self.ended) else {
+            return Ok(None);
+        };
+        let decode = move || {
+            let chunk = chunks.next_chunk();
+            (chunks, chunk)
+        };
+        let (chunks, chunk) = blocking(&self.decoders, decode).await?;
+        self.chunks = Some(chunks);
+        let chunk = chunk?;
+        self.ended = chunk.is_none();
+        Ok(chunk)
+    }
+
+    /// The length of the audio decoded so far, in seconds.
+    pub(super) fn decoded_seconds(&self) -> f64 {
+        let samples = self.chunks.as_ref().map_or(0, Chunks::decoded_samples);
+        samples as f64 / f64::from(SAMPLE_RATE_HZ)
+    }
+
+    /// The length of all of it: a guess until the end is reached.
+    pub(super) fn estimated_seconds(&self) -> f64 {
+        let decoded = self.decoded_seconds();
+        if self.ended { decoded } else { decoded.max(self.guessed_seconds) }
+    }
+
+    /// Whether the file ended before it should.
+    pub(super) fn truncated(&self) -> bool {
+        self.chunks.as_ref().is_some_and(Chunks::truncated)
+    }
+}
+
+/// Runs `work` on the blocking pool when a decoder's turn comes.
+async fn blocking<T: Send + 'static>(
+    decoders: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PipelineError> {
+    // The permit goes along, so that a caller who leaves does not let more threads work at once.
+    let permit = Arc::clone(decoders).acquire_owned().await;
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
+    task::spawn_blocking(work).await.map_err(|_| PipelineError::DecoderPanicked)
+}
