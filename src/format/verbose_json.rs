@@ -1,0 +1,259 @@
+//! `verbose_json`: the text with the times of its segments and words, and where it was made.
+//!
+//! The keys are OpenAI's, and all those it requires are always there; `runs` is ours.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::timestamp::rounded;
+use super::{Granularities, Usage};
+use crate::device::{Backend, DeviceId};
+use crate::language::Language;
+use crate::transcript::{Run, Segment, Task, Transcript, Word};
+
+/// The answer in the format `verbose_json`. All times are in seconds, to the millisecond.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionVerbose {
+    /// `transcribe` or `translate`.
+    #[schema(value_type = String, examples("transcribe"))]
+    pub task: Task,
+    /// The language of the text: its English name in lower case. A translation's is `english`.
+    #[schema(examples("hindi"))]
+    pub language: String,
+    /// The length of the audio in seconds.
+    #[schema(examples(8.47))]
+    pub duration: f64,
+    /// The whole text.
+    #[schema(examples("The quick brown fox jumps over the lazy dog."))]
+    pub text: String,
+    /// The segments, unless only words are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub segments: Option<Vec<TranscriptionSegment>>,
+    /// The words, if they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub words: Option<Vec<TranscriptionWord>>,
+    /// How much audio was transcribed.
+    pub usage: Usage,
+    /// Where each stretch of the audio was transcribed.
+    pub runs: Vec<TranscriptionRun>,
+}
+
+/// A stretch of text, usually a sentence or a part of one.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionSegment {
+    /// Its place in the transcript, counted from 0.
+    #[schema(examples(0))]
+    pub id: usize,
+    /// The start of the chunk that it was decoded in, in units of 10 ms.
+    #[schema(examples(3000))]
+    pub seek: u64,
+    /// Start in seconds.
+    #[schema(examples(0.32))]
+    pub start: f64,
+    /// End in seconds.
+    #[schema(examples(3.36))]
+    pub end: f64,
+    /// The text, with the space that separates it from the one before.
+    #[schema(examples(" The quick brown fox jumps over the lazy dog."))]
+    pub text: String,
+    /// The model's token ids of the text.
+    #[schema(examples(json!([440, 2068, 3699, 21831])))]
+    pub tokens: Vec<i32>,
+    /// The temperature at which the text was made.
+    #[schema(examples(0.0))]
+    pub temperature: f32,
+    /// The mean log probability of the tokens; below -1 the text is doubtful.
+    #[schema(examples(-0.21))]
+    pub avg_logprob: f32,
+    /// The text's size over its size when compressed; above 2.4 it repeats itself.
+    #[schema(examples(1.14))]
+    pub compression_ratio: f32,
+    /// The probability that there is no speech here, from 0 to 1.
+    #[schema(examples(0.01))]
+    pub no_speech_prob: f32,
+}
+
+/// A word and when it was spoken.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionWord {
+    /// The word with its punctuation.
+    #[schema(examples("fox"))]
+    pub word: String,
+    /// Start in seconds.
+    #[schema(examples(1.02))]
+    pub start: f64,
+    /// End in seconds.
+    #[schema(examples(1.46))]
+    pub end: f64,
+}
+
+/// Where a stretch of the audio was transcribed, and why there.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionRun {
+    /// Start of the stretch in seconds.
+    #[schema(examples(0.0))]
+    pub start: f64,
+    /// End of the stretch in seconds.
+    #[schema(examples(28.6))]
+    pub end: f64,
+    /// The device that made the text.
+    #[schema(value_type = String, examples("cuda:0"))]
+    pub device: DeviceId,
+    /// The kind of engine that drove it.
+    #[schema(value_type = String, examples("cuda"))]
+    pub backend: Backend,
+    /// The model that ran.
+    #[schema(examples("medium"))]
+    pub model: String,
+    /// Why it did not run on the first choice or at the first attempt; absent if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("cuda:0 is out of memory"))]
+    pub fallback_reason: Option<String>,
+}
+
+impl TranscriptionVerbose {
+    /// The whole answer for `transcript`, with what `granularities` asks for.
+    pub fn new(transcript: &Transcript, granularities: Granularities) -> Self {
+        let Transcript { task, language, duration, segments, runs } = transcript;
+        let language = match task {
+            Task::Transcribe => *language,
+            Task::Translate => Language::ENGLISH,
+        };
+        Self {
+            task: *task,
+            language: language.name().to_owned(),
+            duration: rounded(*duration),
+            text: transcript.text(),
+            segments: granularities.segments.then(|| {
+                segments.iter().enumerate().map(|(id, part)| segment(id, part, runs)).collect()
+            }),
+            words: granularities
+                .words
+                .then(|| segments.iter().flat_map(|segment| &segment.words).map(word).collect()),
+            usage: Usage::of(*duration),
+            runs: runs.iter().map(run).collect(),
+        }
+    }
+}
+
+fn segment(id: usize, segment: &Segment, runs: &[Run]) -> TranscriptionSegment {
+    let chunk = runs.iter().rfind(|run| rounded(run.start) <= rounded(segment.start));
+    TranscriptionSegment {
+        id,
+        seek: chunk.map_or(0, |run| (run.start.max(0.0) * 100.0).round() as u64),
+        start: rounded(segment.start),
+        end: rounded(segment.end),
+        text: segment.text.clone(),
+        tokens: segment.tokens.clone(),
+        temperature: finite(segment.temperature),
+        avg_logprob: finite(segment.avg_logprob),
+        compression_ratio: finite(segment.compression_ratio),
+        no_speech_prob: finite(segment.no_speech_prob),
+    }
+}
+
+fn word(word: &Word) -> TranscriptionWord {
+    TranscriptionWord {
+        word: word.text.clone(),
+        start: rounded(word.start),
+        end: rounded(word.end),
+    }
+}
+
+fn run(run: &Run) -> TranscriptionRun {
+    TranscriptionRun {
+        start: rounded(run.start),
+        end: rounded(run.end),
+        device: run.device.clone(),
+        backend: run.backend,
+        model: run.model.clone(),
+        fallback_reason: run.fallback_reason.clone(),
+    }
+}
+
+/// JSON has no infinity: it would become `null` where clients require a number.
+fn finite(value: f32) -> f32 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+    use crate::format::tests::{bilingual, segment, transcript};
+
+    fn rendered(transcript: &Transcript, granularities: Granularities) -> Value {
+        serde_json::to_value(TranscriptionVerbose::new(transcript, granularities)).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_there() {
+        for (segments, words) in [(true, false), (false, true), (true, true)] {
+            let answer = rendered(&bilingual(), Granularities { segments, words });
+            assert_eq!(answer.get("segments").is_some(), segments);
+            assert_eq!(answer.get("words").is_some(), words);
+        }
+    }
+
+    #[test]
+    fn words_stand_in_one_list_in_order() {
+        let answer = rendered(&bilingual(), Granularities { segments: false, words: true });
+        let words: Vec<_> =
+            answer["words"].as_array().unwrap().iter().map(|w| &w["word"]).collect();
+        assert_eq!(words, ["Tea", "&", "milk,", "please.", "मेरा", "नाम", "रवि", "है।"]);
+    }
+
+    #[test]
+    fn seek_is_the_start_of_the_chunk() {
+        let answer = rendered(&bilingual(), Granularities::default());
+        assert_eq!(answer["segments"][0]["seek"], 0);
+        assert_eq!(answer["segments"][1]["seek"], 2950);
+    }
+
+    #[test]
+    fn numbers_stay_numbers_when_the_engine_returns_none() {
+        let broken = Segment {
+            avg_logprob: f32::NEG_INFINITY,
+            compression_ratio: f32::NAN,
+            ..segment(f64::NAN, f64::INFINITY, "x")
+        };
+        let answer = rendered(&transcript(vec![broken]), Granularities::default());
+        for (key, value) in answer["segments"][0].as_object().unwrap() {
+            assert!(!value.is_null(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_translation_is_in_english() {
+        let hindi = Language::parse("hi").unwrap();
+        for (task, expected) in [(Task::Transcribe, "hindi"), (Task::Translate, "english")] {
+            let transcript = Transcript { task, language: hindi, ..bilingual() };
+            let answer = rendered(&transcript, Granularities::default());
+            assert_eq!(answer["language"], expected);
+            assert_eq!(answer["task"], json!(task));
+        }
+    }
+
+    #[test]
+    fn the_schema_requires_every_key_but_those_that_may_be_absent() {
+        let document = serde_json::to_value([
+            TranscriptionVerbose::schema(),
+            TranscriptionSegment::schema(),
+            TranscriptionRun::schema(),
+        ])
+        .unwrap();
+        for (schema, optional) in
+            [(0, &["segments", "words"] as &[&str]), (1, &[]), (2, &["fallback_reason"])]
+        {
+            let required = document[schema]["required"].as_array().unwrap();
+            for (key, property) in document[schema]["properties"].as_object().unwrap() {
+                assert_ne!(required.contains(&json!(key)), optional.contains(&key.as_str()));
+                assert!(!property.to_string().contains("null"), "{key} may be null");
+            }
+        }
+    }
+}
