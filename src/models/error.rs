@@ -105,6 +105,82 @@ pub enum ModelError {
     #[error("no home folder is known, so there is no default models folder: name one")]
     NoHome,
 
+    /// Downloads are switched off.
+    #[error(
+        "model `{name}` is not installed and downloads are switched off: put the file {url} at {}, \
+         or start with `--models demo`",
+        path.display()
+    )]
+    Offline {
+        /// The model.
+        name: String,
+        /// Where its file is published.
+        url: String,
+        /// Where the file belongs.
+        path: PathBuf,
+    },
+
+    /// The endpoint or the token cannot be used as they are.
+    #[error("cannot set up downloads from {endpoint}: {reason}: check HF_ENDPOINT and HF_TOKEN")]
+    Setting {
+        /// The endpoint.
+        endpoint: String,
+        /// The cause.
+        reason: String,
+    },
+
+    /// No connection, or it broke; what has arrived is kept.
+    #[error(
+        "cannot download {url}: {reason}: check the network and try again, which goes on where \
+         this ended, or put the file at {}, or start with `--models demo`",
+        path.display()
+    )]
+    Network {
+        /// The file's address.
+        url: String,
+        /// Where the file belongs.
+        path: PathBuf,
+        /// The cause.
+        reason: String,
+    },
+
+    /// The server refused, or does not have the file.
+    #[error("cannot download {url}: the server answered {status}: {}", status_advice(*status))]
+    Status {
+        /// The file's address.
+        url: String,
+        /// The status code.
+        status: u16,
+    },
+
+    /// The server has a file of another length, or sent a part that does not belong there.
+    #[error(
+        "cannot download {url}: the server offers {offered}, not the {expected_bytes} bytes of the \
+         published file: a mirror or a proxy gets in between"
+    )]
+    WrongFile {
+        /// The file's address.
+        url: String,
+        /// What came instead.
+        offered: String,
+        /// The published length in bytes.
+        expected_bytes: u64,
+    },
+
+    /// The file arrived whole and is not the published one.
+    #[error(
+        "{url} arrived with the SHA-256 {found} instead of {expected} and was deleted: try again, \
+         and if it happens again, a mirror or a proxy changes the file"
+    )]
+    Checksum {
+        /// The file's address.
+        url: String,
+        /// What arrived.
+        found: String,
+        /// What is published.
+        expected: String,
+    },
+
     /// The models folder cannot be changed: read-only, full, or not ours.
     #[error("cannot write {}: {source}: {}", path.display(), write_advice(source))]
     Write {
@@ -113,6 +189,29 @@ pub enum ModelError {
         /// The cause.
         source: io::Error,
     },
+}
+
+impl ModelError {
+    /// Whether the same download may succeed a moment later.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Network { .. } => true,
+            // 416: the kept part is longer than the file is now, and has been dropped.
+            Self::Status { status, .. } => matches!(status, 408 | 416 | 425 | 429 | 500..),
+            _ => false,
+        }
+    }
+}
+
+fn status_advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "set HF_TOKEN to a token that may read it, or use the public endpoint",
+        404 => "the file is not there; check HF_ENDPOINT, which must mirror the repository",
+        416 => "the kept part of the file did not fit and was dropped; try again",
+        429 => "too many requests; try again later, or set HF_TOKEN",
+        500.. => "it is in trouble; try again later",
+        _ => "check HF_ENDPOINT",
+    }
 }
 
 fn write_advice(source: &io::Error) -> &'static str {
