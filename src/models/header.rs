@@ -3,6 +3,7 @@
 //! whisper.cpp 1.8.3 trusts what it loads; a file that is plainly something else is refused here
 //! with a reason. This proves nothing about the weights: the checksum at download does that.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -37,6 +38,17 @@ impl Languages {
     /// Whether the model can detect the language of speech.
     pub fn is_multilingual(self) -> bool {
         self != Self::English
+    }
+}
+
+impl fmt::Display for Languages {
+    /// For a list: `English`, `99 languages` or the codes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::English => f.write_str("English"),
+            Self::Multilingual { count } => write!(f, "{count} languages"),
+            Self::Only(codes) => f.write_str(&codes.join(", ")),
+        }
     }
 }
 
@@ -195,6 +207,13 @@ pub(super) mod tests {
         assert_eq!(languages(51_865), Ok(Languages::Multilingual { count: 99 }));
         assert_eq!(languages(51_866), Ok(Languages::Multilingual { count: 100 }));
         assert_eq!(languages(60_000), Ok(Languages::Multilingual { count: 100 }));
+    }
+
+    #[test]
+    fn languages_are_listed_in_short() {
+        insta::assert_snapshot!(Languages::English, @"English");
+        insta::assert_snapshot!(Languages::Multilingual { count: 99 }, @"99 languages");
+        insta::assert_snapshot!(Languages::Only(&["en", "hi"]), @"en, hi");
     }
 
     #[test]

@@ -71,6 +71,8 @@ impl Store {
     /// Finds a model by name (`tiny-q8_0`, or `my-own` for a `ggml-my-own.bin` in one of the
     /// folders) or by the path of a .bin file, and checks the file's header and length.
     ///
+    /// For what the operator typed, not for requests: a path may lead anywhere.
+    ///
     /// # Errors
     /// [`ModelError::Unknown`], [`ModelError::NoSuchFile`], [`ModelError::NotInstalled`] and
     /// [`ModelError::BundledMissing`] when there is no file; [`ModelError::Unreadable`],
@@ -88,7 +90,7 @@ impl Store {
             return self.resolve_entry(entry);
         }
         let is_bin = name_or_path.ends_with(".bin");
-        if !is_name {
+        if !is_name && !name_or_path.is_empty() {
             return Err(ModelError::NoSuchFile(path.to_owned()));
         }
         let file_name =

@@ -91,7 +91,7 @@ impl Transfer {
         }
         let response = request.send().await.map_err(|error| self.network(error))?;
         let start = self.start_of(&response, kept_bytes, etag.as_deref())?;
-        let (queue, writer) = self.writer(start, strong_etag(&response))?;
+        let (queue, writer) = self.writer(start, strong_etag(&response));
         let received = self.pump(response, start, &queue, on_progress).await;
         drop(queue);
         match writer.await {
@@ -178,7 +178,7 @@ impl Transfer {
         &self,
         start: u64,
         etag: Option<String>,
-    ) -> Result<(mpsc::Sender<Bytes>, JoinHandle<Result<(), ModelError>>), ModelError> {
+    ) -> (mpsc::Sender<Bytes>, JoinHandle<Result<(), ModelError>>) {
         let part = part_path(&self.path);
         let etag_path = etag_path(&self.path);
         let lock = self.lock.clone();
@@ -205,7 +205,7 @@ impl Transfer {
         let path = part_path(&self.path);
         let writer =
             spawn_blocking(move || write().map_err(|source| ModelError::Write { path, source }));
-        Ok((queue, writer))
+        (queue, writer)
     }
 
     /// Hands the body to the writer and returns the length that the file has then.

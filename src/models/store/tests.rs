@@ -61,7 +61,7 @@ fn a_missing_model_says_which_file_goes_where() {
     insta::assert_snapshot!(refusal(&folder, store.resolve("tinny")), @"unknown model `tinny`: see `auris models list`, or give the path of a whisper.cpp .bin file");
     insta::assert_snapshot!(refusal(&folder, store.resolve("/nowhere/x.bin")), @"there is no model file at /nowhere/x.bin");
     insta::assert_snapshot!(refusal(&folder, store.resolve("../escape")), @"there is no model file at ../escape");
-    insta::assert_snapshot!(refusal(&folder, store.resolve("")), @"there is no model file at ");
+    insta::assert_snapshot!(refusal(&folder, store.resolve("")), @"unknown model ``: see `auris models list`, or give the path of a whisper.cpp .bin file");
 }
 
 #[test]
