@@ -279,7 +279,9 @@ async fn two_pulls_of_one_model_download_it_once() {
     };
     let entry = entry();
     let pull = || pull(&place.store, &entry, &place.config, &on_progress);
-    let (one, other) = tokio::join!(pull(), pull());
+    let both = async { tokio::join!(pull(), pull()) };
+    // Without the lock neither would ever wait, and the gate stay closed.
+    let (one, other) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
     assert_eq!(one.unwrap(), other.unwrap());
     place.assert_installed();
     assert_eq!(server.requests().len(), 1);
