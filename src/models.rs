@@ -1,1 +1,0 @@
-//! Models: from a name to a verified file.

@@ -1,0 +1,24 @@
+//! Models: from a name to a file that an engine can be given.
+//!
+//! [`Store`] finds files in folders, [`pull`] fetches a missing one, [`Routing`] picks the
+//! model where the caller names none. Parent side. Nothing here loads weights or knows devices,
+//! and no setting is read from the environment: folders, endpoint and token come in as values.
+
+mod error;
+mod header;
+mod registry;
+mod store;
+// how a file gets here
+mod download;
+mod progress;
+mod transfer;
+// which one is used
+mod routing;
+
+pub use download::{DownloadConfig, Progress, obtain, pull};
+pub use error::ModelError;
+pub use header::{Dimensions, Languages};
+pub use progress::progress_bar;
+pub use registry::{DEFAULT_ENDPOINT, Entry, REGISTRY, find};
+pub use routing::{INDIAN_LANGUAGES, Routing, RoutingError, detector, is_routed};
+pub use store::{ModelFile, Row, Store, bundled_folders, default_folder};
