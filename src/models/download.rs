@@ -206,6 +206,7 @@ async fn install(
     expected: &'static str,
     lock: Arc<File>,
 ) -> Result<(), ModelError> {
+    let target = path.clone();
     let task = spawn_blocking(move || {
         let _lock = lock;
         let part = part_path(&path);
@@ -222,7 +223,7 @@ async fn install(
         // The rename is on disk when the folder is.
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()).map_err(failed)
     });
-    task.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    task.await.unwrap_or_else(|error| Err(ModelError::Write { path: target, source: error.into() }))
 }
 
 /// The SHA-256 of a file in lower-case hexadecimal.

@@ -94,9 +94,11 @@ impl Transfer {
         let (queue, writer) = self.writer(start, strong_etag(&response));
         let received = self.pump(response, start, &queue, on_progress).await;
         drop(queue);
-        match writer.await {
-            Ok(written) => written?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        writer.await.unwrap_or_else(|error| {
+            Err(ModelError::Write { path: part_path(&self.path), source: error.into() })
+        })?;
+        if matches!(received, Err(ModelError::WrongFile { .. })) {
+            self.forget();
         }
         match received? {
             bytes if bytes == self.size_bytes => Ok(()),
@@ -221,7 +223,6 @@ impl Transfer {
         while let Some(chunk) = response.chunk().await.map_err(|error| self.network(error))? {
             received_bytes += chunk.len() as u64;
             if received_bytes > total_bytes {
-                self.forget();
                 return Err(ModelError::WrongFile {
                     url: self.url.clone(),
                     offered: "more bytes".to_owned(),

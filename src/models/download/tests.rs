@@ -371,3 +371,16 @@ async fn a_setting_that_makes_no_request_is_refused() {
     place.config.token = Some("two\nlines".to_owned());
     insta::assert_snapshot!(place.refusal().await, @"cannot set up downloads from http://127.0.0.1:1: builder error: failed to parse header value: check HF_ENDPOINT and HF_TOKEN");
 }
+
+#[tokio::test]
+async fn more_bytes_than_published_are_refused() {
+    let server = Server::start(|_, _| Reply {
+        headers: vec![format!("etag: {ETAG}")],
+        ..Reply::whole(&[file(), file()].concat(), ETAG)
+    })
+    .await;
+    let place = place(&server.url);
+    insta::assert_snapshot!(place.refusal().await, @"cannot download URL: the server offers more bytes, not the 300000 bytes of the published file: a mirror or a proxy gets in between");
+    assert_eq!(server.requests().len(), 1);
+    assert!(!place.files().contains(&"ggml-test.bin.part.etag".to_owned()));
+}
