@@ -17,8 +17,15 @@ pub mod models;
 pub mod engine;
 pub mod worker;
 // 3: the parent's side
-pub mod supervisor;
-pub mod scheduler;
 pub mod pipeline;
+pub mod scheduler;
+pub mod supervisor;
 // 4: HTTP
 pub mod http;
+// 5: the program
+pub mod batch;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod serve;
+pub mod telemetry;

@@ -1,1 +1,29 @@
-fn main() {}
+//! The program: parse, run, exit.
+
+use std::process::ExitCode;
+
+use auris::cli::{Cli, Command};
+use auris::{batch, commands, serve, telemetry};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let Cli { command, log, log_format } = Cli::parse();
+    if let Err(error) = telemetry::init(&log, log_format) {
+        return commands::fail(&error);
+    }
+    let run = async {
+        match command {
+            Command::Serve(args) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Transcribe(args) => batch::run(args).await,
+            Command::Devices(args) => commands::devices(&args),
+            Command::Models(args) => commands::models(args).await,
+            Command::Openapi => commands::openapi(),
+            Command::Healthcheck(args) => commands::healthcheck(&args).await,
+            Command::Completions { shell } => commands::completions(shell),
+            Command::Worker(args) => commands::worker(args),
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run));
+    result.unwrap_or_else(|error| commands::fail(&error))
+}

@@ -4,6 +4,7 @@
 //! option `--engine fake:SCRIPT` selects one. The text it "hears" names the samples, so that a
 //! test can tell a right answer from a wrong, lost or doubled one.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process;
 use std::str::FromStr;
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Loaded, Session, SessionEvent};
-use crate::ipc::{CRASH_PREFIX, ChunkOptions, Failure, FailureKind, LoadSpec};
+use crate::device::Backend;
+use crate::ipc::{self, CRASH_PREFIX, ChunkOptions, Event, Failure, FailureKind, LoadSpec};
 use crate::language::Language;
 use crate::transcript::{Segment, Word};
 
@@ -153,6 +155,20 @@ pub fn load(script: &Script, spec: &LoadSpec) -> Result<Loaded, Failure> {
         load_seconds: 0.0,
         warm_up_seconds: 0.0,
     })
+}
+
+/// Greets wrongly, as [`Fault::Garbage`] or [`Fault::Version`] demands, and waits to be ended.
+pub fn misgreet(script: &Script, mut events: impl Write) -> ! {
+    if script.fault == Fault::Garbage {
+        let _ = events.write_all(b"Hello, I am a C library that prints to standard output.\n");
+    } else {
+        let version = "0.0.0".to_owned();
+        let hello = Event::Hello { protocol: u32::MAX, version, backend: Backend::Cpu };
+        if let Ok(content) = ipc::encode_control(&hello) {
+            let _ = ipc::write_frame(&mut events, &content);
+        }
+    }
+    hang()
 }
 
 /// The text that the fake engine hears in `samples`: a pure function of them.

@@ -37,6 +37,20 @@ pub(super) struct Transfer {
     lock: Arc<File>,
 }
 
+/// A client that gives up after `read_timeout` without a byte.
+///
+/// # Errors
+/// The system's certificates cannot be read.
+pub fn http_client(read_timeout: Duration) -> reqwest::Result<Client> {
+    // Fails only if a provider is there already, which is just as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("auris/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(read_timeout)
+        .build()
+}
+
 impl Transfer {
     /// # Errors
     /// [`ModelError::Setting`] when the endpoint is no address or the token no header value.
@@ -46,15 +60,8 @@ impl Transfer {
         path: PathBuf,
         lock: Arc<File>,
     ) -> Result<Self, ModelError> {
-        // Fails only if a provider is there already, which is just as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let setting = |reason| ModelError::Setting { endpoint: config.endpoint.clone(), reason };
-        let client = Client::builder()
-            .user_agent(concat!("auris/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .build()
-            .map_err(|error| setting(causes(error)))?;
+        let client = http_client(READ_TIMEOUT).map_err(|error| setting(causes(error)))?;
         let transfer = Self {
             client,
             token: config.token.clone(),

@@ -102,9 +102,9 @@ pub enum PipelineError {
         /// What there is.
         loaded: String,
     },
-    /// The named model knows only English.
-    #[error("the model `{model}` knows only English, not {language}: choose a multilingual one")]
-    EnglishOnly {
+    /// The named model does not know the language.
+    #[error("the model `{model}` does not know {}: choose another model", language.name())]
+    ModelLanguage {
         /// The model's name.
         model: String,
         /// What was asked for.
@@ -147,7 +147,7 @@ impl Pipeline {
 
         let mut reader = Reader::open(file, self).await?;
         let ticket = self.scheduler.admit(caller, reader.estimated_seconds()).await?;
-        let first = reader.next().await?.ok_or(AudioError::NoSamples)?;
+        let first = reader.next().await?.ok_or_else(|| reader.no_samples())?;
         let (model, language) = match (model, options.language) {
             (Some(model), Some(language)) => (model, language),
             (model, language) => self.route(model, language, &ticket, &first).await?,
@@ -227,7 +227,7 @@ fn check_language(
 ) -> Result<(), PipelineError> {
     match (model, language) {
         (Some(model), Some(language)) if !model.languages.covers(language) => {
-            Err(PipelineError::EnglishOnly { model: model.name.clone(), language })
+            Err(PipelineError::ModelLanguage { model: model.name.clone(), language })
         }
         _ => Ok(()),
     }

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task;
 
 use super::{Pipeline, PipelineError};
-use crate::audio::{AudioStream, Chunk, Chunks, SAMPLE_RATE_HZ};
+use crate::audio::{AudioError, AudioStream, Chunk, Chunks, SAMPLE_RATE_HZ};
 
 /// What an hour of compressed audio without a declared length is guessed to weigh: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -66,6 +66,12 @@ impl Reader {
     pub(super) fn estimated_seconds(&self) -> f64 {
         let decoded = self.decoded_seconds();
         if self.ended { decoded } else { decoded.max(self.guessed_seconds) }
+    }
+
+    /// The error for a file that ended before its first sample.
+    pub(super) fn no_samples(&self) -> AudioError {
+        let container = self.chunks.as_ref().map_or("audio", |chunks| chunks.info().container);
+        AudioError::NoSamples { container }
     }
 
     /// Whether the file ended before it should.

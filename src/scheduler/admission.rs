@@ -76,7 +76,7 @@ impl Ledger {
 
     /// Seconds of audio that are waiting or running.
     pub(super) fn seconds(&self) -> f64 {
-        self.jobs.values().map(|(_, seconds)| seconds).sum()
+        self.jobs.values().map(|(_, seconds)| seconds).fold(0.0, |sum, seconds| sum + seconds)
     }
 
     /// How many requests are accepted and not finished.

@@ -38,6 +38,8 @@ pub struct DevicePlan {
     pub program: WorkerProgram,
     /// How many chunks it runs at once, over all models.
     pub slots: usize,
+    /// How many threads each chunk uses.
+    pub threads: usize,
     /// The models that it loads: name and what its worker is told.
     pub models: Vec<(String, LoadSpec)>,
 }

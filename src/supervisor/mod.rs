@@ -4,6 +4,7 @@
 //! about its end is the scheduler's business.
 
 mod backoff;
+pub mod detect;
 mod ending;
 mod process;
 

@@ -1,1 +1,3 @@
+//! The real server and the real program, over loopback, with real child processes.
+
 fn main() {}

@@ -1,0 +1,260 @@
+//! What can be typed: subcommands, options and their environment variables.
+//!
+//! The doc comments are the help. What the values mean together is worked out in `config`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::engine::EngineKind;
+use crate::format::Format;
+use crate::language::Language;
+use crate::telemetry::LogFormat;
+use crate::transcript::Task;
+
+/// Speech to text on the best device that really works, as a service and on the command line
+#[derive(Debug, Parser)]
+#[command(name = "auris", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log: a level, or levels by target such as `info,auris::worker=debug`
+    #[arg(long, global = true, env = "AURIS_LOG", default_value = "info", hide_env_values = true)]
+    pub log: String,
+    /// The shape of log lines
+    #[arg(long, global = true, env = "AURIS_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// What to do
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the HTTP server
+    Serve(ServeArgs),
+    /// Transcribe files and folders without a server
+    Transcribe(TranscribeArgs),
+    /// Show what there is to run on
+    Devices(EngineArgs),
+    /// List, download and remove models
+    Models(ModelsArgs),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Ask a running server whether it lives; the exit status is the answer
+    Healthcheck(HealthcheckArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Run as a worker process; started by the server
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// Where models are
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// Where models are kept and downloaded to [default: the user's cache folder]
+    #[arg(long, env = "AURIS_MODELS_DIR", value_name = "FOLDER")]
+    pub models_dir: Option<PathBuf>,
+    /// Never download; say what is missing instead
+    #[arg(long, env = "AURIS_OFFLINE")]
+    pub offline: bool,
+}
+
+/// What to run, and on what
+#[derive(Debug, Clone, Args)]
+pub struct EngineArgs {
+    /// Models to load, the default one first: names of `auris models list`, or model files
+    #[arg(long, env = "AURIS_MODELS", value_delimiter = ',', default_value = "tiny,medium")]
+    pub models: Vec<String>,
+    /// Which model takes which language when a request names none, such as
+    /// `en=tiny,hi+ta=medium,*=medium` [default: English to tiny, everything else to medium]
+    #[arg(long, env = "AURIS_ROUTING", value_name = "TABLE")]
+    pub routing: Option<String>,
+    /// What to run on [env: also DEVICE] [default: auto]
+    #[arg(long, env = "AURIS_DEVICE", value_enum)]
+    pub device: Option<DeviceChoice>,
+    /// How many chunks the processor runs at once [default: by its cores]
+    #[arg(long, env = "AURIS_SLOTS", value_name = "N")]
+    pub slots: Option<usize>,
+    /// How many threads each of them uses [default: by its cores]
+    #[arg(long, env = "AURIS_THREADS", value_name = "N")]
+    pub threads: Option<usize>,
+    /// The longest audio accepted, in hours
+    #[arg(long, env = "AURIS_MAX_AUDIO_HOURS", value_name = "HOURS", default_value_t = 24.0)]
+    pub max_audio_hours: f64,
+    /// The most channels accepted
+    #[arg(long, env = "AURIS_MAX_CHANNELS", value_name = "N", default_value_t = 8)]
+    pub max_channels: usize,
+    /// The lowest sample rate accepted, in Hz
+    #[arg(long, env = "AURIS_MIN_SAMPLE_RATE", value_name = "HZ", default_value_t = 8_000)]
+    pub min_sample_rate: u32,
+    /// The highest sample rate accepted, in Hz
+    #[arg(long, env = "AURIS_MAX_SAMPLE_RATE", value_name = "HZ", default_value_t = 192_000)]
+    pub max_sample_rate: u32,
+    /// The longest chunk that a file is cut into, in seconds, from 5 to 30
+    #[arg(long, env = "AURIS_CHUNK_SECONDS", value_name = "SECONDS")]
+    pub chunk_seconds: Option<f64>,
+    /// Seconds without progress after which a worker is taken for hung
+    #[arg(long, env = "AURIS_STALL_SECONDS", value_name = "SECONDS", default_value_t = 60.0)]
+    pub stall_seconds: f64,
+    /// The engine; others than `whisper` are for tests
+    #[arg(long, env = "AURIS_ENGINE", hide = true, default_value = "whisper")]
+    pub engine: String,
+    /// Where models are
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// What to run on
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceChoice {
+    /// The best that works
+    Auto,
+    /// The processor
+    Cpu,
+    /// A CUDA device, or nothing
+    Cuda,
+}
+
+/// Start the HTTP server
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The address to listen on
+    #[arg(
+        long,
+        env = "AURIS_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8000"
+    )]
+    pub listen: SocketAddr,
+    /// The largest upload in bytes
+    #[arg(long, env = "AURIS_MAX_UPLOAD_BYTES", value_name = "BYTES", default_value_t = 2 << 30)]
+    pub max_upload_bytes: u64,
+    /// Seconds for which a client may send nothing in the middle of an upload
+    #[arg(long, env = "AURIS_UPLOAD_IDLE_SECONDS", value_name = "SECONDS", default_value_t = 60.0)]
+    pub upload_idle_seconds: f64,
+    /// Where uploads wait [default: the system's folder for temporary files]
+    #[arg(long, env = "AURIS_SPOOL_DIR", value_name = "FOLDER")]
+    pub spool_dir: Option<PathBuf>,
+    /// Minutes of audio that may wait before requests are refused
+    #[arg(long, env = "AURIS_MAX_QUEUE_MINUTES", value_name = "MINUTES", default_value_t = 240.0)]
+    pub max_queue_minutes: f64,
+    /// The part of the queue that one client may use, from 0 to 1
+    #[arg(long, env = "AURIS_CALLER_SHARE", value_name = "SHARE", default_value_t = 0.5)]
+    pub caller_share: f64,
+    /// Seconds that accepted requests may take to finish after SIGTERM
+    #[arg(long, env = "AURIS_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 120.0)]
+    pub drain_seconds: f64,
+    /// What to run, and on what
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// Transcribe files and folders without a server
+#[derive(Debug, Args)]
+pub struct TranscribeArgs {
+    /// Audio and video files, and folders of them
+    #[arg(required = true, value_name = "FILE")]
+    pub inputs: Vec<PathBuf>,
+    /// Where results are written [default: one result goes to standard output]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output_dir: Option<PathBuf>,
+    /// The formats of the results
+    #[arg(long, short, value_delimiter = ',', default_value = "text", value_parser = format_parser())]
+    pub format: Vec<Format>,
+    /// The model [default: by the language]
+    #[arg(long, short)]
+    pub model: Option<String>,
+    /// The spoken language, as a code or an English name [default: detected]
+    #[arg(long, short)]
+    pub language: Option<Language>,
+    /// Write down the meaning in English
+    #[arg(long)]
+    pub translate: bool,
+    /// Words and names to expect, in the style wanted
+    #[arg(long)]
+    pub prompt: Option<String>,
+    /// From 0 to 1; 0 is the most probable text
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Do finished files again
+    #[arg(long)]
+    pub force: bool,
+    /// What to run, and on what
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+impl TranscribeArgs {
+    /// Transcribe or translate.
+    pub fn task(&self) -> Task {
+        if self.translate { Task::Translate } else { Task::Transcribe }
+    }
+}
+
+fn format_parser() -> impl clap::builder::TypedValueParser<Value = Format> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+}
+
+/// List, download and remove models
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+    /// Where models are
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// What to do with models
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List the known models and where the installed ones are
+    List,
+    /// Download models, going on where an earlier download ended
+    Pull {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Print the path of an installed model
+    Path {
+        /// Its name
+        name: String,
+    },
+    /// Remove a downloaded model
+    Rm {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Ask a running server whether it lives
+#[derive(Debug, Args)]
+pub struct HealthcheckArgs {
+    /// The address that the server listens on
+    #[arg(
+        long,
+        env = "AURIS_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8000"
+    )]
+    pub listen: SocketAddr,
+    /// Ask whether it can transcribe now, too
+    #[arg(long)]
+    pub ready: bool,
+}
+
+/// Run as a worker process
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The engine
+    #[arg(long, default_value = "whisper")]
+    pub engine: EngineKind,
+}

@@ -1,0 +1,58 @@
+//! `GET /healthz`, `/readyz` and `/metrics`: for orchestrators and monitoring.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::error::{ApiError, ErrorBody};
+
+/// A short word.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    /// `ok` or `ready`.
+    #[schema(examples("ok"))]
+    status: &'static str,
+}
+
+/// Tell whether the process lives
+///
+/// Answers in milliseconds whatever the devices are doing.
+#[utoipa::path(get, path = "/healthz", tag = "service",
+    responses((status = 200, description = "It lives", body = Status)))]
+pub(super) async fn healthz() -> Json<Status> {
+    Json(Status { status: "ok" })
+}
+
+/// Tell whether a request can be transcribed now
+///
+/// True when the default model is loaded on at least one device.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+    (status = 200, description = "It can", body = Status),
+    (status = 503, description = "It cannot, and why", body = ErrorBody),
+))]
+pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>, ApiError> {
+    let default = state.pipeline.models.first().map_or("", |model| model.name.as_str());
+    let Some(snapshot) = state.pipeline.scheduler.snapshot().await else {
+        return Err(ApiError::not_ready("the scheduler has ended"));
+    };
+    if snapshot.draining {
+        return Err(ApiError::not_ready("the service is shutting down"));
+    }
+    if snapshot.is_ready(default) {
+        return Ok(Json(Status { status: "ready" }));
+    }
+    let failure = snapshot.models(default).find_map(|status| status.last_failure.as_ref());
+    Err(ApiError::not_ready(match failure {
+        Some((_, detail, _)) => format!("the default model `{default}` is not loaded: {detail}"),
+        None => format!("the default model `{default}` is being loaded"),
+    }))
+}
+
+/// Metrics in Prometheus' text format
+#[utoipa::path(get, path = "/metrics", tag = "service",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(State(state): State<AppState>) -> String {
+    state.metrics.render()
+}

@@ -1,0 +1,34 @@
+//! What handlers share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::device::Backend;
+use crate::pipeline::Pipeline;
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// Transcribes.
+    pub pipeline: Pipeline,
+    /// How uploads are received.
+    pub uploads: Arc<UploadSettings>,
+    /// Renders the metrics.
+    pub metrics: PrometheusHandle,
+    /// Backends that are not used, each with a reason to act on.
+    pub unused: Arc<[(Backend, String)]>,
+}
+
+/// How uploads are received.
+#[derive(Debug, Clone)]
+pub struct UploadSettings {
+    /// Where they wait; the files there have no name and vanish with the process.
+    pub spool: PathBuf,
+    /// The largest upload in bytes.
+    pub max_bytes: u64,
+    /// How long a client may send nothing.
+    pub idle_timeout: Duration,
+}

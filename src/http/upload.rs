@@ -1,0 +1,173 @@
+//! Receives a multipart form: the file into the spool, the fields into memory.
+//!
+//! A file is never whole in memory, and its name and type are not looked at. Fields may come in
+//! any order. What the fields mean is the handler's business.
+
+use std::io::{Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::{StatusCode, header};
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::time::timeout;
+
+use super::error::ApiError;
+use super::state::{AppState, UploadSettings};
+
+/// The most bytes that one field other than the file may have.
+const MAX_FIELD_BYTES: usize = 64 * 1024;
+
+/// The most fields that a form may have.
+const MAX_FIELDS: usize = 100;
+
+/// Bytes gathered before they are written to the spool.
+const WRITE_BUFFER_BYTES: usize = 256 * 1024;
+
+/// A received form.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// The file, at its start. It has no name, so nothing is left of it when it is closed.
+    pub(super) file: std::fs::File,
+    /// The other fields, in the order in which they came.
+    pub(super) fields: Vec<(String, String)>,
+}
+
+impl FromRequest<AppState> for Upload {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let settings = &state.uploads;
+        check_headers(&request, settings)?;
+        let mut form = Multipart::from_request(request, &()).await.map_err(|_| {
+            ApiError::bad_request(
+                "the request is not a multipart/form-data form with a boundary: send the audio as \
+                 the form's field `file`",
+            )
+        })?;
+        let mut file = None;
+        let mut fields = Vec::new();
+        while let Some(field) = timed(settings.idle_timeout, form.next_field(), settings).await? {
+            match field.name().unwrap_or_default() {
+                "" => return Err(ApiError::bad_request("a part of the form has no name")),
+                "file" if file.is_some() => {
+                    return Err(ApiError::bad_field("file", "send one file in each request"));
+                }
+                "file" => file = Some(spool(field, settings).await?),
+                _ if fields.len() >= MAX_FIELDS => {
+                    let message = format!("the form has more than {MAX_FIELDS} fields");
+                    return Err(ApiError::bad_request(message));
+                }
+                _ => fields.push(text(field, settings).await?),
+            }
+        }
+        let missing = "the form has no field `file`: send the audio in it";
+        Ok(Self { file: file.ok_or_else(|| ApiError::bad_field("file", missing))?, fields })
+    }
+}
+
+fn check_headers(request: &Request, settings: &UploadSettings) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if let Some(encoding) = encoding.filter(|encoding| *encoding != "identity") {
+        let message = format!(
+            "uploads with content-encoding {encoding:?} are not accepted: send the form as it is"
+        );
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", message));
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    match length.and_then(|length| length.parse::<u64>().ok()) {
+        // The form's own lines come on top of the file.
+        Some(length) if length > settings.max_bytes.saturating_add(1 << 20) => {
+            Err(too_large(settings))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn too_large(settings: &UploadSettings) -> ApiError {
+    let message = format!(
+        "the upload is larger than {} bytes: send a compressed file (FLAC, Opus, MP3) or raise \
+         the server's --max-upload-bytes",
+        settings.max_bytes
+    );
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", message)
+}
+
+/// Awaits the next part of the body, unless the client stops sending.
+async fn timed<T>(
+    limit: Duration,
+    part: impl Future<Output = Result<T, MultipartError>>,
+    settings: &UploadSettings,
+) -> Result<T, ApiError> {
+    match timeout(limit, part).await {
+        Ok(Ok(part)) => Ok(part),
+        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(too_large(settings))
+        }
+        Ok(Err(error)) => Err(ApiError::bad_request(format!(
+            "the multipart form cannot be read ({}): was it sent to its end?",
+            error.body_text()
+        ))),
+        Err(_) => {
+            let message = format!("nothing was received for {} s", limit.as_secs());
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "upload_stalled", message))
+        }
+    }
+}
+
+/// Streams the file into the spool.
+async fn spool(mut field: Field<'_>, settings: &UploadSettings) -> Result<std::fs::File, ApiError> {
+    let file = create(&settings.spool).await.map_err(|error| {
+        let spool = settings.spool.display();
+        ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
+    })?;
+    let mut writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
+    let mut bytes = 0;
+    while let Some(part) = timed(settings.idle_timeout, field.chunk(), settings).await? {
+        bytes += part.len() as u64;
+        if bytes > settings.max_bytes {
+            return Err(too_large(settings));
+        }
+        writer.write_all(&part).await.map_err(|error| spool_failed(&error))?;
+    }
+    writer.flush().await.map_err(|error| spool_failed(&error))?;
+    let mut file = writer.into_inner().into_std().await;
+    file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
+    Ok(file)
+}
+
+fn spool_failed(error: &std::io::Error) -> ApiError {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        let message = "the server has no disk space left for uploads";
+        return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message);
+    }
+    ApiError::internal(&format!("an upload cannot be written to the spool: {error}"))
+}
+
+async fn create(folder: &Path) -> std::io::Result<tokio::fs::File> {
+    let folder = folder.to_owned();
+    let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await;
+    file.map_err(std::io::Error::other)?.map(tokio::fs::File::from_std)
+}
+
+/// Reads a field of text.
+async fn text(
+    mut field: Field<'_>,
+    settings: &UploadSettings,
+) -> Result<(String, String), ApiError> {
+    let name: String = field.name().unwrap_or_default().chars().take(100).collect();
+    let mut value = Vec::new();
+    while let Some(part) = timed(settings.idle_timeout, field.chunk(), settings).await? {
+        if value.len() + part.len() > MAX_FIELD_BYTES {
+            let message = format!("the field is larger than {MAX_FIELD_BYTES} bytes");
+            return Err(ApiError::bad_field(&name, message));
+        }
+        value.extend_from_slice(&part);
+    }
+    match String::from_utf8(value) {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(ApiError::bad_field(&name, "the field is not UTF-8 text")),
+    }
+}

@@ -1,0 +1,107 @@
+//! `auris serve`: builds the parts, runs them, and drains on SIGTERM.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::ServeArgs;
+use crate::config::{self, EnginePlan, ModelSource};
+use crate::http::{self, AppState};
+use crate::metrics;
+use crate::scheduler::Scheduler;
+
+/// How often counters that nobody reads are tidied up.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// How long answers may take to reach their clients after the last request is finished.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the server until SIGTERM or SIGINT, then finishes what was accepted.
+///
+/// # Errors
+/// Whatever keeps it from starting, in words to act on.
+#[allow(clippy::print_stdout, reason = "the address is the command's result")]
+pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    // Bound first: a port in use is told before a model is downloaded.
+    let listener = TcpListener::bind(args.listen).await.with_context(|| {
+        format!("cannot listen on {}: give another address with --listen", args.listen)
+    })?;
+    let address = listener.local_addr()?;
+    let uploads = config::uploads(&args)?;
+    let capacity = config::capacity(&args)?;
+    let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
+    let source = ModelSource::new(&args.engine.store)?;
+    let models = config::obtain_models(&args.engine.models, &source).await?;
+    let plan = EnginePlan::new(&args.engine, models)?;
+
+    let metrics = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), metrics::SECONDS_BUCKETS)?
+        .install_recorder()?;
+    metrics::describe();
+    let upkeep = metrics.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+
+    for device in &plan.devices {
+        let models: Vec<&str> = device.models.iter().map(|(name, _)| name.as_str()).collect();
+        tracing::info!(device.id = %device.info.id, slots = device.slots, ?models, "device in use");
+    }
+    for (backend, reason) in &plan.unused {
+        tracing::info!(%backend, "device not used: {reason}");
+    }
+    let pipeline = plan.start(capacity);
+    let scheduler = pipeline.scheduler.clone();
+    let app = http::router(AppState {
+        pipeline,
+        uploads: uploads.into(),
+        metrics,
+        unused: plan.unused.into(),
+    });
+    println!("listening on http://{address}");
+    tracing::info!("API description at http://{address}/docs");
+    let stop = CancellationToken::new();
+    let server = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::select! {
+        result = server.into_future() => result.context("the server failed"),
+        () = async {
+            drained(scheduler, drain_limit).await;
+            stop.cancel();
+            tokio::time::sleep(CLOSE_GRACE).await;
+        } => Ok(()),
+    }
+}
+
+/// Returns when the server may stop accepting connections: after a signal, once every accepted
+/// request is finished or out of time. Until then new requests get an answer that says so.
+async fn drained(scheduler: Scheduler, limit: Duration) {
+    terminated().await;
+    tracing::info!("shutting down: accepted requests are finished first");
+    tokio::select! {
+        () = scheduler.drain() => tracing::info!("every accepted request is finished"),
+        () = tokio::time::sleep(limit) => tracing::warn!("requests are cut off after {limit:?}"),
+        () = terminated() => tracing::warn!("requests are cut off by a second signal"),
+    }
+}
+
+async fn terminated() {
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; the server ends only by SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
