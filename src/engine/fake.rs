@@ -194,7 +194,7 @@ impl Session for FakeSession {
         samples: &[f32],
         options: &ChunkOptions,
         cancel: &AtomicBool,
-        tell: &mut dyn FnMut(SessionEvent),
+        tell: &mut (dyn FnMut(SessionEvent) + Send),
     ) -> Result<(), Failure> {
         let chunk = self.chunks.fetch_add(1, Ordering::Relaxed) + 1;
         let seconds = samples.len() as f64 / 16_000.0;
@@ -231,7 +231,7 @@ impl FakeSession {
         &self,
         seconds: f64,
         cancel: &AtomicBool,
-        tell: &mut dyn FnMut(SessionEvent),
+        tell: &mut (dyn FnMut(SessionEvent) + Send),
     ) -> Result<(), Failure> {
         let needed = if self.script.speed > 0.0 { seconds / self.script.speed } else { 0.0 };
         let end = Instant::now() + Duration::from_secs_f64(needed);

@@ -10,6 +10,7 @@ use crate::ipc::{ChunkOptions, Failure, LoadSpec};
 use crate::language::Language;
 use crate::transcript::Segment;
 
+mod sequences;
 mod words;
 
 pub mod fake;
@@ -80,7 +81,7 @@ pub trait Session: Send {
         samples: &[f32],
         options: &ChunkOptions,
         cancel: &AtomicBool,
-        tell: &mut dyn FnMut(SessionEvent),
+        tell: &mut (dyn FnMut(SessionEvent) + Send),
     ) -> Result<(), Failure>;
 }
 

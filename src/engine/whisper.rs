@@ -5,7 +5,8 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use flate2::write::ZlibEncoder;
@@ -13,6 +14,7 @@ use whisper_rs::whisper_rs_sys as sys;
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters};
 use whisper_rs::{WhisperError, WhisperState};
 
+use super::sequences::Sequences;
 use super::words::{self, Token};
 use super::{Loaded, Session, SessionEvent};
 use crate::ipc::{CRASH_PREFIX, ChunkOptions, Failure, FailureKind, LoadSpec};
@@ -24,6 +26,9 @@ const BEST_OF: c_int = 5;
 
 /// The step from one temperature to the next when a result is poor; whisper.cpp's default.
 const TEMPERATURE_STEP: f32 = 0.2;
+
+/// How many tokens a decoder makes between two signs of life.
+const TOKENS_PER_PROGRESS: usize = 16;
 
 /// Audio under about 200 samples is read out of bounds by whisper.cpp 1.8.3.
 const MIN_SAMPLES: usize = 16_000;
@@ -53,6 +58,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
     let vocabulary = Vocabulary {
         multilingual: context.is_multilingual(),
         end_of_text: context.token_eot(),
+        first_timestamp: context.token_beg(),
         languages: (0..=whisper_rs::get_lang_max_id())
             .filter_map(Language::from_whisper_id)
             .count(),
@@ -104,6 +110,7 @@ extern "C" fn record_crash(message: *const c_char) {
 struct Vocabulary {
     multilingual: bool,
     end_of_text: c_int,
+    first_timestamp: c_int,
     languages: usize,
 }
 
@@ -158,7 +165,7 @@ impl Session for WhisperSession {
         samples: &[f32],
         options: &ChunkOptions,
         cancel: &AtomicBool,
-        tell: &mut dyn FnMut(SessionEvent),
+        tell: &mut (dyn FnMut(SessionEvent) + Send),
     ) -> Result<(), Failure> {
         let samples = padded(samples);
         let mut params = self.params();
@@ -166,33 +173,33 @@ impl Session for WhisperSession {
         params.set_translate(options.task == Task::Translate);
         params.set_temperature(options.temperature);
         params.set_temperature_inc(TEMPERATURE_STEP);
-        params.set_token_timestamps(options.words);
         if let Some(prompt) = &options.prompt {
             // A C string: whisper-rs panics on a NUL byte.
             params.set_initial_prompt(&prompt.replace('\0', " "));
         }
 
-        let mut listener = Listener {
-            tell,
+        let listener = Listener {
+            tell: Mutex::new(tell),
             cancel,
-            first_temperature: options.temperature,
-            attempts: 0,
+            samples: &samples,
+            vocabulary: self.vocabulary,
             words: options.words,
-            end_of_text: self.vocabulary.end_of_text,
+            first_temperature: options.temperature,
+            attempts: AtomicU32::new(0),
+            sequences: Mutex::new(Sequences::default()),
         };
-        let listener_ptr: *mut c_void = (&raw mut listener).cast();
-        // SAFETY: whisper.cpp calls these during `full` only, from the thread that runs it
-        // (abort: also from its own compute threads, which read `cancel` alone), and the
-        // pointers are to `listener` and `cancel`, which outlive `full`.
+        let user_data: *mut c_void = (&raw const listener).cast_mut().cast();
+        // SAFETY: whisper.cpp calls these during `full` only, and the pointer is to `listener`,
+        // which outlives it. The callbacks only share it, so several threads may be in them.
         unsafe {
             params.set_new_segment_callback(Some(on_new_segment));
-            params.set_new_segment_callback_user_data(listener_ptr);
+            params.set_new_segment_callback_user_data(user_data);
             params.set_start_encoder_callback(Some(on_window));
-            params.set_start_encoder_callback_user_data(listener_ptr);
+            params.set_start_encoder_callback_user_data(user_data);
             params.set_filter_logits_callback(Some(on_token));
-            params.set_filter_logits_callback_user_data(listener_ptr);
+            params.set_filter_logits_callback_user_data(user_data);
             params.set_abort_callback(Some(is_cancelled));
-            params.set_abort_callback_user_data((&raw const *cancel).cast_mut().cast());
+            params.set_abort_callback_user_data(user_data);
         }
         let result = self.state.full(params, &samples);
         if cancel.load(Ordering::Relaxed) {
@@ -218,20 +225,30 @@ fn failure(error: WhisperError) -> Failure {
 
 /// What the callbacks of one `full` call share.
 struct Listener<'a> {
-    tell: &'a mut dyn FnMut(SessionEvent),
+    tell: Mutex<&'a mut (dyn FnMut(SessionEvent) + Send)>,
     cancel: &'a AtomicBool,
+    samples: &'a [f32],
+    vocabulary: Vocabulary,
+    words: bool,
     first_temperature: f32,
     /// How many decoding attempts the present window has seen, each at a higher temperature.
-    attempts: u32,
-    words: bool,
-    end_of_text: c_int,
+    attempts: AtomicU32,
+    sequences: Mutex<Sequences>,
 }
 
 impl Listener<'_> {
+    fn tell(&self, event: SessionEvent) {
+        (self.tell.lock().unwrap_or_else(PoisonError::into_inner))(event);
+    }
+
+    fn sequences(&self) -> MutexGuard<'_, Sequences> {
+        self.sequences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// whisper.cpp does not tell at which temperature it accepted a window, but its attempts
     /// can be counted.
     fn temperature(&self) -> f32 {
-        let steps = self.attempts.saturating_sub(1) as f32;
+        let steps = self.attempts.load(Ordering::Relaxed).saturating_sub(1) as f32;
         (self.first_temperature + TEMPERATURE_STEP * steps).min(1.0)
     }
 }
@@ -239,16 +256,15 @@ impl Listener<'_> {
 /// The listener behind a callback's user data.
 ///
 /// # Safety
-/// `user_data` must be the pointer that `transcribe` made, `full` must still be running, and no
-/// other reference to the listener may be alive.
-unsafe fn listener<'a>(user_data: *mut c_void) -> &'a mut Listener<'a> {
-    // SAFETY: promised by the caller.
-    unsafe { &mut *user_data.cast::<Listener<'a>>() }
+/// `user_data` must be the pointer that `transcribe` made, and `full` must still be running.
+unsafe fn listener<'a>(user_data: *mut c_void) -> &'a Listener<'a> {
+    // SAFETY: promised by the caller; the listener is only ever shared.
+    unsafe { &*user_data.cast_const().cast::<Listener<'a>>() }
 }
 
-unsafe extern "C" fn is_cancelled(cancel: *mut c_void) -> bool {
-    // SAFETY: the pointer is to the `AtomicBool` that `transcribe` borrows during `full`.
-    unsafe { &*cancel.cast::<AtomicBool>() }.load(Ordering::Relaxed)
+unsafe extern "C" fn is_cancelled(user_data: *mut c_void) -> bool {
+    // SAFETY: whisper.cpp passes back what `transcribe` set.
+    unsafe { listener(user_data) }.cancel.load(Ordering::Relaxed)
 }
 
 unsafe extern "C" fn on_window(
@@ -256,30 +272,37 @@ unsafe extern "C" fn on_window(
     _: *mut sys::whisper_state,
     user_data: *mut c_void,
 ) -> bool {
-    // SAFETY: whisper.cpp passes back what `transcribe` set, one callback at a time.
+    // SAFETY: whisper.cpp passes back what `transcribe` set.
     let listener = unsafe { listener(user_data) };
-    listener.attempts = 0;
-    (listener.tell)(SessionEvent::Progress);
+    listener.attempts.store(0, Ordering::Relaxed);
+    *listener.sequences() = Sequences::default();
+    listener.tell(SessionEvent::Progress);
     !listener.cancel.load(Ordering::Relaxed)
 }
 
+/// Called for each decoder before each token.
 unsafe extern "C" fn on_token(
     _: *mut sys::whisper_context,
     _: *mut sys::whisper_state,
-    _: *const sys::whisper_token_data,
-    tokens_so_far: c_int,
+    tokens: *const sys::whisper_token_data,
+    count: c_int,
     _: *mut f32,
     user_data: *mut c_void,
 ) {
-    // Only the first call of an attempt is of interest, and is made by the thread that runs
-    // `full`; later ones may come from several threads at once.
-    if tokens_so_far > 0 {
-        return;
-    }
-    // SAFETY: whisper.cpp passes back what `transcribe` set, and see above.
+    // SAFETY: whisper.cpp passes back what `transcribe` set.
     let listener = unsafe { listener(user_data) };
-    listener.attempts += 1;
-    (listener.tell)(SessionEvent::Progress);
+    let count = usize::try_from(count).unwrap_or(0);
+    if count == 0 {
+        listener.attempts.fetch_add(1, Ordering::Relaxed);
+    } else {
+        // SAFETY: whisper.cpp passes the decoder's tokens, `count` of them, which nothing
+        // changes until this returns.
+        let so_far = unsafe { std::slice::from_raw_parts(tokens, count) };
+        listener.sequences().record(tokens as usize, so_far.iter().map(|token| token.id));
+    }
+    if count.is_multiple_of(TOKENS_PER_PROGRESS) {
+        listener.tell(SessionEvent::Progress);
+    }
 }
 
 unsafe extern "C" fn on_new_segment(
@@ -288,14 +311,14 @@ unsafe extern "C" fn on_new_segment(
     new: c_int,
     user_data: *mut c_void,
 ) {
-    // SAFETY: whisper.cpp passes back what `transcribe` set, one callback at a time.
+    // SAFETY: whisper.cpp passes back what `transcribe` set.
     let listener = unsafe { listener(user_data) };
     // SAFETY: the state is the one that `full` runs on.
     let all = unsafe { sys::whisper_full_n_segments_from_state(state) };
     for index in (all - new).max(0)..all {
         // SAFETY: the context and state are those of `full`, and `index` is below their count.
         let segment = unsafe { segment(context, state, index, listener) };
-        (listener.tell)(SessionEvent::Segment(segment));
+        listener.tell(SessionEvent::Segment(segment));
     }
 }
 
@@ -317,18 +340,14 @@ unsafe fn segment(
     let (start, end, no_speech_prob) = unsafe {
         for token in 0..sys::whisper_full_n_tokens_from_state(state, index) {
             let data = sys::whisper_full_get_token_data_from_state(state, index, token);
-            if data.id >= listener.end_of_text {
+            if data.id >= listener.vocabulary.end_of_text {
                 continue;
             }
             let text = sys::whisper_full_get_token_text_from_state(context, state, index, token);
             ids.push(data.id);
             logprob_sum += data.plog;
-            tokens.push(Token {
-                bytes: CStr::from_ptr(text).to_bytes().to_vec(),
-                start: seconds(data.t0),
-                end: seconds(data.t1),
-                probability: data.p,
-            });
+            let bytes = CStr::from_ptr(text).to_bytes().to_vec();
+            tokens.push(Token { bytes, probability: data.p });
         }
         (
             sys::whisper_full_get_segment_t0_from_state(state, index),
@@ -336,18 +355,26 @@ unsafe fn segment(
             sys::whisper_full_get_segment_no_speech_prob_from_state(state, index),
         )
     };
+    // whisper.cpp lets a segment begin where the one before it ended, although the decoder has
+    // said how long the pause between them is.
+    let pause = listener.sequences().pause_before(&ids, listener.vocabulary.first_timestamp);
+    let (start, end) = (seconds(start + i64::from(pause)), seconds(end));
     let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Segment {
-        start: seconds(start),
-        end: seconds(end),
+        start: start.min(end),
+        end,
         compression_ratio: compression_ratio(&text),
         text,
         avg_logprob: if ids.is_empty() { 0.0 } else { logprob_sum / ids.len() as f32 },
         tokens: ids,
         temperature: listener.temperature(),
         no_speech_prob,
-        words: if listener.words { words::join(&tokens) } else { Vec::new() },
+        words: if listener.words {
+            words::words(&tokens, (start, end), listener.samples)
+        } else {
+            Vec::new()
+        },
     }
 }
 
