@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the server with pywhispercpp: same model file, same language, same cores, in turns.
 
-    bench/compare.py [--auris target/release/auris] [--rounds 5]
+    bench/compare.py [--auris target/release/auris] [--rounds 5] [--long-rounds 3]
 
 (a) four clients with 5 s clips at once, (b) one file of ten minutes, each against the peer's
 fastest way; then (c) the latency of /healthz under load, (d) the server process's own CPU time.
@@ -16,8 +16,10 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, quantiles
+from statistics import median, quantiles
 
 import environment
 
@@ -45,16 +47,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--auris", default=str(environment.ROOT / "target/release/auris"))
     parser.add_argument("--model", default=str(environment.ROOT / "models/ggml-demo-q8_0.bin"))
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of turns for each figure")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of turns with clips")
+    parser.add_argument("--long-rounds", type=int, default=3, help="pairs with the long file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clips, long_file = make_clips(Path(folder)), make_long(Path(folder))
         # A server for each part, so that each peak of memory is its own.
-        passed = [
-            duel(options, "4 clients, 5 s clips", clips, ["lock", "models"]),
-            duel(options, "1 file of 10 minutes", [long_file], ["whole", "parallel"]),
-            watch(options, clips),
-        ]
+        with_clips = Contest("4 clients, 5 s clips", clips, ["lock", "models"], options.rounds)
+        with_long = Contest(
+            "1 file of 10 minutes", [long_file], ["whole", "parallel"], options.long_rounds
+        )
+        passed = [duel(options, with_clips), duel(options, with_long), watch(options, clips)]
     sys.exit(0 if all(passed) else 1)
 
 
@@ -109,7 +112,10 @@ class Peer:
 
     def __exit__(self, *_):
         self.child.stdin.close()
-        self.child.wait(timeout=60)
+        try:
+            self.child.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
 
     def transcribe(self, variant, clips):
         request = {"variant": variant, "files": [path for path, *_ in clips]}
@@ -138,43 +144,59 @@ def turn(work, process, clips):
     }
 
 
-def best_variant(model, clips, variants):
-    """The peer's fastest variant among those whose text is about as good as the best."""
-    with Peer(model) as peer:
-        results = {}
-        for variant in variants:
-            peer.transcribe(variant, clips[:CLIENTS])
-            work = lambda: peer.transcribe(variant, clips)
-            results[variant] = turn(work, peer.process, clips)
-    limit = min(result["wer"] for result in results.values()) + WER_SLACK
-    fair = {name: result for name, result in results.items() if result["wer"] <= limit}
-    for name, result in results.items():
-        print(f"peer, {name}: {result['speed']:.1f} x real time, WER {result['wer']:.2%}")
-    return max(fair, key=lambda name: fair[name]["speed"])
+@dataclass
+class Contest:
+    """What both sides transcribe, and how often."""
+
+    title: str
+    clips: list
+    variants: list
+    """The peer's ways to do it; the best one counts."""
+    rounds: int
 
 
-def duel(options, title, clips, variants):
-    """Measures both in turns; prints a table; tells whether the server is not slower."""
-    variant = best_variant(options.model, clips, variants)
-    ours, theirs = [], []
-    with server.serving(options.auris) as (url, process), Peer(options.model) as peer:
+def duel(options, contest):
+    """Measures the server and each variant of the peer in turns; prints a table; tells whether
+    the server is at least as fast as the best variant."""
+    clips, ours = contest.clips, []
+    theirs = {variant: [] for variant in contest.variants}
+    with ExitStack() as stack:
+        url, process = stack.enter_context(server.serving(options.auris))
+        # A process for each variant, so that each peak of memory is its own.
+        peers = {variant: stack.enter_context(Peer(options.model)) for variant in theirs}
         ask_server(url, clips[:CLIENTS])
-        peer.transcribe(variant, clips[:CLIENTS])
-        for _ in range(options.rounds):
+        for variant, peer in peers.items():
+            peer.transcribe(variant, clips[:CLIENTS])
+        for _ in range(contest.rounds):
             ours.append(turn(lambda: ask_server(url, clips), process, clips))
-            theirs.append(turn(lambda: peer.transcribe(variant, clips), peer.process, clips))
-        peaks = server.family_peak_bytes(process), server.family_peak_bytes(peer.process)
-    ratio = median(a["speed"] / b["speed"] for a, b in zip(ours, theirs))
-    audio = sum(seconds for *_, seconds in clips)
-    print(f"\n### {title}\n")
+            for variant, peer in peers.items():
+                work = lambda: peer.transcribe(variant, clips)
+                theirs[variant].append(turn(work, peer.process, clips))
+        peaks = [server.family_peak_bytes(process)]
+        peaks += [server.family_peak_bytes(peer.process) for peer in peers.values()]
+    print(f"### {contest.title}\n")
     print("| | audio s per wall s | CPU s per audio minute | peak MiB | WER |")
     print("|---|---|---|---|---|")
-    for name, turns, peak in zip(("auris", f"pywhispercpp ({variant})"), (ours, theirs), peaks):
-        speed, cpu = median(t["speed"] for t in turns), median(t["cpu"] for t in turns)
-        wer = mean(t["wer"] for t in turns)
-        print(f"| {name} | {speed:.1f} | {cpu * 60 / audio:.2f} | {peak / 2**20:.0f} | {wer:.2%} |")
-    print(f"\nratio of speeds, median of {options.rounds} pairs: {ratio:.2f} (bar: 1.00)\n")
+    names = ["auris", *(f"pywhispercpp, {variant}" for variant in theirs)]
+    minutes = sum(seconds for *_, seconds in clips) / 60
+    for name, turns, peak in zip(names, [ours, *theirs.values()], peaks):
+        speed, cpu = middle(turns, "speed"), middle(turns, "cpu") / minutes
+        print(f"| {name} | {speed:.1f} | {cpu:.2f} | {peak / 2**20:.0f} | {middle(turns, 'wer'):.2%} |")
+    best = best_variant(theirs)
+    ratio = median(a["speed"] / b["speed"] for a, b in zip(ours, theirs[best]))
+    print(f"\nauris / pywhispercpp, {best}: {ratio:.2f}, median of {contest.rounds} pairs (bar: 1.00)\n")
     return ratio >= 1.0
+
+
+def best_variant(turns_by_variant):
+    """The fastest variant among those whose text is about as good as the best."""
+    limit = min(middle(turns, "wer") for turns in turns_by_variant.values()) + WER_SLACK
+    fair = [name for name, turns in turns_by_variant.items() if middle(turns, "wer") <= limit]
+    return max(fair, key=lambda name: middle(turns_by_variant[name], "speed"))
+
+
+def middle(turns, figure):
+    return median(turn[figure] for turn in turns)
 
 
 def watch(options, clips):
