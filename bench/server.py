@@ -17,7 +17,8 @@ READY_SECONDS = 120
 @contextmanager
 def serving(program, arguments=("--models", "demo")):
     """Runs `program serve` on a free port; gives (url, process) once it is ready."""
-    command = [program, "serve", "--listen", "127.0.0.1:0", *arguments]
+    # A log line for each request would bury the tables.
+    command = [program, "--log", "warn", "serve", "--listen", "127.0.0.1:0", *arguments]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         url = address(child)
