@@ -1,3 +1,9 @@
-//! The real server and the real program, over loopback, with real child processes.
+//! The real program over loopback, with real child processes.
+#![allow(missing_docs, reason = "tests are read, not linked to")]
 
-fn main() {}
+mod harness;
+
+mod accuracy;
+mod faults;
+mod house;
+mod service;

@@ -1,0 +1,308 @@
+//! Starts the real server on a free port in a folder of its own, and checks at the end that
+//! nothing is left over: no process and no spool file.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::multipart::{Form, Part};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test is taken for hung.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `auris serve`.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    pub client: reqwest::Client,
+    folder: TempDir,
+}
+
+/// The program under test.
+pub fn auris() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auris"));
+    // What the machine's user has set is not the test's.
+    for (name, _) in std::env::vars() {
+        if name.starts_with("AURIS_") || name.starts_with("HF_") || name == "DEVICE" {
+            command.env_remove(name);
+        }
+    }
+    command.env("AURIS_LOG", "auris=debug");
+    command
+}
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A clip of the evaluation set.
+pub fn clip(name: &str) -> Vec<u8> {
+    fs::read(repository("tests/fixtures/eval").join(name)).unwrap()
+}
+
+/// A mono WAV file of 16-bit samples at 16 kHz: `seconds` of a quiet tone that `seed` changes.
+pub fn wav(seconds: f64, seed: u32) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
+    for n in 0..(seconds * 16_000.0) as u32 {
+        let phase = f64::from(n) * (0.05 + f64::from(seed % 997) * 1e-4);
+        writer.write_sample((phase.sin() * 8_000.0) as i16).unwrap();
+    }
+    writer.finalize().unwrap();
+    bytes.into_inner()
+}
+
+impl Server {
+    /// Starts a server on the fake engine with `script`, and waits until it is ready.
+    pub async fn fake(script: &str, extra: &[&str]) -> Self {
+        let server = Self::start(script, extra);
+        server.ready().await;
+        server
+    }
+
+    /// Starts a server on the demo model, and waits until it is ready.
+    pub async fn demo(extra: &[&str]) -> Self {
+        let server = Self::start("whisper", extra);
+        server.ready().await;
+        server
+    }
+
+    /// Starts a server on `engine`, which need not become ready.
+    pub fn start(engine: &str, extra: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = folder.path().join("spool");
+        fs::create_dir(&spool).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut child = auris()
+            .args(["serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"])
+            .args(["--engine", engine])
+            .arg("--spool-dir")
+            .arg(&spool)
+            .args(extra)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").and_then(|a| a.parse().ok());
+        let Some(address) = address else {
+            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            panic!("the server did not start: {line}\n{log}");
+        };
+        Self { child, address, client: reqwest::Client::new(), folder }
+    }
+
+    /// Waits until the server can transcribe.
+    pub async fn ready(&self) {
+        let ready = async || self.get("/readyz").await.status().is_success();
+        self.until("the server is not ready", ready).await;
+    }
+
+    /// Asks again and again until `condition` holds.
+    pub async fn until(&self, failure: &str, mut condition: impl AsyncFnMut() -> bool) {
+        let started = Instant::now();
+        while !condition().await {
+            assert!(started.elapsed() < PATIENCE, "{failure}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    pub async fn devices(&self) -> Value {
+        self.get("/v1/devices").await.json().await.unwrap()
+    }
+
+    /// Posts a form to `/v1/audio/transcriptions`.
+    pub async fn post(&self, form: Form) -> Answer {
+        self.post_to("/v1/audio/transcriptions", form).await
+    }
+
+    pub async fn post_to(&self, path: &str, form: Form) -> Answer {
+        Answer::read(self.client.post(self.url(path)).multipart(form).send().await.unwrap()).await
+    }
+
+    /// Transcribes `audio` with the given fields.
+    pub async fn transcribe(&self, audio: Vec<u8>, fields: &[(&str, &str)]) -> Answer {
+        self.post(form(audio, fields)).await
+    }
+
+    /// The ids of the worker processes.
+    pub fn workers(&self) -> Vec<i32> {
+        let pid = self.child.id();
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        // Children are listed under the thread that started them.
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let lists = tasks.map(|task| task.path().join("children")).chain([path.into()]);
+        let mut workers: Vec<i32> = lists
+            .filter_map(|list| fs::read_to_string(list).ok())
+            .flat_map(|list| {
+                list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<i32>>()
+            })
+            .collect();
+        workers.sort_unstable();
+        workers.dedup();
+        workers
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until the server has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// The server's peak resident memory in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Open files below the spool folder. They have no name, so only the kernel knows them.
+    pub fn spool_files(&self) -> usize {
+        let spool = self.folder.path().join("spool");
+        let named = fs::read_dir(&spool).map_or(0, Iterator::count);
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten().flatten();
+        let unnamed = open
+            .filter_map(|fd| fs::read_link(fd.path()).ok())
+            .filter(|target| target.starts_with(&spool))
+            .count();
+        named + unnamed
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the server's log\n{}", self.log());
+        }
+        let workers = self.workers();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let started = Instant::now();
+        let alive = |pid: &i32| {
+            // A worker that has ended but was not waited for is a zombie of nobody's concern.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+            state.is_some_and(|state| state != "Z")
+        };
+        while workers.iter().any(alive) {
+            if started.elapsed() > Duration::from_secs(10) && !std::thread::panicking() {
+                panic!("workers outlive their server: {workers:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let spool = self.folder.path().join("spool");
+        let left = fs::read_dir(spool).map_or(0, Iterator::count);
+        if !std::thread::panicking() {
+            assert_eq!(left, 0, "spool files are left over");
+        }
+    }
+}
+
+/// A form with `audio` as its file, after the fields.
+pub fn form(audio: Vec<u8>, fields: &[(&str, &str)]) -> Form {
+    let form = fields.iter().fold(Form::new(), |form, (name, value)| {
+        form.text((*name).to_owned(), (*value).to_owned())
+    });
+    form.part("file", Part::bytes(audio).file_name("upload"))
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub async fn read(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.text().await.unwrap() }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// The text of a successful answer in JSON.
+    #[track_caller]
+    pub fn text(&self) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.json()["text"].as_str().unwrap().to_owned()
+    }
+
+    /// Checks that this is an error in OpenAI's shape, and returns its message.
+    #[track_caller]
+    pub fn error(&self, status: u16, code: &str) -> String {
+        assert_eq!(self.status, status, "{self:?}");
+        let content_type = self.header("content-type").unwrap_or_default();
+        assert!(content_type.starts_with("application/json"), "{self:?}");
+        let body = self.json();
+        let error = body["error"].as_object().unwrap();
+        let mut keys: Vec<&str> = error.keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["code", "message", "param", "type"], "{self:?}");
+        assert_eq!(error["code"], code, "{self:?}");
+        assert!(self.header("x-request-id").is_some(), "{self:?}");
+        error["message"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Runs the program to its end with `arguments`.
+pub fn run(arguments: &[&str]) -> (ExitStatus, String, String) {
+    let mut child = auris()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        text
+    });
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    (child.wait().unwrap(), stdout, reader.join().unwrap())
+}
