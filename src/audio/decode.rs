@@ -4,25 +4,18 @@
 //! its length, so that what follows keeps its time, and a file that breaks off ends there.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
-use symphonia::core::audio::Channels;
-use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
-use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
-use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
-use symphonia::core::meta::MetadataOptions;
+use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::Packet;
-use symphonia::core::units::{Duration as Ticks, TimeBase};
+use symphonia::core::units::Duration as Ticks;
 
-use super::codecs::{Container, DECODERS, codec_name};
+use super::codecs::Container;
 use super::pcm::Downmix;
 use super::sniff::{Sniffed, sniff};
+use super::source::{Access, Source, is_disk_error};
+use super::track::AudioTrack;
 use super::{AudioError, AudioInfo, Limits};
 
 /// Frames at one sample rate.
@@ -46,15 +39,9 @@ pub(super) struct Decoder {
     failures: Failures,
     /// Frames marked as padding so far.
     padding_frames: u64,
+    /// Whether there was a sample yet: from then on, what is damaged is an early end.
+    started: bool,
     truncated: bool,
-}
-
-struct AudioTrack {
-    id: u32,
-    time_base: Option<TimeBase>,
-    declared_duration: Option<Duration>,
-    codec: &'static str,
-    decoder: Box<dyn AudioDecoder>,
 }
 
 /// What went wrong in a row, to give up on a file that is nothing else.
@@ -62,7 +49,12 @@ struct AudioTrack {
 struct Failures {
     packets: u32,
     resets: u32,
-    cause: Option<String>,
+    cause: Option<Cause>,
+}
+
+enum Cause {
+    Damaged(String),
+    Unsupported(&'static str),
 }
 
 /// Give up after this many packets in a row that do not decode: at 20 ms each, 20 s of audio.
@@ -111,11 +103,20 @@ impl Decoder {
     ///
     /// # Errors
     /// [`AudioError::SampleRate`] and [`AudioError::TooManyChannels`] where the stream changes to
-    /// these, [`AudioError::Io`] if reading fails, and while there was no sample yet
-    /// [`AudioError::Corrupt`].
+    /// these, [`AudioError::Io`] if reading fails.
     pub(super) fn next_block(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         block.mono.clear();
-        guarded(self.container, || self.next_decodable(block))
+        match guarded(self.container, || self.next_decodable(block)) {
+            Err(
+                AudioError::Corrupt { .. }
+                | AudioError::UnsupportedCodec { .. }
+                | AudioError::NoAudioTrack { .. },
+            ) if self.started => {
+                self.truncated = true;
+                Ok(false)
+            }
+            result => result,
+        }
     }
 
     fn next_decodable(&mut self, block: &mut Block) -> Result<bool, AudioError> {
@@ -127,13 +128,12 @@ impl Decoder {
                     self.reset()?;
                     continue;
                 }
-                Err(Error::IoError(error)) if error.kind() != ErrorKind::UnexpectedEof => {
+                Err(Error::IoError(error)) if is_disk_error(&error) => {
                     return Err(AudioError::Io(error));
                 }
                 Err(error) => {
-                    self.truncated = true;
-                    self.failures.cause.get_or_insert_with(|| error.to_string());
-                    return Ok(false);
+                    self.failures.add(&error);
+                    return Err(self.refusal());
                 }
             };
             if packet.track_id == self.track.id && self.decode(packet, block)? {
@@ -168,14 +168,13 @@ impl Decoder {
             lost_seconds: 0.0,
             failures: Failures::default(),
             padding_frames: 0,
+            started: false,
             truncated: false,
         };
         if !decoder.next_block(block)? {
-            return Err(match decoder.failures.cause {
-                Some(cause) => AudioError::Corrupt { container: container.name(), cause },
-                None => AudioError::NoSamples { container: container.name() },
-            });
+            return Err(decoder.refusal());
         }
+        decoder.started = true;
         let info = AudioInfo {
             container: container.name(),
             codec: decoder.track.codec,
@@ -224,12 +223,22 @@ impl Decoder {
 
     /// Counts a packet that did not decode.
     fn fail(&mut self, error: &Error) -> Result<(), AudioError> {
+        self.failures.add(error);
         self.failures.packets += 1;
-        let cause = self.failures.cause.get_or_insert_with(|| error.to_string());
-        if self.failures.packets < MAX_FAILED_PACKETS {
-            return Ok(());
+        if self.failures.packets < MAX_FAILED_PACKETS { Ok(()) } else { Err(self.refusal()) }
+    }
+
+    /// Why there is not one sample.
+    fn refusal(&self) -> AudioError {
+        let container = self.container.name();
+        match &self.failures.cause {
+            None => AudioError::NoSamples { container },
+            Some(Cause::Damaged(cause)) => AudioError::Corrupt { container, cause: cause.clone() },
+            Some(Cause::Unsupported(what)) => {
+                let codec = format!("{} ({what})", self.track.codec);
+                AudioError::UnsupportedCodec { container, codec }
+            }
         }
-        Err(AudioError::Corrupt { container: self.container.name(), cause: cause.clone() })
     }
 
     /// Chained streams: the next one has its own parameters.
@@ -244,102 +253,14 @@ impl Decoder {
     }
 }
 
-impl Limits {
-    fn check(&self, rate_hz: u32, channels: usize) -> Result<(), AudioError> {
-        if channels > self.max_channels {
-            return Err(AudioError::TooManyChannels { found: channels, limit: self.max_channels });
-        }
-        if !self.sample_rates_hz.contains(&rate_hz) {
-            return Err(AudioError::SampleRate {
-                found: rate_hz,
-                lowest: *self.sample_rates_hz.start(),
-                highest: *self.sample_rates_hz.end(),
-            });
-        }
-        Ok(())
+impl Failures {
+    /// Notes the first cause; later ones are mostly its consequences.
+    fn add(&mut self, error: &Error) {
+        self.cause.get_or_insert_with(|| match error {
+            Error::Unsupported(what) => Cause::Unsupported(what),
+            error => Cause::Damaged(error.to_string()),
+        });
     }
-}
-
-impl AudioTrack {
-    /// The default audio track, or the first one that has a decoder.
-    fn choose(
-        reader: &dyn FormatReader,
-        container: Container,
-        limits: &Limits,
-    ) -> Result<Self, AudioError> {
-        let default = reader.default_track(TrackType::Audio);
-        let mut first_error = None;
-        for track in default.into_iter().chain(reader.tracks()) {
-            let Some(CodecParameters::Audio(params)) = &track.codec_params else { continue };
-            match Self::new(track, params, container, limits) {
-                Ok(track) => return Ok(track),
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        Err(first_error.unwrap_or(AudioError::NoAudioTrack { container: container.name() }))
-    }
-
-    fn new(
-        track: &Track,
-        params: &AudioCodecParameters,
-        container: Container,
-        limits: &Limits,
-    ) -> Result<Self, AudioError> {
-        let codec = codec_name(params.codec);
-        // Before the decoder, which allocates by what the header claims. What the header leaves
-        // open is checked with the first samples.
-        let rate_hz = params.sample_rate.unwrap_or(*limits.sample_rates_hz.start());
-        let channels = params.channels.as_ref().map_or(1, Channels::count);
-        limits.check(rate_hz, channels)?;
-        let decoder = make_decoder(params).map_err(|error| {
-            let container = container.name();
-            match error {
-                Error::Unsupported(_) if DECODERS.get_audio_decoder(params.codec).is_none() => {
-                    AudioError::UnsupportedCodec { container, codec: codec.to_owned() }
-                }
-                Error::Unsupported(what) => {
-                    AudioError::UnsupportedCodec { container, codec: format!("{codec} ({what})") }
-                }
-                error => AudioError::Corrupt { container, cause: error.to_string() },
-            }
-        })?;
-        Ok(Self {
-            id: track.id,
-            time_base: track.time_base,
-            declared_duration: declared_duration(track),
-            codec,
-            decoder,
-        })
-    }
-
-    /// How long a packet claims to last.
-    fn packet_seconds(&self, packet: &Packet) -> f64 {
-        let ticks = packet.dur.get() as f64;
-        self.time_base.map_or(0.0, |base| ticks * tick_seconds(base))
-    }
-}
-
-fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Error> {
-    let mut params = params.clone();
-    // Opus has no rate of its own: Matroska tells what was recorded, and libopus decodes to these
-    // five rates only.
-    let opus_rates = [8_000, 12_000, 16_000, 24_000, 48_000];
-    if params.codec == CODEC_ID_OPUS
-        && params.sample_rate.is_none_or(|rate| !opus_rates.contains(&rate))
-    {
-        params.sample_rate = Some(48_000);
-    }
-    DECODERS.make_audio_decoder(&params, &AudioDecoderOptions::default())
-}
-
-fn declared_duration(track: &Track) -> Option<Duration> {
-    let ticks = track.duration?.get() as f64;
-    let seconds = ticks * tick_seconds(track.time_base?);
-    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
-}
-
-fn tick_seconds(base: TimeBase) -> f64 {
-    f64::from(base.numer.get()) / f64::from(base.denom.get())
 }
 
 /// Runs code of the decoding libraries on untrusted bytes. A slip there, such as an arithmetic
@@ -352,52 +273,4 @@ fn guarded<T>(
         let cause = "its decoder failed on it".to_owned();
         Err(AudioError::Corrupt { container: container.name(), cause })
     })
-}
-
-/// A file of a known container.
-struct Source {
-    file: File,
-    container: Container,
-    /// Where the container begins, in bytes.
-    start: u64,
-}
-
-#[derive(Clone, Copy)]
-enum Access {
-    Seek,
-    Forward,
-}
-
-impl Source {
-    fn reader(&self, access: Access) -> Result<Box<dyn FormatReader>, AudioError> {
-        let stream = self.open(access)?;
-        let container = self.container;
-        container
-            .probe()
-            .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
-            .map_err(|error| reader_error(container, error))
-    }
-
-    fn open(&self, access: Access) -> io::Result<MediaSourceStream<'static>> {
-        let mut file = self.file.try_clone()?;
-        file.seek(SeekFrom::Start(self.start))?;
-        let source: Box<dyn MediaSource> = match access {
-            Access::Seek => Box::new(file),
-            Access::Forward => Box::new(ReadOnlySource::new(file)),
-        };
-        Ok(MediaSourceStream::new(source, Default::default()))
-    }
-}
-
-/// What it means that no reader could be made for `container`.
-fn reader_error(container: Container, error: Error) -> AudioError {
-    match error {
-        Error::IoError(error) if error.kind() != ErrorKind::UnexpectedEof => AudioError::Io(error),
-        // Bare frames carry no mark of their own: without two of them in a row it is just bytes.
-        _ if container.forward_only() => AudioError::UnknownFormat { found: "of no known format" },
-        Error::Unsupported(what) if what.contains("unsupported") => {
-            AudioError::UnsupportedCodec { container: container.name(), codec: what.to_owned() }
-        }
-        error => AudioError::Corrupt { container: container.name(), cause: error.to_string() },
-    }
 }

@@ -16,6 +16,8 @@ mod decode;
 mod pcm;
 mod resample;
 mod sniff;
+mod source;
+mod track;
 
 #[cfg(test)]
 mod tests;

@@ -45,10 +45,10 @@ impl AudioStream {
     /// Appends at least one sample, mono f32 in [-1, 1] at 16 kHz; false at the end.
     ///
     /// # Errors
-    /// [`AudioError::TooLong`] beyond the limit; [`AudioError::SampleRate`],
-    /// [`AudioError::TooManyChannels`] and [`AudioError::UnsupportedCodec`] where chained streams
-    /// change to that; [`AudioError::Corrupt`] where nothing more can be decoded;
-    /// [`AudioError::Io`] if the file cannot be read. The stream is of no use afterwards.
+    /// [`AudioError::TooLong`] beyond the limit; [`AudioError::SampleRate`] and
+    /// [`AudioError::TooManyChannels`] where chained streams change to that; [`AudioError::Io`] if
+    /// the file cannot be read. The stream is of no use afterwards. Damage is no error here: the
+    /// stream ends early and [`AudioStream::truncated`] tells.
     pub fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, AudioError> {
         let before = samples.len();
         while samples.len() == before && !self.ended {
