@@ -18,6 +18,7 @@ fn unsupported_files_are_refused_by_name() {
     check_refused("video-only.mp4", "the MP4 file has no audio track: send a file with sound");
     check_refused("mkv-ac3.mkv", "the WebM/Matroska file holds AC-3 audio, which cannot be");
     check_refused("mp4-ac3.mp4", "the MP4 file holds AC-3 audio, which cannot be");
+    check_refused("m4a-aac-5.1.m4a", "the MP4 file holds aac (aac: ");
     check_refused("ogg-opus-5.1.opus", "the Ogg file holds opus (opus: unsupported number of");
 }
 
