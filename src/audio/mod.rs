@@ -1,1 +1,70 @@
 //! From any audio file to chunks of mono f32 samples at 16 kHz.
+//!
+//! [`AudioStream`] sniffs, decodes, mixes down and resamples a file block by block; [`Chunks`]
+//! cuts what it yields in pauses. Memory does not grow with the length of the file, and nothing a
+//! header claims is trusted: limits apply to samples that were really decoded. This is synchronous
+//! work for a blocking thread; both types are `Send` and go on where the last call ended.
+//!
+//! It neither detects speech nor writes audio, and it starts no other program.
+
+mod error;
+mod segment;
+mod stream;
+// What the stream is made of, in the order in which the data passes.
+mod codecs;
+mod decode;
+mod pcm;
+mod resample;
+mod sniff;
+mod source;
+mod track;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+pub use codecs::supported_formats;
+pub use error::AudioError;
+pub use segment::{Chunk, ChunkPolicy, Chunks};
+pub use stream::AudioStream;
+
+/// The sample rate of everything this module returns, which is whisper's, in Hz.
+pub const SAMPLE_RATE_HZ: u32 = 16_000;
+
+/// What a file may ask for. All of it is checked against decoded audio, not against headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest audio to decode. A few kilobytes of FLAC can hold hours of silence.
+    pub max_duration: Duration,
+    /// The most channels to mix down.
+    pub max_channels: usize,
+    /// The sample rates to accept, in Hz. A rate of 1 Hz turns 100 kB into days of audio.
+    pub sample_rates_hz: RangeInclusive<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_duration: Duration::from_secs(24 * 60 * 60),
+            max_channels: 8,
+            sample_rates_hz: 8_000..=192_000,
+        }
+    }
+}
+
+/// What a file turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AudioInfo {
+    /// The container's name, for example `MP4`.
+    pub container: &'static str,
+    /// The codec's short name, for example `aac`.
+    pub codec: &'static str,
+    /// The sample rate before resampling, in Hz.
+    pub sample_rate_hz: u32,
+    /// The number of channels before mixing down.
+    pub channels: usize,
+    /// The length that the header claims, if it claims one: good for a progress bar, never a limit.
+    pub declared_duration: Option<Duration>,
+}

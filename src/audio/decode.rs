@@ -1,0 +1,276 @@
+//! From a file to mono samples at the file's own rate, packet by packet.
+//!
+//! Damage is met the way a listener would wish: a packet that cannot be decoded becomes silence of
+//! its length, so that what follows keeps its time, and a file that breaks off ends there.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use symphonia::core::errors::Error;
+use symphonia::core::formats::FormatReader;
+use symphonia::core::packet::Packet;
+use symphonia::core::units::Duration as Ticks;
+
+use super::codecs::Container;
+use super::pcm::Downmix;
+use super::sniff::{Sniffed, sniff};
+use super::source::{Access, Source, is_disk_error};
+use super::track::AudioTrack;
+use super::{AudioError, AudioInfo, Limits};
+
+/// Frames at one sample rate.
+#[derive(Default)]
+pub(super) struct Block {
+    /// In Hz; may change between blocks where streams are chained.
+    pub(super) rate_hz: u32,
+    /// Mono frames in [-1, 1].
+    pub(super) mono: Vec<f32>,
+}
+
+/// A file that is being decoded.
+pub(super) struct Decoder {
+    container: Container,
+    reader: Box<dyn FormatReader>,
+    track: AudioTrack,
+    limits: Limits,
+    downmix: Downmix,
+    /// Time of packets that could not be decoded since the last one that could, in seconds.
+    lost_seconds: f64,
+    failures: Failures,
+    /// Frames marked as padding so far.
+    padding_frames: u64,
+    /// Whether there was a sample yet: from then on, what is damaged is an early end.
+    started: bool,
+    truncated: bool,
+}
+
+/// What went wrong in a row, to give up on a file that is nothing else.
+#[derive(Default)]
+struct Failures {
+    packets: u32,
+    resets: u32,
+    cause: Option<Cause>,
+}
+
+enum Cause {
+    Damaged(String),
+    Unsupported(&'static str),
+}
+
+/// Give up after this many packets in a row that do not decode: at 20 ms each, 20 s of audio.
+const MAX_FAILED_PACKETS: u32 = 1_000;
+
+/// Give up when the reader wants to begin anew this often without a sample in between.
+const MAX_RESETS: u32 = 16;
+
+/// The longest silence that takes the place of lost packets; their length is only claimed.
+const MAX_LOST_SECONDS: f64 = 10.0;
+
+/// The most padding that a LAME tag can tell: 12 bits.
+const MAX_PADDING_FRAMES: u64 = 4_095;
+
+impl Decoder {
+    /// Finds out what `file` is and decodes up to its first samples, which go to `block`.
+    ///
+    /// # Errors
+    /// All variants of [`AudioError`] but [`AudioError::TooLong`].
+    pub(super) fn open(
+        mut file: File,
+        limits: &Limits,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let (container, start) = match sniff(&mut file)? {
+            Sniffed::Audio(container, start) => (container, start),
+            // What is left is most likely MPEG audio with junk before its first frame.
+            Sniffed::Unknown => (Container::Mpeg, 0),
+            Sniffed::Foreign(found) => return Err(AudioError::UnknownFormat { found }),
+            Sniffed::Empty => return Err(AudioError::Empty),
+        };
+        let source = Source { file, container, start };
+        if container.forward_only() || start > 0 {
+            return Self::start(&source, Access::Forward, limits, block);
+        }
+        match Self::start(&source, Access::Seek, limits, block) {
+            // A truncated MP4 or WebM file can often still be read from front to back.
+            Err(error @ (AudioError::Corrupt { .. } | AudioError::NoSamples { .. })) => {
+                Self::start(&source, Access::Forward, limits, block).map_err(|_| error)
+            }
+            result => result,
+        }
+    }
+
+    /// Replaces `block` by the next one; false at the end.
+    ///
+    /// # Errors
+    /// [`AudioError::SampleRate`] and [`AudioError::TooManyChannels`] where the stream changes to
+    /// these, [`AudioError::Io`] if reading fails.
+    pub(super) fn next_block(&mut self, block: &mut Block) -> Result<bool, AudioError> {
+        block.mono.clear();
+        match guarded(self.container, || self.next_decodable(block)) {
+            Err(
+                AudioError::Corrupt { .. }
+                | AudioError::UnsupportedCodec { .. }
+                | AudioError::NoAudioTrack { .. },
+            ) if self.started => {
+                self.truncated = true;
+                Ok(false)
+            }
+            result => result,
+        }
+    }
+
+    fn next_decodable(&mut self, block: &mut Block) -> Result<bool, AudioError> {
+        loop {
+            let packet = match self.reader.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return Ok(false),
+                Err(Error::ResetRequired) => {
+                    self.reset()?;
+                    continue;
+                }
+                Err(Error::IoError(error)) if is_disk_error(&error) => {
+                    return Err(AudioError::Io(error));
+                }
+                Err(error) => {
+                    self.failures.add(&error);
+                    return Err(self.refusal());
+                }
+            };
+            if packet.track_id == self.track.id && self.decode(packet, block)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Whether the file broke off; what there was has been decoded.
+    pub(super) fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    fn start(
+        source: &Source,
+        access: Access,
+        limits: &Limits,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let container = source.container;
+        let (reader, track) = guarded(container, || {
+            let reader = source.reader(access)?;
+            let track = AudioTrack::choose(reader.as_ref(), container, limits)?;
+            Ok((reader, track))
+        })?;
+        let mut decoder = Self {
+            container,
+            reader,
+            track,
+            limits: limits.clone(),
+            downmix: Downmix::default(),
+            lost_seconds: 0.0,
+            failures: Failures::default(),
+            padding_frames: 0,
+            started: false,
+            truncated: false,
+        };
+        if !decoder.next_block(block)? {
+            return Err(decoder.refusal());
+        }
+        decoder.started = true;
+        let info = AudioInfo {
+            container: container.name(),
+            codec: decoder.track.codec,
+            sample_rate_hz: block.rate_hz,
+            channels: decoder.track.decoder.last_decoded().spec().channels().count(),
+            declared_duration: decoder.track.declared_duration,
+        };
+        Ok((decoder, info))
+    }
+
+    /// Decodes one packet into `block`; false if it gave no samples.
+    fn decode(&mut self, mut packet: Packet, block: &mut Block) -> Result<bool, AudioError> {
+        self.keep_joined_files(&mut packet);
+        let decoded = match self.track.decoder.decode(&packet) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let lost_seconds = self.lost_seconds + self.track.packet_seconds(&packet);
+                self.lost_seconds = lost_seconds.min(MAX_LOST_SECONDS);
+                return self.fail(&error).map(|()| false);
+            }
+        };
+        if decoded.is_empty() {
+            return Ok(false);
+        }
+        let spec = decoded.spec();
+        self.limits.check(spec.rate(), spec.channels().count())?;
+        block.rate_hz = spec.rate();
+        let lost_frames = (self.lost_seconds * f64::from(spec.rate())) as usize;
+        block.mono.resize(lost_frames, 0.0);
+        self.downmix.append(&decoded, &mut block.mono);
+        self.lost_seconds = 0.0;
+        self.failures = Failures::default();
+        Ok(true)
+    }
+
+    /// Where MP3 files were joined, the first one's Xing header ends the audio too early, and the
+    /// reader marks all that follows as padding.
+    fn keep_joined_files(&mut self, packet: &mut Packet) {
+        if self.container == Container::Mpeg {
+            self.padding_frames = self.padding_frames.saturating_add(packet.trim_end.get());
+            if self.padding_frames > MAX_PADDING_FRAMES {
+                packet.trim_end = Ticks::ZERO;
+            }
+        }
+    }
+
+    /// Counts a packet that did not decode.
+    fn fail(&mut self, error: &Error) -> Result<(), AudioError> {
+        self.failures.add(error);
+        self.failures.packets += 1;
+        if self.failures.packets < MAX_FAILED_PACKETS { Ok(()) } else { Err(self.refusal()) }
+    }
+
+    /// Why there is not one sample.
+    fn refusal(&self) -> AudioError {
+        let container = self.container.name();
+        match &self.failures.cause {
+            None => AudioError::NoSamples { container },
+            Some(Cause::Damaged(cause)) => AudioError::Corrupt { container, cause: cause.clone() },
+            Some(Cause::Unsupported(what)) => {
+                let codec = format!("{} ({what})", self.track.codec);
+                AudioError::UnsupportedCodec { container, codec }
+            }
+        }
+    }
+
+    /// Chained streams: the next one has its own parameters.
+    fn reset(&mut self) -> Result<(), AudioError> {
+        self.failures.resets += 1;
+        if self.failures.resets > MAX_RESETS {
+            let cause = "it starts anew again and again".to_owned();
+            return Err(AudioError::Corrupt { container: self.container.name(), cause });
+        }
+        self.track = AudioTrack::choose(self.reader.as_ref(), self.container, &self.limits)?;
+        Ok(())
+    }
+}
+
+impl Failures {
+    /// Notes the first cause; later ones are mostly its consequences.
+    fn add(&mut self, error: &Error) {
+        self.cause.get_or_insert_with(|| match error {
+            Error::Unsupported(what) => Cause::Unsupported(what),
+            error => Cause::Damaged(error.to_string()),
+        });
+    }
+}
+
+/// Runs code of the decoding libraries on untrusted bytes. A slip there, such as an arithmetic
+/// overflow in a build that checks for it, is the end of this file and of nothing else.
+fn guarded<T>(
+    container: Container,
+    parse: impl FnOnce() -> Result<T, AudioError>,
+) -> Result<T, AudioError> {
+    catch_unwind(AssertUnwindSafe(parse)).unwrap_or_else(|_| {
+        let cause = "its decoder failed on it".to_owned();
+        Err(AudioError::Corrupt { container: container.name(), cause })
+    })
+}

@@ -1,0 +1,90 @@
+//! Why a file gives no audio, split by what its sender can do about it.
+
+use std::time::Duration;
+
+use super::supported_formats;
+
+/// Why a file could not be decoded. [`AudioError::Io`] is the reader's fault, all others are the
+/// file's.
+#[derive(Debug, thiserror::Error)]
+pub enum AudioError {
+    /// There is not a single byte.
+    #[error("the file is empty: check that the upload was complete")]
+    Empty,
+
+    /// The content is no audio format that is read here.
+    #[error("the file is {found}, which cannot be decoded; supported are {}", supported_formats())]
+    UnknownFormat {
+        /// What it looks like, with its article, for example `a PDF document`.
+        found: &'static str,
+    },
+
+    /// A readable container that holds no audio.
+    #[error("the {container} file has no audio track: send a file with sound")]
+    NoAudioTrack {
+        /// The container's name.
+        container: &'static str,
+    },
+
+    /// A readable container whose audio has no decoder here.
+    #[error(
+        "the {container} file holds {codec} audio, which cannot be decoded; supported are {}",
+        supported_formats()
+    )]
+    UnsupportedCodec {
+        /// The container's name.
+        container: &'static str,
+        /// The codec's name, or what about it is not supported.
+        codec: String,
+    },
+
+    /// Headers are sound, but not one sample follows.
+    #[error("the {container} file holds no samples: check that the recording is not empty")]
+    NoSamples {
+        /// The container's name.
+        container: &'static str,
+    },
+
+    /// More audio than allowed came out of the decoder.
+    #[error("the audio is longer than {} seconds: send it in shorter parts", limit.as_secs_f64())]
+    TooLong {
+        /// The longest audio allowed.
+        limit: Duration,
+    },
+
+    /// More channels than allowed.
+    #[error("the audio has {found} channels, at most {limit} are accepted: mix it down first")]
+    TooManyChannels {
+        /// The number of channels in the file.
+        found: usize,
+        /// The most that are allowed.
+        limit: usize,
+    },
+
+    /// A sample rate outside the accepted range.
+    #[error(
+        "the audio has a sample rate of {found} Hz, {lowest} to {highest} Hz are accepted: \
+         resample it first"
+    )]
+    SampleRate {
+        /// The file's sample rate in Hz.
+        found: u32,
+        /// The lowest accepted rate in Hz.
+        lowest: u32,
+        /// The highest accepted rate in Hz.
+        highest: u32,
+    },
+
+    /// The format is known, but the data is damaged before the first sample.
+    #[error("the {container} file is damaged ({cause}): export or record it again")]
+    Corrupt {
+        /// The container's name.
+        container: &'static str,
+        /// What the decoder stumbled over.
+        cause: String,
+    },
+
+    /// The file could not be read.
+    #[error("the audio file could not be read: {0}")]
+    Io(#[from] std::io::Error),
+}

@@ -1,0 +1,73 @@
+//! Whole files through the whole pipeline. What one step does alone is tested in its own module.
+
+mod chunks;
+mod codecs;
+mod damage;
+mod limits;
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::PathBuf;
+
+use super::*;
+
+/// A file of tests/fixtures.
+fn fixture(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", name].iter().collect()
+}
+
+fn fixture_bytes(name: &str) -> Vec<u8> {
+    std::fs::read(fixture(name)).unwrap()
+}
+
+/// A file without a name that holds `bytes`.
+fn file_of(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+/// What came out of a file.
+#[derive(Debug)]
+struct Decoded {
+    info: AudioInfo,
+    samples: Vec<f32>,
+    truncated: bool,
+}
+
+fn decode(file: File, limits: &Limits) -> Result<Decoded, AudioError> {
+    let mut stream = AudioStream::open(file, limits)?;
+    let mut samples = Vec::new();
+    while stream.read(&mut samples)? {}
+    let truncated = stream.truncated();
+    Ok(Decoded { info: stream.info().clone(), samples, truncated })
+}
+
+fn decode_fixture(name: &str) -> Result<Decoded, AudioError> {
+    decode(File::open(fixture(name)).unwrap(), &Limits::default())
+}
+
+fn decode_bytes(bytes: &[u8]) -> Result<Decoded, AudioError> {
+    decode(file_of(bytes), &Limits::default())
+}
+
+/// A WAV file of `seconds` of a tone at half of full scale, the same in all channels.
+fn tone_wav(sample_rate: u32, channels: u16, seconds: f64, frequency_hz: f64) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels,
+        sample_rate,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
+    let step = std::f64::consts::TAU * frequency_hz / f64::from(sample_rate);
+    for frame in 0..(seconds * f64::from(sample_rate)) as u32 {
+        for _ in 0..channels {
+            writer.write_sample((16_384.0 * (step * f64::from(frame)).sin()) as i16).unwrap();
+        }
+    }
+    writer.finalize().unwrap();
+    bytes.into_inner()
+}

@@ -1,0 +1,129 @@
+//! Which track of a file to decode, and with what.
+
+use std::time::Duration;
+
+use symphonia::core::audio::Channels;
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::errors::Error;
+use symphonia::core::formats::{FormatReader, Track, TrackType};
+use symphonia::core::packet::Packet;
+use symphonia::core::units::TimeBase;
+
+use super::codecs::{Container, DECODERS, codec_name};
+use super::{AudioError, Limits};
+
+/// An audio track and its decoder.
+pub(super) struct AudioTrack {
+    /// The number that marks its packets.
+    pub(super) id: u32,
+    /// The codec's short name.
+    pub(super) codec: &'static str,
+    /// The length that the header claims.
+    pub(super) declared_duration: Option<Duration>,
+    time_base: Option<TimeBase>,
+    pub(super) decoder: Box<dyn AudioDecoder>,
+}
+
+impl AudioTrack {
+    /// The default audio track, or else the first one that has a decoder.
+    ///
+    /// # Errors
+    /// [`AudioError::NoAudioTrack`], or why the first audio track cannot be decoded.
+    pub(super) fn choose(
+        reader: &dyn FormatReader,
+        container: Container,
+        limits: &Limits,
+    ) -> Result<Self, AudioError> {
+        let default = reader.default_track(TrackType::Audio);
+        let mut first_error = None;
+        for track in default.into_iter().chain(reader.tracks()) {
+            let Some(CodecParameters::Audio(params)) = &track.codec_params else { continue };
+            match Self::new(track, params, container, limits) {
+                Ok(track) => return Ok(track),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or(AudioError::NoAudioTrack { container: container.name() }))
+    }
+
+    fn new(
+        track: &Track,
+        params: &AudioCodecParameters,
+        container: Container,
+        limits: &Limits,
+    ) -> Result<Self, AudioError> {
+        let codec = codec_name(params.codec);
+        // Before the decoder, which allocates by what the header claims. What the header leaves
+        // open is checked with the first samples.
+        let rate_hz = params.sample_rate.unwrap_or(*limits.sample_rates_hz.start());
+        let channels = params.channels.as_ref().map_or(1, Channels::count);
+        limits.check(rate_hz, channels)?;
+        let decoder = make_decoder(params).map_err(|error| {
+            let container = container.name();
+            match error {
+                Error::Unsupported(_) if DECODERS.get_audio_decoder(params.codec).is_none() => {
+                    AudioError::UnsupportedCodec { container, codec: codec.to_owned() }
+                }
+                Error::Unsupported(what) => {
+                    AudioError::UnsupportedCodec { container, codec: format!("{codec} ({what})") }
+                }
+                error => AudioError::Corrupt { container, cause: error.to_string() },
+            }
+        })?;
+        Ok(Self {
+            id: track.id,
+            time_base: track.time_base,
+            declared_duration: declared_duration(track),
+            codec,
+            decoder,
+        })
+    }
+
+    /// How long a packet claims to last.
+    pub(super) fn packet_seconds(&self, packet: &Packet) -> f64 {
+        let ticks = packet.dur.get() as f64;
+        self.time_base.map_or(0.0, |base| ticks * tick_seconds(base))
+    }
+}
+
+fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Error> {
+    let mut params = params.clone();
+    // Opus has no rate of its own: Matroska tells what was recorded, and libopus decodes to these
+    // five rates only.
+    let opus_rates = [8_000, 12_000, 16_000, 24_000, 48_000];
+    if params.codec == CODEC_ID_OPUS
+        && params.sample_rate.is_none_or(|rate| !opus_rates.contains(&rate))
+    {
+        params.sample_rate = Some(48_000);
+    }
+    DECODERS.make_audio_decoder(&params, &AudioDecoderOptions::default())
+}
+
+fn declared_duration(track: &Track) -> Option<Duration> {
+    let ticks = track.duration?.get() as f64;
+    let seconds = ticks * tick_seconds(track.time_base?);
+    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+}
+
+fn tick_seconds(base: TimeBase) -> f64 {
+    f64::from(base.numer.get()) / f64::from(base.denom.get())
+}
+
+impl Limits {
+    /// Refuses a sample rate or number of channels out of range.
+    pub(super) fn check(&self, rate_hz: u32, channels: usize) -> Result<(), AudioError> {
+        if channels > self.max_channels {
+            return Err(AudioError::TooManyChannels { found: channels, limit: self.max_channels });
+        }
+        if !self.sample_rates_hz.contains(&rate_hz) {
+            return Err(AudioError::SampleRate {
+                found: rate_hz,
+                lowest: *self.sample_rates_hz.start(),
+                highest: *self.sample_rates_hz.end(),
+            });
+        }
+        Ok(())
+    }
+}
