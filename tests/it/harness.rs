@@ -67,7 +67,7 @@ pub fn wav(seconds: f64, seed: u32) -> Vec<u8> {
 impl Server {
     /// Starts a server on the fake engine with `script`, and waits until it is ready.
     pub async fn fake(script: &str, extra: &[&str]) -> Self {
-        let server = Self::start(script, extra);
+        let server = Self::start(&format!("fake:{script}"), extra);
         server.ready().await;
         server
     }
@@ -103,7 +103,7 @@ impl Server {
             let log = fs::read_to_string(folder.path().join("log")).unwrap();
             panic!("the server did not start: {line}\n{log}");
         };
-        Self { child, address, client: reqwest::Client::new(), folder }
+        Self { child, address, client: auris::models::http_client(PATIENCE).unwrap(), folder }
     }
 
     /// Waits until the server can transcribe.
