@@ -101,6 +101,9 @@ pub struct EngineArgs {
     /// Seconds without progress after which a worker is taken for hung
     #[arg(long, env = "AURIS_STALL_SECONDS", value_name = "SECONDS", default_value_t = 60.0)]
     pub stall_seconds: f64,
+    /// Seconds that loading a model may take
+    #[arg(long, env = "AURIS_LOAD_SECONDS", value_name = "SECONDS", default_value_t = 600.0)]
+    pub load_seconds: f64,
     /// The engine; others than `whisper` are for tests
     #[arg(long, env = "AURIS_ENGINE", hide = true, default_value = "whisper")]
     pub engine: String,

@@ -20,7 +20,7 @@ use crate::ipc::LoadSpec;
 use crate::models::{self, DownloadConfig, ModelFile, Routing, Store};
 use crate::pipeline::Pipeline;
 use crate::scheduler::{Capacity, DevicePlan, Scheduler, Settings};
-use crate::supervisor::{WorkerProgram, detect};
+use crate::supervisor::{StartLimits, WorkerProgram, detect};
 
 /// Where models are and come from.
 #[derive(Debug)]
@@ -66,6 +66,7 @@ pub struct EnginePlan {
     limits: Limits,
     chunks: ChunkPolicy,
     stall: Duration,
+    start: StartLimits,
 }
 
 impl EnginePlan {
@@ -112,12 +113,16 @@ impl EnginePlan {
             limits: limits(args)?,
             chunks: chunk_policy(args)?,
             stall: seconds("--stall-seconds", args.stall_seconds)?,
+            start: StartLimits {
+                load: seconds("--load-seconds", args.load_seconds)?,
+                ..StartLimits::default()
+            },
         })
     }
 
     /// Starts the scheduler, and with it the workers.
     pub fn start(&self, capacity: Capacity) -> Pipeline {
-        let settings = Settings { capacity, stall: self.stall, ..Settings::default() };
+        let settings = Settings { capacity, stall: self.stall, start: self.start };
         let slots: usize = self.devices.iter().map(|device| device.slots).sum();
         Pipeline {
             scheduler: Scheduler::start(self.devices.clone(), settings),

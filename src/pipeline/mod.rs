@@ -148,10 +148,8 @@ impl Pipeline {
         let mut reader = Reader::open(file, self).await?;
         let ticket = self.scheduler.admit(caller, reader.estimated_seconds()).await?;
         let first = reader.next().await?.ok_or_else(|| reader.no_samples())?;
-        let (model, language) = match (model, options.language) {
-            (Some(model), Some(language)) => (model, language),
-            (model, language) => self.route(model, language, &ticket, &first).await?,
-        };
+        let Route { model, language, detection } =
+            self.route(model, options.language, &ticket, &first).await?;
 
         let mut results = Vec::new();
         let mut next = Some(first);
@@ -174,9 +172,14 @@ impl Pipeline {
         }
         drop(running);
 
-        let queue_time = results.iter().map(|result| result.done.queue_time).max();
-        let inference_time = results.iter().map(|result| result.done.inference_time).sum();
-        let (segments, runs) = merge::merge(results, &model.name);
+        let done = || detection.iter().chain(results.iter().map(|result| &result.done));
+        let queue_time = done().map(|done| done.queue_time).max().unwrap_or_default();
+        let inference_time = done().map(|done| done.inference_time).sum();
+        let (segments, mut runs) = merge::merge(results, &model.name);
+        // What the detection went through is part of the first stretch's story.
+        if let (Some(first), Some(detection)) = (runs.first_mut(), detection) {
+            first.fallback_reason = detection.fallback_reason.or(first.fallback_reason.take());
+        }
         Ok(Output {
             transcript: Transcript {
                 task: options.task,
@@ -187,38 +190,44 @@ impl Pipeline {
             },
             model: model.name.clone(),
             truncated: reader.truncated(),
-            queue_time: queue_time.unwrap_or_default(),
+            queue_time,
             inference_time,
         })
     }
 
     /// Settles the model and the language; hears the first chunk if the language is not given.
-    async fn route(
-        &self,
-        model: Option<&ModelFile>,
+    async fn route<'a>(
+        &'a self,
+        model: Option<&'a ModelFile>,
         language: Option<Language>,
         ticket: &Ticket,
         first: &Chunk,
-    ) -> Result<(&ModelFile, Language), PipelineError> {
-        let default = || self.models.first();
-        let nothing = || ChunkError::Unavailable {
+    ) -> Result<Route<'a>, PipelineError> {
+        let detector = model.or_else(|| models::detector(&self.models));
+        let detection = match (language, detector) {
+            (None, Some(detector)) if detector.languages.is_multilingual() => {
+                Some(detect(ticket, detector, first).await?)
+            }
+            _ => None,
+        };
+        let detected = detection.as_ref().and_then(|done| done.languages.first());
+        let language = language.or(detected.map(|(language, _)| *language));
+        let language = language.unwrap_or(Language::ENGLISH);
+        let model = model.or_else(|| self.routing.route(language, &self.models));
+        let model = model.ok_or_else(|| ChunkError::Unavailable {
             model: "any".to_owned(),
             reason: "no model is loaded".to_owned(),
-        };
-        let language = match (language, model.or_else(|| models::detector(&self.models))) {
-            (Some(language), _) => language,
-            (None, Some(detector)) if detector.languages.is_multilingual() => {
-                detect(ticket, detector, first).await?
-            }
-            (None, _) => Language::ENGLISH,
-        };
-        let model = model.map(|model| &model.name);
-        let chosen = match model {
-            Some(name) => self.models.iter().find(|model| model.name == *name),
-            None => self.routing.route(language, &self.models).or_else(default),
-        };
-        Ok((chosen.ok_or_else(nothing)?, language))
+        })?;
+        Ok(Route { model, language, detection })
     }
+}
+
+/// Which model hears a request, and in which language.
+struct Route<'a> {
+    model: &'a ModelFile,
+    language: Language,
+    /// How the language was found out, if it was not given.
+    detection: Option<ChunkDone>,
 }
 
 fn check_language(
@@ -233,19 +242,18 @@ fn check_language(
     }
 }
 
-/// The most probable language of a chunk.
+/// Finds the languages of a chunk, most probable first.
 async fn detect(
     ticket: &Ticket,
     detector: &ModelFile,
     chunk: &Chunk,
-) -> Result<Language, PipelineError> {
+) -> Result<ChunkDone, ChunkError> {
     let request = ChunkRequest {
         model: detector.name.clone(),
         work: Work::Detect,
         samples: chunk.samples.as_slice().into(),
     };
-    let languages = ticket.run(request).await?.languages;
-    Ok(languages.first().map_or(Language::ENGLISH, |(language, _)| *language))
+    ticket.run(request).await
 }
 
 async fn run_chunk(

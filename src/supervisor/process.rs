@@ -180,12 +180,9 @@ async fn converse(
     let mut events = Events(FramedRead::new(stdout, codec()));
     let mut frames = FramedWrite::new(stdin, codec());
 
-    let greeting = match timeout(limits.greeting, events.next()).await {
-        Ok(greeting) => greeting,
-        Err(_) => {
-            let detail = format!("the worker did not greet within {:?}", limits.greeting);
-            return Ending { kind: EndKind::StartTimeout, detail };
-        }
+    let Ok(greeting) = timeout(limits.greeting, events.next()).await else {
+        let detail = format!("the worker did not greet within {:?}", limits.greeting);
+        return Ending { kind: EndKind::StartTimeout, detail };
     };
     match greeting {
         Ok(Event::Hello { protocol: ipc::PROTOCOL_VERSION, .. }) => {}
