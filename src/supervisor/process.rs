@@ -8,7 +8,6 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -199,27 +198,18 @@ async fn converse(
     }
 
     // Writing beside reading: a worker that is busy telling must not block on being told.
-    let (writes, mut queued) = mpsc::unbounded_channel::<Vec<Bytes>>();
+    let (writes, mut queued) = mpsc::unbounded_channel::<Outgoing>();
     tokio::spawn(async move {
-        while let Some(contents) = queued.recv().await {
-            for content in contents {
-                if frames.send(content).await.is_err() {
-                    return; // it ended, which the reading side sees
-                }
+        while let Some(outgoing) = queued.recv().await {
+            // One that ended is seen by the reading side.
+            if outgoing.send(&mut frames).await.is_err() {
+                return;
             }
         }
     });
-    let write = |request: &Request, samples: Option<(ChunkId, &[f32])>| match ipc::encode_control(
-        request,
-    ) {
-        Ok(control) => {
-            let samples = samples.into_iter().flat_map(|(id, part)| ipc::encode_samples(id, part));
-            let _ = writes.send(std::iter::once(control).chain(samples).collect());
-        }
-        Err(error) => tracing::error!("a request cannot be encoded: {error}"),
-    };
+    let write = |request, samples| drop(writes.send(Outgoing { request, samples }));
 
-    write(&Request::Load(spec), None);
+    write(Request::Load(spec), None);
     match timeout(limits.load, load(&mut events, &mut commands)).await {
         Ok(Ok(report)) => tell(WorkerEvent::Loaded(report)),
         Ok(Err(ending)) => return ending,
@@ -237,15 +227,37 @@ async fn converse(
             command = commands.recv() => match command {
                 Some(ToWorker::Run { id, work, samples }) => {
                     let request = Request::Run { id, samples: samples.len(), work };
-                    write(&request, Some((id, &samples)));
+                    write(request, Some((id, samples)));
                 }
-                Some(ToWorker::Cancel { id }) => write(&Request::Cancel { id }, None),
+                Some(ToWorker::Cancel { id }) => write(Request::Cancel { id }, None),
                 Some(ToWorker::Kill { reason }) => {
                     return Ending { kind: EndKind::Stalled, detail: reason };
                 }
                 None => return stopped(),
             },
         }
+    }
+}
+
+/// A request and the samples that follow it.
+struct Outgoing {
+    request: Request,
+    samples: Option<(ChunkId, Arc<[f32]>)>,
+}
+
+impl Outgoing {
+    /// Sends it frame by frame, so that no second copy of the samples exists as a whole.
+    async fn send(
+        &self,
+        frames: &mut FramedWrite<ChildStdin, LengthDelimitedCodec>,
+    ) -> io::Result<()> {
+        frames.send(ipc::encode_control(&self.request).map_err(io::Error::other)?).await?;
+        if let Some((id, samples)) = &self.samples {
+            for frame in ipc::encode_samples(*id, samples) {
+                frames.send(frame).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
 //! The real program over loopback, with real child processes.
-#![allow(missing_docs, reason = "tests are read, not linked to")]
+#![allow(missing_docs, unreachable_pub, reason = "tests are read, not linked to")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may panic")]
 
 mod harness;
