@@ -81,6 +81,7 @@ impl Server {
 
     /// Starts a server on `engine`, which need not become ready.
     pub fn start(engine: &str, extra: &[&str]) -> Self {
+        let client = auris::models::http_client(PATIENCE).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
         fs::create_dir(&spool).unwrap();
@@ -103,7 +104,7 @@ impl Server {
             let log = fs::read_to_string(folder.path().join("log")).unwrap();
             panic!("the server did not start: {line}\n{log}");
         };
-        Self { child, address, client: auris::models::http_client(PATIENCE).unwrap(), folder }
+        Self { child, address, client, folder }
     }
 
     /// Waits until the server can transcribe.

@@ -7,4 +7,5 @@ mod harness;
 mod accuracy;
 mod faults;
 mod house;
+mod limits;
 mod service;
