@@ -8,8 +8,8 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub const HTTP_REQUESTS: &str = "auris_http_requests_total";
 /// Time to answer an HTTP request, by `path`.
 pub const HTTP_SECONDS: &str = "auris_http_request_seconds";
-/// Seconds of audio transcribed, by `device` and `model`.
-pub const AUDIO_SECONDS: &str = "auris_audio_seconds_total";
+/// Seconds of audio of each finished chunk, by `device` and `model`; the sum is all of it.
+pub const AUDIO_SECONDS: &str = "auris_chunk_audio_seconds";
 /// Chunks finished, by `device`, `model` and `outcome`.
 pub const CHUNKS: &str = "auris_chunks_total";
 /// Time of a chunk from its arrival in the queue to its start.
@@ -37,7 +37,7 @@ pub const SECONDS_BUCKETS: &[f64] =
 pub fn describe() {
     describe_counter!(HTTP_REQUESTS, "HTTP requests by method, path and status");
     describe_histogram!(HTTP_SECONDS, Unit::Seconds, "Time to answer an HTTP request");
-    describe_counter!(AUDIO_SECONDS, Unit::Seconds, "Seconds of audio transcribed");
+    describe_histogram!(AUDIO_SECONDS, Unit::Seconds, "Seconds of audio of finished chunks");
     describe_counter!(CHUNKS, "Chunks finished by outcome");
     describe_histogram!(QUEUE_SECONDS, Unit::Seconds, "Time of a chunk in the queue");
     describe_histogram!(INFERENCE_SECONDS, Unit::Seconds, "Time of a chunk in the engine");

@@ -259,8 +259,7 @@ impl State {
                 let labels =
                     [("device", device.info.id.to_string()), ("model", lane.model.clone())];
                 if let Some(running) = lane.done(id, inference_seconds) {
-                    counter!(names::AUDIO_SECONDS, &labels)
-                        .increment(running.chunk.seconds() as u64);
+                    histogram!(names::AUDIO_SECONDS, &labels).record(running.chunk.seconds());
                     histogram!(names::INFERENCE_SECONDS, &labels).record(inference_seconds);
                     finish(running, inference_seconds, &device.info);
                 }

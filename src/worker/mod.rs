@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -43,19 +43,21 @@ pub fn run(
         return Err(violation("the first request is not a load"));
     };
 
+    let cancels = Cancels::default();
+    let slot_cancels = cancels.clone();
     // Loading happens beside the reader, so that the end of the input ends a load that hangs.
     let (queue, jobs) = mpsc::channel();
     let loader_out = out.clone();
     thread::Builder::new().name("load".to_owned()).spawn(move || {
         let sent = match engine::load(&kind, &spec) {
-            Ok(loaded) => serve(loaded, jobs, &loader_out),
+            Ok(loaded) => serve(loaded, jobs, &slot_cancels, &loader_out),
             Err(failure) => loader_out.send(&Event::LoadFailed(failure)),
         };
         if let Err(error) = sent {
             tracing::debug!("the parent reads no more: {error}");
         }
     })?;
-    receive(&mut reader, &queue)
+    receive(&mut reader, &queue, &cancels)
 }
 
 fn violation(message: &str) -> io::Error {
@@ -70,23 +72,31 @@ struct Job {
     cancel: Arc<AtomicBool>,
 }
 
+/// The flags of the chunks that are not finished.
+#[derive(Clone, Default)]
+struct Cancels(Arc<Mutex<HashMap<ChunkId, Arc<AtomicBool>>>>);
+
+impl Cancels {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChunkId, Arc<AtomicBool>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Reads requests until the input ends.
-fn receive(reader: &mut impl Read, queue: &Sender<Job>) -> io::Result<()> {
+fn receive(reader: &mut impl Read, queue: &Sender<Job>, cancels: &Cancels) -> io::Result<()> {
     let mut incoming: HashMap<ChunkId, (Job, usize)> = HashMap::new();
-    // Flags stay until the process ends: a few bytes for each chunk of a recycled worker.
-    let mut cancels: HashMap<ChunkId, Arc<AtomicBool>> = HashMap::new();
     while let Some(frame) = ipc::read_frame(reader)? {
         let id = match frame {
             Frame::Control(Request::Load(_)) => return Err(violation("a second load")),
             Frame::Control(Request::Cancel { id }) => {
-                if let Some(cancel) = cancels.get(&id) {
+                if let Some(cancel) = cancels.lock().get(&id) {
                     cancel.store(true, Ordering::Relaxed);
                 }
                 continue;
             }
             Frame::Control(Request::Run { id, samples, work }) => {
                 let cancel = Arc::new(AtomicBool::new(false));
-                cancels.insert(id, Arc::clone(&cancel));
+                cancels.lock().insert(id, Arc::clone(&cancel));
                 incoming.insert(id, (Job { id, work, samples: Vec::new(), cancel }, samples));
                 id
             }
@@ -109,7 +119,7 @@ fn receive(reader: &mut impl Read, queue: &Sender<Job>) -> io::Result<()> {
 }
 
 /// Reports the load and starts a thread for each slot.
-fn serve(loaded: Loaded, jobs: Receiver<Job>, out: &Out) -> io::Result<()> {
+fn serve(loaded: Loaded, jobs: Receiver<Job>, cancels: &Cancels, out: &Out) -> io::Result<()> {
     let jobs = Arc::new(Mutex::new(jobs));
     let report = LoadReport {
         multilingual: loaded.multilingual,
@@ -118,15 +128,20 @@ fn serve(loaded: Loaded, jobs: Receiver<Job>, out: &Out) -> io::Result<()> {
         resident_bytes: resident_bytes(),
     };
     for (slot, session) in loaded.sessions.into_iter().enumerate() {
-        let (jobs, out) = (Arc::clone(&jobs), out.clone());
+        let (jobs, cancels, out) = (Arc::clone(&jobs), cancels.clone(), out.clone());
         thread::Builder::new()
             .name(format!("slot-{slot}"))
-            .spawn(move || run_slot(session, &jobs, &out))?;
+            .spawn(move || run_slot(session, &jobs, &cancels, &out))?;
     }
     out.send(&Event::Loaded(report))
 }
 
-fn run_slot(mut session: Box<dyn Session>, jobs: &Mutex<Receiver<Job>>, out: &Out) {
+fn run_slot(
+    mut session: Box<dyn Session>,
+    jobs: &Mutex<Receiver<Job>>,
+    cancels: &Cancels,
+    out: &Out,
+) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
@@ -135,6 +150,7 @@ fn run_slot(mut session: Box<dyn Session>, jobs: &Mutex<Receiver<Job>>, out: &Ou
             Ok(inference_seconds) => Event::Done { id, inference_seconds },
             Err(failure) => Event::Failed { id, failure },
         };
+        cancels.lock().remove(&id);
         if out.send(&event).is_err() {
             return;
         }
