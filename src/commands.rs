@@ -131,6 +131,7 @@ pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// A broken pipe or protocol.
 pub fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
+    worker::die_of_panics();
     let pipes = worker::claim_stdio()?;
     if let EngineKind::Fake(script) = &args.engine {
         if script.strikes(Fault::Exit) {

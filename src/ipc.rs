@@ -236,7 +236,8 @@ pub enum FrameError {
 /// A control message as a frame's content, without the length.
 ///
 /// # Errors
-/// [`FrameError::Control`] when the message has no JSON form (a number that is not finite).
+/// [`FrameError::Control`] when the message has no JSON form; none of this protocol's lacks one.
+/// Numbers must be finite: JSON has no others, and the other side would not understand.
 pub fn encode_control<M: Serialize>(message: &M) -> Result<Bytes, FrameError> {
     let mut content = BytesMut::new().writer();
     content.write_all(&[TAG_CONTROL]).map_err(serde_json::Error::io)?;

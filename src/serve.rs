@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,8 +73,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
         result = server.into_future() => result.context("the server failed"),
+        () = scheduler.ended() => bail!("the scheduler failed; the log says why"),
         () = async {
-            drained(scheduler, drain_limit).await;
+            drained(&scheduler, drain_limit).await;
             stop.cancel();
             tokio::time::sleep(CLOSE_GRACE).await;
         } => Ok(()),
@@ -83,7 +84,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 /// Returns when the server may stop accepting connections: after a signal, once every accepted
 /// request is finished or out of time. Until then new requests get an answer that says so.
-async fn drained(scheduler: Scheduler, limit: Duration) {
+async fn drained(scheduler: &Scheduler, limit: Duration) {
     terminated().await;
     tracing::info!("shutting down: accepted requests are finished first");
     tokio::select! {

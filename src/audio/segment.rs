@@ -2,6 +2,7 @@
 //!
 //! This looks at loudness only. Whether a chunk holds speech is not decided here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
@@ -14,7 +15,7 @@ pub struct Chunk {
     /// Its first sample, counted at 16 kHz from the start of the file.
     pub start_sample: u64,
     /// Mono f32 in [-1, 1] at 16 kHz, at most [`ChunkPolicy::max`] of it and never empty.
-    pub samples: Vec<f32>,
+    pub samples: Arc<[f32]>,
 }
 
 impl Chunk {
@@ -96,7 +97,7 @@ impl Chunks {
             return Ok(None);
         }
         let rest = self.pending.split_off(self.cut());
-        let samples = std::mem::replace(&mut self.pending, rest);
+        let samples = std::mem::replace(&mut self.pending, rest).into();
         let chunk = Chunk { index: self.next_index, start_sample: self.next_start, samples };
         self.next_index += 1;
         self.next_start += chunk.samples.len() as u64;

@@ -4,11 +4,17 @@
 
 use std::collections::HashMap;
 
-/// The decoders' tokens. There are several decoders when a window is sampled.
+/// The decoders' tokens at the present attempt. There are several decoders when it samples.
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
-    /// By where the decoder keeps its tokens, which is good enough to tell decoders apart.
-    by_decoder: HashMap<usize, Vec<i32>>,
+    /// By where the decoder keeps its tokens, which tells decoders apart. When it moves them, an
+    /// unfinished copy stays behind, which is no harm: it says the same as far as it goes.
+    by_decoder: HashMap<usize, Sequence>,
+}
+
+#[derive(Debug, Default)]
+struct Sequence {
+    tokens: Vec<i32>,
     /// Where the last segment ended. Segments are asked for in order.
     read: usize,
 }
@@ -17,33 +23,48 @@ pub(super) struct Sequences {
 const TIMESTAMP_STEP: i32 = 2;
 
 impl Sequences {
+    /// Forgets everything: another attempt begins.
+    pub(super) fn clear(&mut self) {
+        self.by_decoder.clear();
+    }
+
     /// Remembers all tokens of a decoder so far.
     pub(super) fn record(&mut self, decoder: usize, tokens: impl Iterator<Item = i32>) {
         let sequence = self.by_decoder.entry(decoder).or_default();
-        sequence.clear();
-        sequence.extend(tokens);
+        sequence.tokens.clear();
+        sequence.tokens.extend(tokens);
     }
 
     /// The pause between the end of the segment before and the text `ids`, in hundredths of a
-    /// second: the difference of the closing and the opening time token. 0 if there are not both.
+    /// second: the difference of the closing and the opening time token. 0 if there are not
+    /// both, or if decoders that wrote the same text disagree.
     pub(super) fn pause_before(&mut self, ids: &[i32], first_timestamp: i32) -> i32 {
-        if ids.is_empty() {
-            return 0;
+        let mut pauses = self
+            .by_decoder
+            .values_mut()
+            .filter_map(|sequence| sequence.pause_before(ids, first_timestamp))
+            .collect::<Vec<i32>>();
+        pauses.sort_unstable();
+        pauses.dedup();
+        match pauses[..] {
+            [pause] => pause * TIMESTAMP_STEP,
+            _ => 0,
         }
-        let found = self.by_decoder.values().find_map(|sequence| {
-            let unread = sequence.get(self.read..)?;
-            let place = unread.windows(ids.len()).position(|window| window == ids)?;
-            Some((sequence, self.read + place))
-        });
-        let Some((sequence, place)) = found else { return 0 };
-        let pause = match sequence[..place] {
+    }
+}
+
+impl Sequence {
+    /// In time tokens; `None` if the text is not here.
+    fn pause_before(&mut self, ids: &[i32], first_timestamp: i32) -> Option<i32> {
+        let unread = self.tokens.get(self.read..).filter(|_| !ids.is_empty())?;
+        let place = self.read + unread.windows(ids.len()).position(|window| window == ids)?;
+        self.read = place + ids.len();
+        Some(match self.tokens[..place] {
             [.., closing, opening] if closing >= first_timestamp && opening > closing => {
                 opening - closing
             }
             _ => 0,
-        };
-        self.read = place + ids.len();
-        pause * TIMESTAMP_STEP
+        })
     }
 }
 
@@ -72,6 +93,16 @@ mod tests {
         let mut sequences = sequences(&[1000, 1, 1010, 1020, 1, 1030, 1060, 1]);
         let pauses: Vec<i32> = (0..3).map(|_| sequences.pause_before(&[1], FIRST)).collect();
         assert_eq!(pauses, [0, 20, 60]);
+    }
+
+    #[test]
+    fn decoders_that_disagree_are_not_believed() {
+        let mut sequences = sequences(&[1000, 1, 1010, 1020, 2]);
+        sequences.record(3, [1000, 1, 1010, 1040, 2].into_iter());
+        assert_eq!(sequences.pause_before(&[2], FIRST), 0);
+        sequences.clear();
+        sequences.record(3, [1000, 1, 1010, 1040, 2].into_iter());
+        assert_eq!(sequences.pause_before(&[2], FIRST), 60);
     }
 
     #[test]

@@ -27,6 +27,17 @@ const BEST_OF: c_int = 5;
 /// The step from one temperature to the next when a result is poor; whisper.cpp's default.
 const TEMPERATURE_STEP: f32 = 0.2;
 
+/// A model's vocabulary has this many entries and one for each of its languages: 99 of them, or
+/// 100 since large-v3 (whisper.cpp's `num_languages`).
+const VOCABULARY_WITHOUT_LANGUAGES: c_int = 51_766;
+
+/// The most characters of a prompt that can matter: whisper.cpp uses 224 tokens of it.
+/// whisper-rs leaks each prompt, so that the rest is better not passed on.
+const PROMPT_CHARACTERS: usize = 1_000;
+
+/// What `whisper_full` returns when the decoders' caches cannot be enlarged.
+const NO_MEMORY_FOR_DECODERS: c_int = -7;
+
 /// How many tokens a decoder makes between two signs of life.
 const TOKENS_PER_PROGRESS: usize = 16;
 
@@ -59,9 +70,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
         multilingual: context.is_multilingual(),
         end_of_text: context.token_eot(),
         first_timestamp: context.token_beg(),
-        languages: (0..=whisper_rs::get_lang_max_id())
-            .filter_map(Language::from_whisper_id)
-            .count(),
+        languages: usize::try_from(context.n_vocab() - VOCABULARY_WITHOUT_LANGUAGES).unwrap_or(0),
     };
     let mut sessions = (0..spec.slots.max(1))
         .map(|_| {
@@ -74,7 +83,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
         .collect::<Result<Vec<_>, Failure>>()?;
 
     let started = Instant::now();
-    std::thread::scope(|scope| {
+    let warm = std::thread::scope(|scope| {
         let warm_ups: Vec<_> =
             sessions.iter_mut().map(|session| scope.spawn(|| session.warm_up())).collect();
         warm_ups.into_iter().try_for_each(|warm_up| {
@@ -83,7 +92,12 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
                 Err(Failure { kind: FailureKind::Engine, message })
             })
         })
-    })?;
+    });
+    if let Err(failure) = warm {
+        // whisper.cpp may have freed a state that it could not enlarge, and would do so again.
+        std::mem::forget(sessions);
+        return Err(failure);
+    }
     Ok(Loaded {
         multilingual: vocabulary.multilingual,
         sessions: sessions.into_iter().map(|session| Box::new(session) as _).collect(),
@@ -100,7 +114,7 @@ extern "C" fn record_crash(message: *const c_char) {
         // SAFETY: ggml passes a zero-terminated string that lives until this returns.
         unsafe { CStr::from_ptr(message) }.to_string_lossy()
     };
-    // Not `eprintln!`: that may allocate under a lock which the failing thread holds.
+    // Not `eprintln!`: the failing thread may hold its lock.
     let line = format!("{CRASH_PREFIX}{}\n", message.trim());
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
 }
@@ -156,6 +170,9 @@ impl Session for WhisperSession {
             .zip(0..)
             .filter_map(|(probability, id)| Some((Language::from_whisper_id(id)?, probability)))
             .collect();
+        if probabilities.iter().any(|(_, probability)| !probability.is_finite()) {
+            return Err(not_a_number());
+        }
         probabilities.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         Ok(probabilities)
     }
@@ -174,8 +191,10 @@ impl Session for WhisperSession {
         params.set_temperature(options.temperature);
         params.set_temperature_inc(TEMPERATURE_STEP);
         if let Some(prompt) = &options.prompt {
-            // A C string: whisper-rs panics on a NUL byte.
-            params.set_initial_prompt(&prompt.replace('\0', " "));
+            // whisper.cpp uses the end of a long prompt; whisper-rs panics on a NUL byte.
+            let skipped = prompt.chars().count().saturating_sub(PROMPT_CHARACTERS);
+            let tail: String = prompt.chars().skip(skipped).filter(|c| *c != '\0').collect();
+            params.set_initial_prompt(&tail);
         }
 
         let listener = Listener {
@@ -187,6 +206,7 @@ impl Session for WhisperSession {
             first_temperature: options.temperature,
             attempts: AtomicU32::new(0),
             sequences: Mutex::new(Sequences::default()),
+            not_a_number: AtomicBool::new(false),
         };
         let user_data: *mut c_void = (&raw const listener).cast_mut().cast();
         // SAFETY: whisper.cpp calls these during `full` only, and the pointer is to `listener`,
@@ -206,8 +226,17 @@ impl Session for WhisperSession {
             let message = "nobody waits for the chunk any more".to_owned();
             return Err(Failure { kind: FailureKind::Cancelled, message });
         }
-        result.map_err(failure)
+        result.map_err(failure)?;
+        if listener.not_a_number.load(Ordering::Relaxed) {
+            return Err(not_a_number());
+        }
+        Ok(())
     }
+}
+
+fn not_a_number() -> Failure {
+    let message = "the model's output is not a number; is its file damaged?".to_owned();
+    Failure { kind: FailureKind::Engine, message }
 }
 
 fn padded(samples: &[f32]) -> std::borrow::Cow<'_, [f32]> {
@@ -220,7 +249,11 @@ fn padded(samples: &[f32]) -> std::borrow::Cow<'_, [f32]> {
 }
 
 fn failure(error: WhisperError) -> Failure {
-    Failure { kind: FailureKind::Engine, message: format!("whisper.cpp: {error}") }
+    let kind = match error {
+        WhisperError::GenericError(NO_MEMORY_FOR_DECODERS) => FailureKind::OutOfMemory,
+        _ => FailureKind::Engine,
+    };
+    Failure { kind, message: format!("whisper.cpp: {error}") }
 }
 
 /// What the callbacks of one `full` call share.
@@ -234,6 +267,8 @@ struct Listener<'a> {
     /// How many decoding attempts the present window has seen, each at a higher temperature.
     attempts: AtomicU32,
     sequences: Mutex<Sequences>,
+    /// The model computed something that is no number, as a damaged file makes it.
+    not_a_number: AtomicBool,
 }
 
 impl Listener<'_> {
@@ -275,7 +310,6 @@ unsafe extern "C" fn on_window(
     // SAFETY: whisper.cpp passes back what `transcribe` set.
     let listener = unsafe { listener(user_data) };
     listener.attempts.store(0, Ordering::Relaxed);
-    *listener.sequences() = Sequences::default();
     listener.tell(SessionEvent::Progress);
     !listener.cancel.load(Ordering::Relaxed)
 }
@@ -293,7 +327,9 @@ unsafe extern "C" fn on_token(
     let listener = unsafe { listener(user_data) };
     let count = usize::try_from(count).unwrap_or(0);
     if count == 0 {
+        // Once for each attempt, by the first decoder.
         listener.attempts.fetch_add(1, Ordering::Relaxed);
+        listener.sequences().clear();
     } else {
         // SAFETY: whisper.cpp passes the decoder's tokens, `count` of them, which nothing
         // changes until this returns.
@@ -318,7 +354,11 @@ unsafe extern "C" fn on_new_segment(
     for index in (all - new).max(0)..all {
         // SAFETY: the context and state are those of `full`, and `index` is below their count.
         let segment = unsafe { segment(context, state, index, listener) };
-        listener.tell(SessionEvent::Segment(segment));
+        if segment.avg_logprob.is_finite() && segment.no_speech_prob.is_finite() {
+            listener.tell(SessionEvent::Segment(segment));
+        } else {
+            listener.not_a_number.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -358,11 +398,14 @@ unsafe fn segment(
     // whisper.cpp lets a segment begin where the one before it ended, although the decoder has
     // said how long the pause between them is.
     let pause = listener.sequences().pause_before(&ids, listener.vocabulary.first_timestamp);
-    let (start, end) = (seconds(start + i64::from(pause)), seconds(end));
+    let end = seconds(end).max(0.0);
+    // It also lets a segment begin after its end, or long before the audio, when the decoder
+    // wrote no time token.
+    let start = seconds(start + i64::from(pause)).clamp(0.0, end);
     let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Segment {
-        start: start.min(end),
+        start,
         end,
         compression_ratio: compression_ratio(&text),
         text,

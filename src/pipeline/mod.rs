@@ -251,18 +251,19 @@ async fn detect(
     let request = ChunkRequest {
         model: detector.name.clone(),
         work: Work::Detect,
-        samples: chunk.samples.as_slice().into(),
+        samples: Arc::clone(&chunk.samples),
     };
     ticket.run(request).await
 }
 
-async fn run_chunk(
+/// Submits a chunk; the future is its result.
+fn run_chunk(
     ticket: &Ticket,
     model: &ModelFile,
     language: Language,
     options: &Options,
     chunk: Chunk,
-) -> Result<ChunkResult, ChunkError> {
+) -> impl Future<Output = Result<ChunkResult, ChunkError>> + use<> {
     let english = language == Language::ENGLISH;
     let work = Work::Transcribe(ChunkOptions {
         // Translating English to English only makes the decoder stumble.
@@ -272,10 +273,8 @@ async fn run_chunk(
         temperature: options.temperature,
         words: options.words,
     });
-    let (index, start) = (chunk.index, chunk.start());
-    let duration = chunk.duration();
-    let samples = chunk.samples.into();
-    let done: ChunkDone =
-        ticket.run(ChunkRequest { model: model.name.clone(), work, samples }).await?;
-    Ok(ChunkResult { index, start, duration, done })
+    let (index, start, duration) = (chunk.index, chunk.start(), chunk.duration());
+    let running =
+        ticket.run(ChunkRequest { model: model.name.clone(), work, samples: chunk.samples });
+    async move { Ok(ChunkResult { index, start, duration, done: running.await? }) }
 }

@@ -39,7 +39,8 @@ impl Ledger {
     }
 
     /// Accepts `seconds` of audio for `caller`, or says when to come again. `speed` is how many
-    /// seconds of audio the service does in a second. An idle service accepts any length.
+    /// seconds of audio the service does in a second. A caller with nothing waiting may bring any
+    /// length; since nobody counts for more than a share, that leaves room for the others.
     pub(super) fn admit(
         &mut self,
         id: JobId,
@@ -47,16 +48,20 @@ impl Ledger {
         seconds: f64,
         speed: f64,
     ) -> Result<(), Refusal> {
-        let total = self.seconds();
-        let own: f64 = self.jobs.values().filter(|(who, _)| who == caller).map(|(_, s)| s).sum();
         let share = self.capacity.total_seconds * self.capacity.caller_share;
-        let over_total = total + seconds - self.capacity.total_seconds;
-        let over_share = own + seconds - share;
-        if total > 0.0 && over_total > 0.0 {
-            return Err(Refusal::Full { retry_after: retry_after(over_total.min(total), speed) });
+        let mut callers: HashMap<&Caller, f64> = HashMap::new();
+        for (who, left) in self.jobs.values() {
+            *callers.entry(who).or_default() += left;
         }
+        let own = callers.remove(caller).unwrap_or(0.0);
+        let others: f64 = callers.values().map(|left| left.min(share)).sum();
+        let over_share = own + seconds - share;
         if own > 0.0 && over_share > 0.0 {
             return Err(Refusal::Share { retry_after: retry_after(over_share.min(own), speed) });
+        }
+        let over_total = others + (own + seconds).min(share) - self.capacity.total_seconds;
+        if others > 0.0 && over_total > 0.0 {
+            return Err(Refusal::Full { retry_after: retry_after(over_total.min(others), speed) });
         }
         self.jobs.insert(id, (caller.clone(), seconds));
         Ok(())
@@ -110,6 +115,15 @@ mod tests {
     }
 
     #[test]
+    fn one_huge_file_does_not_shut_the_others_out() {
+        let mut ledger = ledger();
+        assert!(ledger.admit(1, &"a".into(), 86_400.0, 1.0).is_ok());
+        assert!(ledger.admit(2, &"b".into(), 2.0, 1.0).is_ok());
+        let refused = ledger.admit(3, &"a".into(), 2.0, 1.0);
+        assert!(matches!(refused, Err(Refusal::Share { .. })), "{refused:?}");
+    }
+
+    #[test]
     fn one_caller_cannot_use_more_than_its_share() {
         let mut ledger = ledger();
         assert!(ledger.admit(1, &"a".into(), 40.0, 1.0).is_ok());
@@ -130,7 +144,7 @@ mod tests {
     fn the_promise_stays_within_what_clients_wait_for() {
         let mut ledger = ledger();
         assert!(ledger.admit(1, &"a".into(), 86_400.0, 0.001).is_ok());
-        let refused = ledger.admit(2, &"b".into(), 1.0, 0.001);
-        assert_eq!(refused, Err(Refusal::Full { retry_after: 120 }));
+        let refused = ledger.admit(2, &"a".into(), 1.0, 0.001);
+        assert_eq!(refused, Err(Refusal::Share { retry_after: 120 }));
     }
 }

@@ -10,7 +10,7 @@ use super::queue::JobId;
 use super::retry::History;
 use super::snapshot::{ModelState, ModelStatus};
 use super::{ChunkDone, ChunkError, ChunkRequest};
-use crate::ipc::{ChunkId, LoadReport, LoadSpec};
+use crate::ipc::{ChunkId, LoadReport, LoadSpec, Work};
 use crate::language::Language;
 use crate::supervisor::{self, EndKind, Ending, StartLimits};
 use crate::supervisor::{WorkerEvent, WorkerHandle, WorkerProgram};
@@ -19,8 +19,13 @@ use crate::transcript::Segment;
 /// Failed starts in a row after which waiting chunks are told rather than kept waiting.
 const HOPELESS_STARTS: u32 = 3;
 
-/// A worker slower to warm up than this many times the stall limit gets a longer limit.
-const STALL_PER_WARM_UP: u32 = 20;
+/// The same for starts that were killed from outside. One kill may be an operator's; the kernel
+/// kills every start for lack of memory.
+const HOPELESS_KILLS: u32 = 8;
+
+/// A chunk may be silent for at least as long as this many warm-ups. Between two signs of life
+/// is at most one encoder pass, and the warm-up has one.
+const STALL_PER_WARM_UP: u32 = 10;
 
 /// What is assumed of a slot until it has been measured, in seconds of audio a second.
 const ASSUMED_SPEED: f64 = 2.0;
@@ -63,11 +68,13 @@ enum Phase {
     },
     Starting,
     Ready,
+    /// It is being killed; nothing is sent to it any more.
+    Ending,
 }
 
 /// Which worker an event is from: the place in the plan and the worker's number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LaneId {
+pub(super) struct WorkerId {
     pub(super) device: usize,
     pub(super) lane: usize,
     pub(super) worker: u64,
@@ -89,8 +96,9 @@ pub(super) struct Lane {
     workers_started: u64,
     /// Bad ends since the last finished chunk.
     failures: u32,
-    /// Starts in a row that failed by themselves.
+    /// Starts in a row that failed by themselves, and that were killed.
     failed_starts: u32,
+    killed_starts: u32,
     bad_model: bool,
     last_failure: Option<(Ending, SystemTime)>,
     chunks: u64,
@@ -113,6 +121,7 @@ impl Lane {
             workers_started: 0,
             failures: 0,
             failed_starts: 0,
+            killed_starts: 0,
             bad_model: false,
             last_failure: None,
             chunks: 0,
@@ -126,14 +135,14 @@ impl Lane {
         (device, lane): (usize, usize),
         program: &WorkerProgram,
         limits: StartLimits,
-        events: &mpsc::UnboundedSender<(LaneId, WorkerEvent)>,
+        events: &mpsc::UnboundedSender<(WorkerId, WorkerEvent)>,
     ) {
         let Phase::Waiting { until } = self.phase else { return };
         if until > Instant::now() {
             return;
         }
         self.workers_started += 1;
-        let id = LaneId { device, lane, worker: self.workers_started };
+        let id = WorkerId { device, lane, worker: self.workers_started };
         let wrap = move |event| (id, event);
         self.worker =
             Some(supervisor::start(program, self.spec.clone(), limits, events.clone(), wrap));
@@ -148,17 +157,22 @@ impl Lane {
     pub(super) fn loaded(&mut self, report: LoadReport) {
         self.phase = Phase::Ready;
         self.failed_starts = 0;
+        self.killed_starts = 0;
         self.bad_model = false;
         let warm_up = Duration::try_from_secs_f64(report.warm_up_seconds).unwrap_or_default();
         self.stall = self.base_stall.max(warm_up * STALL_PER_WARM_UP);
         self.report = Some(report);
     }
 
-    /// The worker is gone. Returns what it was running.
+    /// The worker is gone. Returns what it was running, the last chunk first.
     pub(super) fn ended(&mut self, ending: Ending) -> Vec<Running> {
         self.worker = None;
-        if self.phase == Phase::Starting && ending.kind != EndKind::Killed {
-            self.failed_starts += 1;
+        match ending.kind {
+            _ if self.phase != Phase::Starting => {}
+            EndKind::Killed => self.killed_starts += 1,
+            // Its limit is long; nobody is kept waiting for it three times.
+            EndKind::StartTimeout => self.failed_starts = HOPELESS_STARTS,
+            _ => self.failed_starts += 1,
         }
         self.bad_model = ending.kind == EndKind::BadModel;
         self.failures += 1;
@@ -167,12 +181,14 @@ impl Lane {
         let until = Instant::now() + supervisor::restart_delay(failures);
         self.phase = Phase::Waiting { until };
         self.last_failure = Some((ending, SystemTime::now()));
-        std::mem::take(&mut self.running).into_values().collect()
+        std::mem::take(&mut self.running).into_values().rev().collect()
     }
 
     /// Why no chunk should wait for this model here; `None` if there is hope.
     pub(super) fn hopeless(&self) -> Option<&str> {
-        let hopeless = self.bad_model || self.failed_starts >= HOPELESS_STARTS;
+        let hopeless = self.bad_model
+            || self.failed_starts >= HOPELESS_STARTS
+            || self.killed_starts >= HOPELESS_KILLS;
         let (ending, _) = self.last_failure.as_ref().filter(|_| hopeless)?;
         Some(&ending.detail)
     }
@@ -228,6 +244,9 @@ impl Lane {
     pub(super) fn done(&mut self, id: ChunkId, inference_seconds: f64) -> Option<Running> {
         let running = self.running.remove(&id)?;
         self.failures = 0;
+        if running.chunk.request.work == Work::Detect {
+            return Some(running); // says nothing about the speed of transcription
+        }
         self.chunks += 1;
         let seconds = running.chunk.seconds();
         self.audio_seconds += seconds;
@@ -259,16 +278,20 @@ impl Lane {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting { until } => Some(until),
-            Phase::Starting => None,
+            Phase::Starting | Phase::Ending => None,
             Phase::Ready => self.running.values().map(|r| r.last_progress + self.stall).min(),
         }
     }
 
     /// Ends the worker if a chunk has made no progress for too long.
-    pub(super) fn kill_if_stalled(&self) {
+    pub(super) fn kill_if_stalled(&mut self) {
         let stalled = |running: &Running| running.last_progress.elapsed() >= self.stall;
-        if let Some(worker) = self.worker.as_ref().filter(|_| self.running.values().any(stalled)) {
+        if self.phase == Phase::Ready
+            && self.running.values().any(stalled)
+            && let Some(worker) = &self.worker
+        {
             worker.kill(format!("the worker made no progress for {:?}", self.stall));
+            self.phase = Phase::Ending;
         }
     }
 

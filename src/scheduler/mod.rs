@@ -212,6 +212,11 @@ impl Scheduler {
         let _ = answer.await;
     }
 
+    /// Returns when the scheduler has ended, which it does before its handles only by a fault.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
     fn send(&self, command: Command) {
         // A scheduler that has ended drops the reply, which the caller sees.
         let _ = self.commands.send(command);
@@ -219,15 +224,18 @@ impl Scheduler {
 }
 
 impl Ticket {
-    /// Runs a chunk, on as many attempts as it takes. Dropping the future does not take the
-    /// chunk back; dropping the ticket does.
+    /// Submits a chunk at once; the future is its result, after as many attempts as it takes.
+    /// Dropping the future does not take the chunk back; dropping the ticket does.
     ///
     /// # Errors
     /// [`ChunkError`].
-    pub async fn run(&self, chunk: ChunkRequest) -> Result<ChunkDone, ChunkError> {
+    pub fn run(
+        &self,
+        chunk: ChunkRequest,
+    ) -> impl Future<Output = Result<ChunkDone, ChunkError>> + use<> {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::Submit { job: self.id, chunk, reply });
-        answer.await.unwrap_or(Err(ChunkError::ShutDown))
+        async move { answer.await.unwrap_or(Err(ChunkError::ShutDown)) }
     }
 
     /// Corrects how many seconds of audio the request still has before it.

@@ -6,8 +6,8 @@
 /// What placement looks at on one device that could run the chunk's model.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Candidate {
-    /// The caller's index of the device.
-    pub(super) index: usize,
+    /// The caller's indices of the device and of the model's lane there.
+    pub(super) place: (usize, usize),
     /// Whether a worker with the model is ready there.
     pub(super) ready: bool,
     /// Whether a slot is free.
@@ -18,8 +18,8 @@ pub(super) struct Candidate {
     pub(super) speed: f64,
 }
 
-/// The index of the device to run `seconds` of audio on now; `None` is to wait.
-pub(super) fn place(candidates: &[Candidate], seconds: f64) -> Option<usize> {
+/// Where to run `seconds` of audio now; `None` is to wait.
+pub(super) fn place(candidates: &[Candidate], seconds: f64) -> Option<(usize, usize)> {
     let finish =
         |candidate: &Candidate| candidate.wait_seconds + seconds / candidate.speed.max(1e-3);
     candidates
@@ -27,7 +27,7 @@ pub(super) fn place(candidates: &[Candidate], seconds: f64) -> Option<usize> {
         .filter(|candidate| candidate.ready)
         .min_by(|a, b| finish(a).total_cmp(&finish(b)))
         .filter(|best| best.free)
-        .map(|best| best.index)
+        .map(|best| best.place)
 }
 
 #[cfg(test)]
@@ -35,27 +35,27 @@ mod tests {
     use super::*;
 
     fn candidate(index: usize, free: bool, wait_seconds: f64, speed: f64) -> Candidate {
-        Candidate { index, ready: true, free, wait_seconds, speed }
+        Candidate { place: (index, 0), ready: true, free, wait_seconds, speed }
     }
 
     #[test]
     fn the_earliest_finish_wins() {
         let (slow, fast) = (candidate(0, true, 0.0, 1.0), candidate(1, true, 0.0, 20.0));
-        assert_eq!(place(&[slow, fast], 30.0), Some(1));
+        assert_eq!(place(&[slow, fast], 30.0), Some((1, 0)));
     }
 
     #[test]
     fn a_long_chunk_waits_for_the_fast_device_and_a_long_wait_sends_it_to_the_slow_one() {
         let slow = candidate(0, true, 0.0, 1.0);
         assert_eq!(place(&[slow.clone(), candidate(1, false, 2.0, 20.0)], 30.0), None);
-        assert_eq!(place(&[slow, candidate(1, false, 60.0, 20.0)], 30.0), Some(0));
+        assert_eq!(place(&[slow, candidate(1, false, 60.0, 20.0)], 30.0), Some((0, 0)));
     }
 
     #[test]
     fn a_device_that_is_not_ready_is_not_waited_for() {
         let mut fast = candidate(1, true, 0.0, 20.0);
         fast.ready = false;
-        assert_eq!(place(&[candidate(0, true, 0.0, 1.0), fast.clone()], 30.0), Some(0));
+        assert_eq!(place(&[candidate(0, true, 0.0, 1.0), fast.clone()], 30.0), Some((0, 0)));
         assert_eq!(place(&[fast], 30.0), None);
     }
 }

@@ -20,30 +20,53 @@ const LONG_TURN: u64 = 4;
 pub(super) struct Queue<T> {
     jobs: BTreeMap<JobId, Job<T>>,
     turns: u64,
+    /// Where the last served request of each class stood. Who comes, or comes back after having
+    /// had nothing to run, starts from here: nobody makes up for time in which it did not wait.
+    clocks: Clocks,
+}
+
+#[derive(Debug, Default)]
+struct Clocks {
+    short: f64,
+    long: f64,
 }
 
 #[derive(Debug)]
 struct Job<T> {
-    short: bool,
-    /// Seconds of audio given so far, from where the least served stood when it came.
+    /// The length of its audio as claimed when it came, in seconds.
+    claimed: f64,
+    /// Seconds of audio given so far.
+    given: f64,
+    /// The same on its class's clock.
     served: f64,
     /// Waiting chunks with their seconds of audio.
     waiting: VecDeque<(f64, T)>,
 }
 
+impl<T> Job<T> {
+    /// A claim is believed until more has been given.
+    fn is_short(&self) -> bool {
+        self.claimed.max(self.given) <= SHORT_JOB_SECONDS
+    }
+}
+
+impl Clocks {
+    fn of(&mut self, short: bool) -> &mut f64 {
+        if short { &mut self.short } else { &mut self.long }
+    }
+}
+
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { jobs: BTreeMap::new(), turns: 0 }
+        Self { jobs: BTreeMap::new(), turns: 0, clocks: Clocks::default() }
     }
 }
 
 impl<T> Queue<T> {
     /// Lets a request take part. `seconds` is the length of its audio as far as known.
     pub(super) fn add_job(&mut self, id: JobId, seconds: f64) {
-        let short = seconds <= SHORT_JOB_SECONDS;
-        let least = self.jobs.values().filter(|job| job.short == short).map(|job| job.served);
-        let served = least.reduce(f64::min).unwrap_or(0.0);
-        self.jobs.insert(id, Job { short, served, waiting: VecDeque::new() });
+        let job = Job { claimed: seconds, given: 0.0, served: 0.0, waiting: VecDeque::new() };
+        self.jobs.insert(id, job);
     }
 
     /// Takes a request out, with its waiting chunks.
@@ -53,21 +76,27 @@ impl<T> Queue<T> {
 
     /// Adds a chunk behind those of its request. Returns it when the request is not in the queue.
     pub(super) fn push(&mut self, id: JobId, seconds: f64, chunk: T) -> Result<(), T> {
-        match self.jobs.get_mut(&id) {
-            Some(job) => {
-                job.waiting.push_back((seconds, chunk));
-                Ok(())
-            }
-            None => Err(chunk),
+        let Some(job) = self.jobs.get_mut(&id) else { return Err(chunk) };
+        if job.waiting.is_empty() {
+            job.served = job.served.max(*self.clocks.of(job.is_short()));
         }
+        job.waiting.push_back((seconds, chunk));
+        Ok(())
     }
 
-    /// Puts a chunk back in front of its request's others, without having used a turn.
-    pub(super) fn push_back_to_front(&mut self, id: JobId, seconds: f64, chunk: T) {
+    /// Puts a chunk back in front of its request's others, as if it had not been taken. Drops it
+    /// when the request is not in the queue any more.
+    pub(super) fn put_back(&mut self, id: JobId, seconds: f64, chunk: T) {
         if let Some(job) = self.jobs.get_mut(&id) {
+            job.given -= seconds;
             job.served -= seconds;
             job.waiting.push_front((seconds, chunk));
         }
+    }
+
+    /// The chunk of each request that is next.
+    pub(super) fn fronts(&self) -> impl Iterator<Item = &T> {
+        self.jobs.values().filter_map(|job| job.waiting.front()).map(|(_, chunk)| chunk)
     }
 
     /// Takes the next chunk that `place` finds a place for, and that place. The first chunk of
@@ -77,7 +106,7 @@ impl<T> Queue<T> {
         let mut order: Vec<(&JobId, &Job<T>)> =
             self.jobs.iter().filter(|(_, job)| !job.waiting.is_empty()).collect();
         order.sort_by(|(_, a), (_, b)| {
-            let class = |job: &Job<T>| job.short == long_first;
+            let class = |job: &Job<T>| job.is_short() == long_first;
             class(a).cmp(&class(b)).then(a.served.total_cmp(&b.served))
         });
         let (id, place) = order.into_iter().find_map(|(id, job)| {
@@ -86,7 +115,14 @@ impl<T> Queue<T> {
         })?;
         let job = self.jobs.get_mut(&id)?;
         let (seconds, chunk) = job.waiting.pop_front()?;
+        let was_short = job.is_short();
+        let clock = self.clocks.of(was_short);
+        *clock = clock.max(job.served);
+        job.given += seconds;
         job.served += seconds;
+        if was_short && !job.is_short() {
+            job.served = job.served.max(self.clocks.long);
+        }
         self.turns += 1;
         Some((chunk, place))
     }
@@ -167,6 +203,26 @@ mod tests {
     }
 
     #[test]
+    fn who_had_nothing_to_run_for_a_while_does_not_overtake_those_who_waited() {
+        let mut queue = filled(&[(1, 100.0, 1), (2, 100.0, 9)]);
+        for _ in 0..6 {
+            queue.pop(|_| Some(()));
+        }
+        queue.push(1, 11.0, "1.1".to_owned()).unwrap();
+        queue.push(1, 11.0, "1.2".to_owned()).unwrap();
+        assert_eq!(order(&mut queue), "1.1 2.5 1.2 2.6 2.7 2.8");
+    }
+
+    #[test]
+    fn a_file_that_claims_to_be_short_is_long_once_it_has_been_given_much() {
+        let mut queue = filled(&[(1, 5.0, 0), (2, 50.0, 2)]);
+        for n in 0..4 {
+            queue.push(1, 30.0, format!("1.{n}")).unwrap();
+        }
+        assert_eq!(order(&mut queue), "1.0 2.0 2.1 1.1 1.2 1.3");
+    }
+
+    #[test]
     fn a_chunk_without_a_place_does_not_hold_up_the_others() {
         let mut queue = filled(&[(1, 5.0, 1), (2, 5.0, 1)]);
         let next = queue.pop(|chunk| (chunk == "2.0").then_some("device"));
@@ -179,7 +235,7 @@ mod tests {
         let mut queue = filled(&[(1, 20.0, 2), (2, 20.0, 2)]);
         let (chunk, ()) = queue.pop(|_| Some(())).unwrap();
         assert_eq!(chunk, "1.0");
-        queue.push_back_to_front(1, 10.0, chunk);
+        queue.put_back(1, 10.0, chunk);
         assert_eq!(order(&mut queue), "1.0 2.0 1.1 2.1");
     }
 

@@ -7,14 +7,14 @@ use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admission::{Caller, Ledger};
-use super::lane::{Chunk, Lane, LaneId, Running};
+use super::lane::{Chunk, Lane, Running, WorkerId};
 use super::placement::{self, Candidate};
 use super::queue::{JobId, Queue};
 use super::retry::{History, Verdict};
 use super::snapshot::{DeviceStatus, Snapshot};
-use super::{ChunkDone, ChunkError, Command, DevicePlan, Refusal, Settings};
+use super::{ChunkDone, ChunkError, ChunkRequest, Command, DevicePlan, Refusal, Settings};
 use crate::device::DeviceInfo;
-use crate::ipc::{Event, FailureKind};
+use crate::ipc::{Event, FailureKind, Work};
 use crate::metrics as names;
 use crate::supervisor::{Ending, WorkerEvent, WorkerProgram};
 
@@ -32,6 +32,11 @@ impl Device {
     fn busy_slots(&self) -> usize {
         self.lanes.iter().map(|lane| lane.running.len()).sum()
     }
+
+    /// Whether some chunk could start here now.
+    fn has_room(&self) -> bool {
+        self.busy_slots() < self.slots && self.lanes.iter().any(Lane::is_ready)
+    }
 }
 
 pub(super) struct State {
@@ -41,8 +46,8 @@ pub(super) struct State {
     ledger: Ledger,
     next_job: JobId,
     draining: Option<Vec<oneshot::Sender<()>>>,
-    events: mpsc::UnboundedReceiver<(LaneId, WorkerEvent)>,
-    event_sender: mpsc::UnboundedSender<(LaneId, WorkerEvent)>,
+    events: mpsc::UnboundedReceiver<(WorkerId, WorkerEvent)>,
+    event_sender: mpsc::UnboundedSender<(WorkerId, WorkerEvent)>,
 }
 
 impl State {
@@ -73,19 +78,26 @@ impl State {
 
     /// Runs until every handle is gone.
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut changed = true;
         loop {
-            self.start_workers();
-            self.refuse_the_hopeless();
-            self.place_chunks();
-            self.end_if_drained();
+            if changed {
+                self.start_workers();
+                self.refuse_the_hopeless();
+                self.place_chunks();
+                self.end_if_drained();
+            }
             let deadline = self.deadline();
-            tokio::select! {
+            changed = tokio::select! {
+                biased; // signs of life before the timer that takes their absence for a hang
+                Some((id, event)) = self.events.recv() => self.hear(id, event),
                 command = commands.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                Some((id, event)) = self.events.recv() => self.hear(id, event),
-                () = tokio::time::sleep_until(deadline.into()) => self.end_stalled(),
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    self.end_stalled();
+                    true
+                }
             }
         }
     }
@@ -95,11 +107,8 @@ impl State {
     }
 
     fn deadline(&self) -> Instant {
-        let now = Instant::now();
-        let idle = now + IDLE;
-        // A lane that is due at once is due because it is being ended; look again soon.
-        let soonest = self.lanes().filter_map(Lane::deadline).min().unwrap_or(idle);
-        soonest.max(now + Duration::from_millis(1)).min(idle)
+        let idle = Instant::now() + IDLE;
+        self.lanes().filter_map(Lane::deadline).min().unwrap_or(idle).min(idle)
     }
 
     fn start_workers(&mut self) {
@@ -111,11 +120,13 @@ impl State {
         }
     }
 
-    fn end_stalled(&self) {
-        self.lanes().for_each(Lane::kill_if_stalled);
+    fn end_stalled(&mut self) {
+        let lanes = self.devices.iter_mut().flat_map(|device| &mut device.lanes);
+        lanes.for_each(Lane::kill_if_stalled);
     }
 
-    fn obey(&mut self, command: Command) {
+    /// Carries out a command. Returns whether something may have become possible by it.
+    fn obey(&mut self, command: Command) -> bool {
         match command {
             Command::Admit { caller, seconds, reply } => {
                 let answer = self.admit(&caller, seconds);
@@ -131,19 +142,38 @@ impl State {
                     self.release(job); // the caller left before the answer
                 }
             }
-            Command::Charge { job, seconds } => self.ledger.set(job, seconds),
-            Command::Submit { job, chunk: request, reply } => {
-                let history = History::default();
-                let chunk = Chunk { job, request, reply, arrived: Instant::now(), history };
-                if let Err(chunk) = self.queue.push(job, chunk.seconds(), chunk) {
-                    let _ = chunk.reply.send(Err(ChunkError::ShutDown));
-                }
+            Command::Charge { job, seconds } => {
+                self.ledger.set(job, seconds);
+                return false;
             }
+            Command::Submit { job, chunk: request, reply } => self.submit(job, request, reply),
             Command::Release { job } => self.release(job),
-            Command::Snapshot { reply } => drop(reply.send(self.snapshot())),
+            Command::Snapshot { reply } => {
+                let _ = reply.send(self.snapshot());
+                return false;
+            }
             Command::Drain { done } => self.draining.get_or_insert_default().push(done),
         }
         gauge!(names::BACKLOG_SECONDS).set(self.ledger.seconds());
+        true
+    }
+
+    fn submit(
+        &mut self,
+        job: JobId,
+        request: ChunkRequest,
+        reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+    ) {
+        if self.lanes().all(|lane| lane.model != request.model) {
+            let reason = "no device loads it".to_owned();
+            let _ = reply.send(Err(ChunkError::Unavailable { model: request.model, reason }));
+            return;
+        }
+        let history = History::default();
+        let chunk = Chunk { job, request, reply, arrived: Instant::now(), history };
+        if let Err(chunk) = self.queue.push(job, chunk.seconds(), chunk) {
+            let _ = chunk.reply.send(Err(ChunkError::ShutDown));
+        }
     }
 
     fn admit(&mut self, caller: &Caller, seconds: f64) -> Result<JobId, Refusal> {
@@ -186,12 +216,13 @@ impl State {
             let reason = reasons.entry(&lane.model).or_insert_with(|| lane.hopeless());
             *reason = reason.and(lane.hopeless());
         }
-        let reason_for = |chunk: &Chunk| match reasons.get(chunk.request.model.as_str()) {
-            Some(reason) => reason.map(str::to_owned),
-            None => Some("it is not loaded".to_owned()),
-        };
+        reasons.retain(|_, reason| reason.is_some());
+        if reasons.is_empty() {
+            return;
+        }
+        let reason_for = |chunk: &Chunk| reasons.get(chunk.request.model.as_str()).copied()?;
         for chunk in self.queue.drain_where(|chunk| reason_for(chunk).is_some()) {
-            let reason = reason_for(&chunk).unwrap_or_default();
+            let reason = reason_for(&chunk).unwrap_or_default().to_owned();
             let model = chunk.request.model;
             let _ = chunk.reply.send(Err(ChunkError::Unavailable { model, reason }));
         }
@@ -199,8 +230,16 @@ impl State {
 
     fn place_chunks(&mut self) {
         let devices = &mut self.devices;
-        while let Some((chunk, (device, lane))) = self.queue.pop(|chunk| find_place(devices, chunk))
-        {
+        while devices.iter().any(Device::has_room) {
+            // A chunk that must run alone would wait for ever if others kept joining; so while
+            // one waits, its model's workers run empty.
+            let alone = self.queue.fronts().filter(|chunk| chunk.history.must_run_alone());
+            let reserved: Vec<String> = alone.map(|chunk| chunk.request.model.clone()).collect();
+            let may_run = |chunk: &Chunk| {
+                chunk.history.must_run_alone() || !reserved.contains(&chunk.request.model)
+            };
+            let place = |chunk: &Chunk| find_place(devices, chunk).filter(|_| may_run(chunk));
+            let Some((chunk, (device, lane))) = self.queue.pop(place) else { break };
             tracing::debug!(
                 device.id = %devices[device].info.id,
                 model = chunk.request.model,
@@ -216,11 +255,12 @@ impl State {
         }
     }
 
-    fn hear(&mut self, id: LaneId, event: WorkerEvent) {
+    /// Takes note of an event. Returns whether something may have become possible by it.
+    fn hear(&mut self, id: WorkerId, event: WorkerEvent) -> bool {
         let device = &mut self.devices[id.device];
         let lane = &mut device.lanes[id.lane];
         if !lane.is_current(id.worker) {
-            return;
+            return false;
         }
         match event {
             WorkerEvent::Loaded(report) => {
@@ -232,37 +272,48 @@ impl State {
                     "model ready"
                 );
                 lane.loaded(report);
+                true
             }
             WorkerEvent::Chunk(event) => self.hear_of_chunk(id, event),
-            WorkerEvent::Ended(ending) => self.worker_ended(id, ending),
+            WorkerEvent::Ended(ending) => {
+                self.worker_ended(id, ending);
+                true
+            }
         }
     }
 
-    fn hear_of_chunk(&mut self, place: LaneId, event: Event) {
+    /// As [`hear`](Self::hear).
+    fn hear_of_chunk(&mut self, place: WorkerId, event: Event) -> bool {
         let device = &mut self.devices[place.device];
         let lane = &mut device.lanes[place.lane];
         match event {
             Event::Progress { id } => {
                 lane.progress(id);
+                false
             }
             Event::Segment { id, segment } => {
                 if let Some(running) = lane.progress(id) {
                     running.segments.push(segment);
                 }
+                false
             }
             Event::Languages { id, probabilities } => {
                 if let Some(running) = lane.progress(id) {
                     running.languages = probabilities;
                 }
+                false
             }
             Event::Done { id, inference_seconds } => {
                 let labels =
                     [("device", device.info.id.to_string()), ("model", lane.model.clone())];
                 if let Some(running) = lane.done(id, inference_seconds) {
-                    histogram!(names::AUDIO_SECONDS, &labels).record(running.chunk.seconds());
+                    if running.chunk.request.work != Work::Detect {
+                        histogram!(names::AUDIO_SECONDS, &labels).record(running.chunk.seconds());
+                    }
                     histogram!(names::INFERENCE_SECONDS, &labels).record(inference_seconds);
                     finish(running, inference_seconds, &device.info);
                 }
+                true
             }
             Event::Failed { id, failure } => {
                 if let Some(running) = lane.running.remove(&id)
@@ -272,14 +323,16 @@ impl State {
                     let verdict = chunk.history.after_error(failure.kind.as_str());
                     self.settle(place, chunk, verdict, failure.kind.as_str(), failure.message);
                 }
+                true
             }
             Event::Hello { .. } | Event::Loaded(_) | Event::LoadFailed(_) => {
                 tracing::warn!("a worker repeated its start; ignored");
+                false
             }
         }
     }
 
-    fn worker_ended(&mut self, id: LaneId, ending: Ending) {
+    fn worker_ended(&mut self, id: WorkerId, ending: Ending) {
         let device = &mut self.devices[id.device];
         let lane = &mut device.lanes[id.lane];
         tracing::warn!(
@@ -306,7 +359,7 @@ impl State {
     /// Queues a chunk again or gives it up.
     fn settle(
         &mut self,
-        place: LaneId,
+        place: WorkerId,
         chunk: Chunk,
         verdict: Verdict,
         kind: &'static str,
@@ -316,7 +369,7 @@ impl State {
         match verdict {
             Verdict::Retry => {
                 counter!(names::RETRIES, "device" => device, "reason" => kind).increment(1);
-                self.queue.push_back_to_front(chunk.job, chunk.seconds(), chunk);
+                self.queue.put_back(chunk.job, chunk.seconds(), chunk);
             }
             Verdict::GiveUp => {
                 counter!(names::CHUNKS, "device" => device, "model" => chunk.request.model.clone(),
@@ -346,25 +399,22 @@ impl State {
 
 /// The device and lane to run `chunk` on now.
 fn find_place(devices: &[Device], chunk: &Chunk) -> Option<(usize, usize)> {
-    let mut lanes = BTreeMap::new();
-    let mut candidates = Vec::new();
-    for (index, device) in devices.iter().enumerate() {
+    let candidate = |(index, device): (usize, &Device)| {
         let of_model = |lane: &Lane| lane.model == chunk.request.model;
-        let Some(lane_index) = device.lanes.iter().position(of_model) else { continue };
+        let lane_index = device.lanes.iter().position(of_model)?;
         let lane = &device.lanes[lane_index];
         let free = device.busy_slots() < device.slots && lane.may_join(chunk);
         let waits = device.lanes.iter().filter_map(Lane::first_free_seconds);
-        candidates.push(Candidate {
-            index,
+        Some(Candidate {
+            place: (index, lane_index),
             ready: lane.is_ready(),
             free,
             wait_seconds: if free { 0.0 } else { waits.reduce(f64::min).unwrap_or(0.0) },
             speed: lane.speed(),
-        });
-        lanes.insert(index, lane_index);
-    }
-    let device = placement::place(&candidates, chunk.seconds())?;
-    Some((device, *lanes.get(&device)?))
+        })
+    };
+    let candidates: Vec<Candidate> = devices.iter().enumerate().filter_map(candidate).collect();
+    placement::place(&candidates, chunk.seconds())
 }
 
 /// Answers a chunk with its result.

@@ -24,6 +24,9 @@ const STDERR_LINES: usize = 20;
 /// How long a worker that was asked to end may take.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a killed worker is waited for.
+const REAP_LIMIT: Duration = Duration::from_secs(10);
+
 /// What is started as a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerProgram {
@@ -155,7 +158,16 @@ async fn drive(
     if !own_end || timeout(STOP_GRACE, child.wait()).await.is_err() {
         let _ = child.start_kill();
     }
-    let status = child.wait().await;
+    // A process in an uninterruptible call of a driver survives even SIGKILL for a while; its
+    // chunks must not wait for it.
+    let status = match timeout(REAP_LIMIT, child.wait()).await {
+        Ok(status) => status,
+        Err(_) => {
+            tracing::error!("a killed worker does not end; it is left to the system");
+            tokio::spawn(async move { child.wait().await });
+            return verdict;
+        }
+    };
     let stderr = timeout(STOP_GRACE, last_words).await;
     let stderr = stderr.ok().and_then(Result::ok).unwrap_or_default();
     match (verdict.kind, status) {

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit};
+
 use crate::device::Backend;
 use crate::engine::{self, EngineKind, Loaded, Session, SessionEvent};
 use crate::ipc::{self, ChunkId, Event, Failure, FailureKind, Frame, LoadReport, Request, Work};
@@ -49,8 +51,14 @@ pub fn run(
     let (queue, jobs) = mpsc::channel();
     let loader_out = out.clone();
     thread::Builder::new().name("load".to_owned()).spawn(move || {
-        let sent = match engine::load(&kind, &spec) {
-            Ok(loaded) => serve(loaded, jobs, &slot_cancels, &loader_out),
+        let served = engine::load(&kind, &spec).and_then(|loaded| {
+            serve(loaded, jobs, &slot_cancels, &loader_out).map_err(|error| Failure {
+                kind: FailureKind::Engine,
+                message: format!("the slots cannot be started: {error}"),
+            })
+        });
+        let sent = match served {
+            Ok(()) => Ok(()),
             Err(failure) => loader_out.send(&Event::LoadFailed(failure)),
         };
         if let Err(error) = sent {
@@ -58,6 +66,19 @@ pub fn run(
         }
     })?;
     receive(&mut reader, &queue, &cancels)
+}
+
+/// Lets a panic on any thread end the process with its message, as a crash in C does: a worker
+/// with a dead slot would leave its parent waiting. Leaves no core file, which for a model of
+/// gigabytes takes longer to write than the model to load.
+pub fn die_of_panics() {
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(Resource::Core, nothing);
+    std::panic::set_hook(Box::new(|panic| {
+        let line = format!("{}{panic}\n", ipc::CRASH_PREFIX).replace(":\n", ": ");
+        let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+        std::process::abort();
+    }));
 }
 
 fn violation(message: &str) -> io::Error {

@@ -193,3 +193,28 @@ async fn fifty_kills_among_two_hundred_requests_cost_no_transcript() {
     let failures = &server.devices().await["devices"][0]["models"][0]["workers_started"];
     assert!(failures.as_u64().unwrap() > 25, "{failures}");
 }
+
+#[tokio::test]
+async fn a_suspected_chunk_gets_its_turn_on_a_busy_service() {
+    let marker = tempfile::tempdir().unwrap();
+    let script = format!("abort,prompt=once,times=1,marker={},speed=300", marker.path().display());
+    let server = Server::fake(&script, &["--slots", "2"]).await;
+    let (long, other, suspect) = (wav(600.0, 1), wav(600.0, 2), wav(40.0, 3));
+    let finished = AtomicUsize::new(0);
+    let count = |answer: super::harness::Answer| {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        finished.fetch_add(1, Ordering::Relaxed)
+    };
+    // The suspect has crashed a worker beside chunks of the long files, which never leave a slot
+    // free by themselves.
+    let (_, _, place) = tokio::join!(
+        async { count(server.transcribe(long, &[]).await) },
+        async { count(server.transcribe(other, &[]).await) },
+        async {
+            let busy = async || server.devices().await["devices"][0]["busy_slots"] == 2;
+            server.until("the long files never ran", busy).await;
+            count(server.transcribe(suspect, &[("prompt", "once")]).await)
+        }
+    );
+    assert_eq!(place, 0, "the suspect was finished last");
+}

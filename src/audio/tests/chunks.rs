@@ -47,7 +47,7 @@ fn chunks_in_a_row_are_the_whole_stream() {
         assert_eq!(chunk.index, index);
         assert_eq!(chunk.start_sample, joined.len() as u64);
         assert!(!chunk.samples.is_empty() && chunk.duration() <= ChunkPolicy::default().max);
-        joined.extend(chunk.samples);
+        joined.extend_from_slice(&chunk.samples);
     }
     assert_eq!(joined, whole);
 }
