@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Measures a running server on the evaluation set: text, languages, translation and times.
+"""Measures the server on the evaluation set: text, languages, translation and times.
 
-    bench/accuracy.py --url http://127.0.0.1:8000 [--model demo]
+    bench/accuracy.py [--url http://127.0.0.1:8000 | --auris target/release/auris] [--model demo]
 
 Prints a table of figures with their bars, and exits with 1 if a bar is missed.
 """
 
 import argparse
 import sys
+from contextlib import nullcontext
 from statistics import mean
 
 import environment
@@ -16,6 +17,7 @@ environment.enter()
 
 import requests
 
+import server
 from evaluation import FOLDER, align, compare, is_long, normalise, truth
 
 NAMES = {"english": "en", "hindi": "hi"}
@@ -29,13 +31,16 @@ DOUBLED_WORDS = 3
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="where the server listens")
+    parser.add_argument("--url", help="a running server; without it one is started")
+    parser.add_argument("--auris", default=str(environment.ROOT / "target/release/auris"))
     parser.add_argument("--model", default="demo", help="the model to ask for")
     options = parser.parse_args()
     files = truth()
-    answers = {name: transcribe(options, name) for name in files}
-    rows = text_rows(files, answers) + [language_row(files, answers)]
-    rows.append(translation_row(options, files))
+    running = nullcontext((options.url, None)) if options.url else server.serving(options.auris)
+    with running as (options.url, _):
+        answers = {name: transcribe(options, name) for name in files}
+        translation = translation_row(options, files)
+    rows = text_rows(files, answers) + [language_row(files, answers), translation]
     rows += segment_rows(files, answers) + word_rows(files, answers) + [doubled_row(files, answers)]
     width = max(len(name) for name, *_ in rows)
     for name, figure, bar, ok in rows:

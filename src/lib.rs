@@ -1,7 +1,8 @@
 //! auris: an HTTP transcription service on the best device that really works.
 //!
 //! In reading order, from the words that everything uses to the program itself.
-//! A module may use those above it only; `tests/it/house.rs` checks it.
+//! A module may use those above it only, and what runs in the server process (layers 3 and 4)
+//! nothing of the child's side; `tests/it/house.rs` checks both against this list.
 
 // 0: vocabulary
 pub mod device;
@@ -17,15 +18,15 @@ pub mod models;
 pub mod engine;
 pub mod worker;
 // 3: the parent's side
-pub mod pipeline;
-pub mod scheduler;
 pub mod supervisor;
+pub mod scheduler;
+pub mod pipeline;
 // 4: HTTP
 pub mod http;
 // 5: the program
-pub mod batch;
+pub mod telemetry;
 pub mod cli;
-pub mod commands;
 pub mod config;
 pub mod serve;
-pub mod telemetry;
+pub mod batch;
+pub mod commands;

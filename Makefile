@@ -1,0 +1,98 @@
+# `make help` lists what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint bench accuracy openapi build
+
+# Where `make run` listens.
+PORT ?= 8000
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+AURIS := $(TARGET)/release/auris
+# A release looks for the bundled model beside itself, which a target folder elsewhere is not.
+export AURIS_MODELS_DIR := $(CURDIR)/models
+
+# List the targets
+help:
+	@awk '/^# /{about=substr($$0,3)} /^[a-z]+:/{sub(":.*",""); printf "make %-9s %s\n",$$0,about}' Makefile
+
+# Install the build tools that are missing (Debian, Ubuntu)
+setup:
+	@missing=()
+	for tool in cmake:cmake c++:g++ curl:curl; do
+	  command -v "$${tool%%:*}" >/dev/null || missing+=("$${tool##*:}")
+	done
+	if (($${#missing[@]})); then
+	  if ! command -v apt-get >/dev/null; then
+	    echo "missing: $${missing[*]}. Install them with the package manager of this system." >&2
+	    exit 1
+	  fi
+	  sudo=; [[ $$(id -u) == 0 ]] || sudo=sudo
+	  echo "installing $${missing[*]}"
+	  $$sudo apt-get update --quiet
+	  $$sudo apt-get install --yes --no-install-recommends "$${missing[@]}"
+	fi
+	if ! command -v cargo >/dev/null; then
+	  echo "missing: cargo. Install Rust from https://rustup.rs and open a new shell." >&2
+	  exit 1
+	fi
+
+# Build, start the server on the demo model (PORT=8000) and transcribe a clip; Ctrl-C ends it
+run: setup
+	@if (exec 3<>/dev/tcp/127.0.0.1/$(PORT)) 2>/dev/null; then
+	  echo "port $(PORT) is taken: choose another one with \`make run PORT=8001\`" >&2
+	  exit 1
+	fi
+	cargo build --release --locked
+	url=http://127.0.0.1:$(PORT)
+	server=$$$$
+	( { until curl --silent --fail --output /dev/null $$url/readyz; do
+	    kill -0 $$server 2>/dev/null || exit 0
+	    sleep 0.2
+	  done
+	  printf '\n$$ curl %s/v1/audio/transcriptions -F file=@tests/fixtures/eval/00.flac\n' $$url
+	  curl --silent --show-error $$url/v1/audio/transcriptions -F file=@tests/fixtures/eval/00.flac
+	  printf '\n\nready: API description at %s/docs, Ctrl-C ends the server\n' $$url
+	} & )
+	# The shell becomes the server, so that Ctrl-C and SIGTERM reach it and nothing is left behind.
+	exec $(AURIS) --log warn serve --models demo --listen 127.0.0.1:$(PORT)
+
+# Run all tests
+test: setup
+	@if cargo nextest --version >/dev/null 2>&1; then
+	  cargo nextest run --locked
+	else
+	  cargo test --locked
+	fi
+
+# Check formatting, lints, licences and sources of the dependencies
+lint: setup
+	@set -x
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	# Licences are read from the sources of every platform's crates. Advisories are left out: their
+	# database is on the network.
+	cargo fetch --locked
+	cargo deny --offline check --hide-inclusion-graph bans licenses sources
+
+# Build the release program
+build: setup
+	@cargo build --release --locked
+
+# Compare speed, memory and text with pywhispercpp
+bench: build
+	@set -x
+	bench/compare.py --auris $(AURIS)
+	bench/same_text.py --auris $(AURIS)
+
+# Measure text, languages, translation and times on the evaluation set
+accuracy: build
+	bench/accuracy.py --auris $(AURIS)
+
+# Regenerate openapi/openapi.json
+openapi: setup
+	@cargo run --locked --quiet -- openapi >openapi/openapi.json.new
+	mv openapi/openapi.json.new openapi/openapi.json
