@@ -27,5 +27,6 @@ pub mod batch;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod output;
 pub mod serve;
 pub mod telemetry;
