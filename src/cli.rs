@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::engine::EngineKind;
@@ -20,12 +21,31 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
-    /// What to log: a level, or levels by target such as `info,auris::worker=debug`
-    #[arg(long, global = true, env = "AURIS_LOG", default_value = "info", hide_env_values = true)]
-    pub log: String,
+    /// What to log to standard error: a level, or levels by target such as
+    /// `info,auris::worker=debug` [default: `info` for the server, `warn` for the others]
+    #[arg(long, global = true, env = "AURIS_LOG", value_name = "FILTER", help_heading = "Logging")]
+    pub log: Option<String>,
     /// The shape of log lines
-    #[arg(long, global = true, env = "AURIS_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        env = "AURIS_LOG_FORMAT",
+        value_name = "SHAPE",
+        default_value = "text",
+        help_heading = "Logging"
+    )]
     pub log_format: LogFormat,
+}
+
+impl Cli {
+    /// What to log: who transcribes a file at a terminal wants its text and nothing else.
+    pub fn log_filter(&self) -> &str {
+        let default = match self.command {
+            Command::Serve(_) | Command::Worker(_) => "info",
+            _ => "warn",
+        };
+        self.log.as_deref().unwrap_or(default)
+    }
 }
 
 /// What to do
@@ -57,10 +77,22 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgs {
     /// Where models are kept and downloaded to [default: the user's cache folder]
-    #[arg(long, env = "AURIS_MODELS_DIR", value_name = "FOLDER")]
+    #[arg(
+        long,
+        env = "AURIS_MODELS_DIR",
+        value_name = "FOLDER",
+        help_heading = "Models",
+        global = true
+    )]
     pub models_dir: Option<PathBuf>,
     /// Never download; say what is missing instead
-    #[arg(long, env = "AURIS_OFFLINE")]
+    #[arg(
+        long,
+        env = "AURIS_OFFLINE",
+        value_parser = BoolishValueParser::new(),
+        help_heading = "Models",
+        global = true
+    )]
     pub offline: bool,
 }
 
@@ -68,41 +100,84 @@ pub struct StoreArgs {
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
     /// Models to load, the default one first: names of `auris models list`, or model files
-    #[arg(long, env = "AURIS_MODELS", value_delimiter = ',', default_value = "tiny,medium")]
+    #[arg(
+        long,
+        env = "AURIS_MODELS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "tiny,medium",
+        help_heading = "Models"
+    )]
     pub models: Vec<String>,
     /// Which model takes which language when a request names none, such as
     /// `en=tiny,hi+ta=medium,*=medium` [default: English to tiny, everything else to medium]
-    #[arg(long, env = "AURIS_ROUTING", value_name = "TABLE")]
+    #[arg(long, env = "AURIS_ROUTING", value_name = "TABLE", help_heading = "Models")]
     pub routing: Option<String>,
-    /// What to run on [env: also DEVICE] [default: auto]
-    #[arg(long, env = "AURIS_DEVICE", value_enum)]
+    /// What to run on; the variable DEVICE says it, too [default: auto]
+    #[arg(long, env = "AURIS_DEVICE", value_enum, help_heading = "Devices")]
     pub device: Option<DeviceChoice>,
     /// How many chunks the processor runs at once [default: by its cores]
-    #[arg(long, env = "AURIS_SLOTS", value_name = "N")]
+    #[arg(long, env = "AURIS_SLOTS", value_name = "N", help_heading = "Devices")]
     pub slots: Option<usize>,
     /// How many threads each of them uses [default: by its cores]
-    #[arg(long, env = "AURIS_THREADS", value_name = "N")]
+    #[arg(long, env = "AURIS_THREADS", value_name = "N", help_heading = "Devices")]
     pub threads: Option<usize>,
     /// The longest audio accepted, in hours
-    #[arg(long, env = "AURIS_MAX_AUDIO_HOURS", value_name = "HOURS", default_value_t = 24.0)]
+    #[arg(
+        long,
+        env = "AURIS_MAX_AUDIO_HOURS",
+        value_name = "HOURS",
+        default_value_t = 24.0,
+        help_heading = "Audio"
+    )]
     pub max_audio_hours: f64,
     /// The most channels accepted
-    #[arg(long, env = "AURIS_MAX_CHANNELS", value_name = "N", default_value_t = 8)]
+    #[arg(
+        long,
+        env = "AURIS_MAX_CHANNELS",
+        value_name = "N",
+        default_value_t = 8,
+        help_heading = "Audio"
+    )]
     pub max_channels: usize,
     /// The lowest sample rate accepted, in Hz
-    #[arg(long, env = "AURIS_MIN_SAMPLE_RATE", value_name = "HZ", default_value_t = 8_000)]
+    #[arg(
+        long,
+        env = "AURIS_MIN_SAMPLE_RATE",
+        value_name = "HZ",
+        default_value_t = 8_000,
+        help_heading = "Audio"
+    )]
     pub min_sample_rate: u32,
     /// The highest sample rate accepted, in Hz
-    #[arg(long, env = "AURIS_MAX_SAMPLE_RATE", value_name = "HZ", default_value_t = 192_000)]
+    #[arg(
+        long,
+        env = "AURIS_MAX_SAMPLE_RATE",
+        value_name = "HZ",
+        default_value_t = 192_000,
+        help_heading = "Audio"
+    )]
     pub max_sample_rate: u32,
-    /// The longest chunk that a file is cut into, in seconds, from 5 to 30
-    #[arg(long, env = "AURIS_CHUNK_SECONDS", value_name = "SECONDS")]
+    /// The longest chunk that a file is cut into, in seconds, from 5 to 30 [default: 30]
+    #[arg(long, env = "AURIS_CHUNK_SECONDS", value_name = "SECONDS", help_heading = "Audio")]
     pub chunk_seconds: Option<f64>,
     /// Seconds without progress after which a worker is taken for hung
-    #[arg(long, env = "AURIS_STALL_SECONDS", value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(
+        long,
+        env = "AURIS_STALL_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 60.0,
+        help_heading = "Devices"
+    )]
     pub stall_seconds: f64,
     /// Seconds that loading a model may take
-    #[arg(long, env = "AURIS_LOAD_SECONDS", value_name = "SECONDS", default_value_t = 600.0)]
+    #[arg(
+        long,
+        env = "AURIS_LOAD_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 600.0,
+        help_heading = "Devices"
+    )]
     pub load_seconds: f64,
     /// The engine; others than `whisper` are for tests
     #[arg(long, env = "AURIS_ENGINE", hide = true, default_value = "whisper")]
@@ -119,23 +194,30 @@ pub enum DeviceChoice {
     Auto,
     /// The processor
     Cpu,
-    /// A CUDA device, or nothing
+    /// A CUDA device, or an error where none works
     Cuda,
 }
 
 /// Start the HTTP server
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// The address to listen on
+    /// The IP address and port to listen on; port 0 takes a free one
     #[arg(
         long,
         env = "AURIS_LISTEN",
         value_name = "ADDRESS:PORT",
+        value_parser = listen_address,
         default_value = "127.0.0.1:8000"
     )]
     pub listen: SocketAddr,
     /// The largest upload in bytes
-    #[arg(long, env = "AURIS_MAX_UPLOAD_BYTES", value_name = "BYTES", default_value_t = 2 << 30)]
+    #[arg(
+        long,
+        env = "AURIS_MAX_UPLOAD_BYTES",
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1..),
+        default_value_t = 2 << 30
+    )]
     pub max_upload_bytes: u64,
     /// Seconds for which a client may send nothing in the middle of an upload
     #[arg(long, env = "AURIS_UPLOAD_IDLE_SECONDS", value_name = "SECONDS", default_value_t = 60.0)]
@@ -146,7 +228,7 @@ pub struct ServeArgs {
     /// Minutes of audio that may wait before requests are refused
     #[arg(long, env = "AURIS_MAX_QUEUE_MINUTES", value_name = "MINUTES", default_value_t = 240.0)]
     pub max_queue_minutes: f64,
-    /// The part of the queue that one client may use, from 0 to 1
+    /// The part of the queue that one client may use: above 0, at most 1
     #[arg(long, env = "AURIS_CALLER_SHARE", value_name = "SHARE", default_value_t = 0.5)]
     pub caller_share: f64,
     /// Seconds that accepted requests may take to finish after SIGTERM
@@ -160,17 +242,18 @@ pub struct ServeArgs {
 /// Transcribe files and folders without a server
 #[derive(Debug, Args)]
 pub struct TranscribeArgs {
-    /// Audio and video files, and folders of them
+    /// Audio and video files, folders of them, or `-` for standard input
     #[arg(required = true, value_name = "FILE")]
     pub inputs: Vec<PathBuf>,
-    /// Where results are written [default: one result goes to standard output]
+    /// Where results are written, in the folders of the inputs [default: the only result goes to
+    /// standard output]
     #[arg(long, short, value_name = "FOLDER")]
     pub output_dir: Option<PathBuf>,
-    /// The formats of the results
-    #[arg(long, short, value_delimiter = ',', default_value = "text", value_parser = format_parser())]
+    /// The formats of the results, separated by commas
+    #[arg(long, short, value_name = "FORMATS", value_delimiter = ',', default_value = "text", value_parser = format_parser())]
     pub format: Vec<Format>,
-    /// The model [default: by the language]
-    #[arg(long, short)]
+    /// The only model to load and use: a name or a file [default: `--models`, by the language]
+    #[arg(long, short, value_name = "NAME")]
     pub model: Option<String>,
     /// The spoken language, as a code or an English name [default: detected]
     #[arg(long, short)]
@@ -199,6 +282,10 @@ impl TranscribeArgs {
     }
 }
 
+fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "give an IP address and a port, such as 0.0.0.0:8000")
+}
+
 fn format_parser() -> impl clap::builder::TypedValueParser<Value = Format> {
     use clap::builder::{PossibleValuesParser, TypedValueParser};
     PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
@@ -219,11 +306,15 @@ pub struct ModelsArgs {
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
     /// List the known models and where the installed ones are
-    List,
+    List {
+        /// Print a JSON array, with null as the path of what is not installed
+        #[arg(long)]
+        json: bool,
+    },
     /// Download models, going on where an earlier download ended
     Pull {
-        /// Their names
-        #[arg(required = true)]
+        /// Their names in `auris models list`
+        #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
     /// Print the path of an installed model
@@ -246,10 +337,11 @@ pub struct HealthcheckArgs {
         long,
         env = "AURIS_LISTEN",
         value_name = "ADDRESS:PORT",
+        value_parser = listen_address,
         default_value = "127.0.0.1:8000"
     )]
     pub listen: SocketAddr,
-    /// Ask whether it can transcribe now, too
+    /// Ask whether it can transcribe now, not only whether it lives
     #[arg(long)]
     pub ready: bool,
 }

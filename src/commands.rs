@@ -1,18 +1,22 @@
 //! The small subcommands: each a few lines around the library.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands print their results")]
 
+use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::CommandFactory;
+use indicatif::BinaryBytes;
+use serde::Serialize;
 
 use crate::cli::{Cli, EngineArgs, HealthcheckArgs, ModelsArgs, ModelsCommand, WorkerArgs};
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::engine::EngineKind;
 use crate::engine::fake::Fault;
 use crate::http;
-use crate::models;
+use crate::models::{self, Languages, Row, Store};
+use crate::output;
 use crate::worker;
 
 /// How long a server may take to say that it lives.
@@ -20,7 +24,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints why the program ends, and gives its exit status.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    output::report(&format!("error: {error:#}"));
     ExitCode::FAILURE
 }
 
@@ -29,26 +33,28 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 /// # Errors
 /// An option that cannot be meant.
 pub fn devices(args: &EngineArgs) -> anyhow::Result<ExitCode> {
-    let plan = EnginePlan::new(args, Vec::new())?;
-    println!(
-        "{:<8} {:<5} {:<7} {:>10} {:>10}  NAME",
+    let plan = EnginePlan::new(args)?;
+    let mut table = format!(
+        "{:<8} {:<5} {:<7} {:>10} {:>10}  NAME\n",
         "DEVICE", "SLOTS", "THREADS", "MEMORY", "FREE"
     );
     for device in &plan.devices {
         let info = &device.info;
-        println!(
+        writeln!(
+            table,
             "{:<8} {:<5} {:<7} {:>10} {:>10}  {}",
             info.id.as_str(),
             device.slots,
             device.threads,
-            indicatif::BinaryBytes(info.memory_total_bytes).to_string(),
-            indicatif::BinaryBytes(info.memory_free_bytes).to_string(),
+            BinaryBytes(info.memory_total_bytes).to_string(),
+            BinaryBytes(info.memory_free_bytes).to_string(),
             info.name
-        );
+        )?;
     }
     for (backend, reason) in &plan.unused {
-        println!("{backend:<8} not used: {reason}");
+        writeln!(table, "{:<8} not used: {reason}", backend.to_string())?;
     }
+    output::result(&table)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -60,42 +66,67 @@ pub async fn models(args: ModelsArgs) -> anyhow::Result<ExitCode> {
     let source = ModelSource::new(&args.store)?;
     let store = &source.store;
     match args.command {
-        ModelsCommand::List => {
-            println!("{:<24} {:>10}  {:<13} INSTALLED", "NAME", "SIZE", "LANGUAGES");
-            for row in store.list() {
-                let languages = match row.languages {
-                    Some(languages) if languages.is_multilingual() => "multilingual",
-                    Some(_) => "English",
-                    None => "not a model",
-                };
-                let path = row.path.map(|path| path.display().to_string());
-                let size = indicatif::BinaryBytes(row.size_bytes).to_string();
-                println!(
-                    "{:<24} {size:>10}  {languages:<13} {}",
-                    row.name,
-                    path.unwrap_or_default()
-                );
-            }
+        ModelsCommand::List { json: false } => output::result(&models_table(store)?)?,
+        ModelsCommand::List { json: true } => {
+            let rows: Vec<ListedModel> = store.list().into_iter().map(Into::into).collect();
+            output::result(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
         }
         ModelsCommand::Pull { names } => {
             for name in names {
                 let progress = models::progress_bar(&name);
                 let model = models::obtain(store, &name, &source.download, &progress).await?;
-                println!("{}", model.path.display());
+                output::result(&format!("{}\n", model.path.display()))?;
             }
         }
-        ModelsCommand::Path { name } => println!("{}", store.resolve(&name)?.path.display()),
-        ModelsCommand::Rm { name } => println!("removed {}", store.remove(&name)?.display()),
+        ModelsCommand::Path { name } => {
+            output::result(&format!("{}\n", store.resolve(&name)?.path.display()))?;
+        }
+        ModelsCommand::Rm { name } => {
+            output::result(&format!("removed {}\n", store.remove(&name)?.display()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A model as `auris models list --json` tells it.
+#[derive(Serialize)]
+struct ListedModel {
+    name: String,
+    size_bytes: u64,
+    /// Absent knowledge is null: a file of the user's own that is no model.
+    multilingual: Option<bool>,
+    path: Option<PathBuf>,
+}
+
+impl From<Row> for ListedModel {
+    fn from(row: Row) -> Self {
+        let Row { name, size_bytes, languages, path } = row;
+        let multilingual = languages.map(Languages::is_multilingual);
+        Self { name, size_bytes, multilingual, path }
+    }
+}
+
+fn models_table(store: &Store) -> anyhow::Result<String> {
+    let mut table = format!("{:<24} {:>10}  {:<13} INSTALLED\n", "NAME", "SIZE", "LANGUAGES");
+    for row in store.list() {
+        let languages = match row.languages {
+            Some(languages) if languages.is_multilingual() => "multilingual",
+            Some(_) => "English",
+            None => "not a model",
+        };
+        let path = row.path.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+        let size = BinaryBytes(row.size_bytes).to_string();
+        writeln!(table, "{:<24} {size:>10}  {languages:<13} {path}", row.name)?;
+    }
+    Ok(table)
 }
 
 /// `auris openapi`: prints the document as it is committed.
 ///
 /// # Errors
-/// None that is known.
+/// Standard output cannot be written to.
 pub fn openapi() -> anyhow::Result<ExitCode> {
-    print!("{}", http::openapi_json()?);
+    output::result(&http::openapi_json()?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -106,23 +137,26 @@ pub fn openapi() -> anyhow::Result<ExitCode> {
 pub async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     let path = if args.ready { "readyz" } else { "healthz" };
     let url = format!("http://{}/{path}", config::reachable(args.listen));
-    let response = models::http_client(HEALTH_TIMEOUT)?
+    let response = models::local_http_client(HEALTH_TIMEOUT)?
         .get(&url)
         .send()
         .await
+        .map_err(reqwest::Error::without_url)
         .with_context(|| format!("no answer from {url}"))?;
     let status = response.status();
     let body = response.text().await.unwrap_or_default();
-    println!("{status}: {body}");
+    output::result(&format!("{status}: {}\n", body.trim_end()))?;
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// `auris completions`.
 ///
 /// # Errors
-/// None.
+/// Standard output cannot be written to.
 pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
-    clap_complete::generate(shell, &mut Cli::command(), "auris", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "auris", &mut script);
+    output::result(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -146,7 +180,7 @@ pub fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     std::process::exit(match result {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("the worker ends: {error}");
+            output::report(&format!("the worker ends: {error}"));
             1
         }
     })

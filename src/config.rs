@@ -2,25 +2,43 @@
 //! machine.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use clap::{CommandFactory, FromArgMatches};
 use tokio::sync::Semaphore;
 
 use crate::audio::{ChunkPolicy, Limits};
-use crate::cli::{DeviceChoice, EngineArgs, ServeArgs, StoreArgs};
+use crate::cli::{Cli, DeviceChoice, EngineArgs, ServeArgs, StoreArgs};
 use crate::device::Backend;
 use crate::engine::EngineKind;
 use crate::http::UploadSettings;
 use crate::ipc::LoadSpec;
-use crate::models::{self, DownloadConfig, ModelFile, Routing, Store};
+use crate::models::{self, DownloadConfig, ModelError, ModelFile, Routing, Store};
 use crate::pipeline::Pipeline;
 use crate::scheduler::{Capacity, DevicePlan, Scheduler, Settings};
 use crate::supervisor::{StartLimits, WorkerProgram, detect};
+
+/// Reads the command line and the AURIS_ variables. Ends the process for help and for what cannot
+/// be read, as clap does.
+pub fn command_line() -> Cli {
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// A variable that is set to nothing, as compose files do with `${AURIS_SLOTS:-}`, is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    let unset = |arg: clap::Arg| match arg.get_env().is_some_and(is_empty) {
+        true => arg.env(None::<&'static str>),
+        false => arg,
+    };
+    command.mut_args(unset).mut_subcommands(without_empty_variables)
+}
 
 /// Where models are and come from.
 #[derive(Debug)]
@@ -70,11 +88,12 @@ pub struct EnginePlan {
 }
 
 impl EnginePlan {
-    /// Works out devices, slots and threads for `models`, which are on the disk.
+    /// Works out devices, slots and threads. Needs no model, so that a wrong option is told
+    /// before any is downloaded.
     ///
     /// # Errors
     /// An option that cannot be meant, or a device that is demanded and not there.
-    pub fn new(args: &EngineArgs, models: Vec<ModelFile>) -> anyhow::Result<Self> {
+    pub fn new(args: &EngineArgs) -> anyhow::Result<Self> {
         args.engine.parse::<EngineKind>()?;
         let routing = match &args.routing {
             Some(table) => table.parse()?,
@@ -93,22 +112,18 @@ impl EnginePlan {
             ),
         };
         let (slots, threads) = slots_and_threads(args)?;
-        let spec = |model: &ModelFile| {
-            let spec = LoadSpec { model: model.path.clone(), gpu_index: None, slots, threads };
-            (model.name.clone(), spec)
-        };
         let arguments = ["worker", "--engine", &args.engine].map(OsString::from);
         let cpu = DevicePlan {
             info: detect::cpu(),
             program: WorkerProgram { path: executable, arguments: arguments.into() },
             slots,
             threads,
-            models: models.iter().map(spec).collect(),
+            models: Vec::new(),
         };
         Ok(Self {
             devices: vec![cpu],
             unused,
-            models,
+            models: Vec::new(),
             routing,
             limits: limits(args)?,
             chunks: chunk_policy(args)?,
@@ -118,6 +133,19 @@ impl EnginePlan {
                 ..StartLimits::default()
             },
         })
+    }
+
+    /// Puts `models` on every device.
+    pub fn with_models(mut self, models: Vec<ModelFile>) -> Self {
+        for device in &mut self.devices {
+            let (slots, threads) = (device.slots, device.threads);
+            let spec = |model: &ModelFile| {
+                let spec = LoadSpec { model: model.path.clone(), gpu_index: None, slots, threads };
+                (model.name.clone(), spec)
+            };
+            device.models = models.iter().map(spec).collect();
+        }
+        Self { models, ..self }
     }
 
     /// Starts the scheduler, and with it the workers.
@@ -145,8 +173,16 @@ pub async fn obtain_models(
     names: &[String],
     source: &ModelSource,
 ) -> anyhow::Result<Vec<ModelFile>> {
+    let names = || names.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+    for name in names() {
+        // A name that is none is told before others are downloaded for an hour.
+        match source.store.resolve(name) {
+            Ok(_) | Err(ModelError::NotInstalled { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let mut found: Vec<ModelFile> = Vec::new();
-    for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+    for name in names() {
         let progress = models::progress_bar(name);
         let model = models::obtain(&source.store, name, &source.download, &progress).await?;
         ensure!(

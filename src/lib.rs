@@ -27,6 +27,7 @@ pub mod http;
 pub mod telemetry;
 pub mod cli;
 pub mod config;
+pub mod output;
 pub mod serve;
 pub mod batch;
 pub mod commands;

@@ -2,17 +2,16 @@
 
 use std::process::ExitCode;
 
-use auris::cli::{Cli, Command};
-use auris::{batch, commands, serve, telemetry};
-use clap::Parser;
+use auris::cli::Command;
+use auris::{batch, commands, config, serve, telemetry};
 
 fn main() -> ExitCode {
-    let Cli { command, log, log_format } = Cli::parse();
-    if let Err(error) = telemetry::init(&log, log_format) {
+    let cli = config::command_line();
+    if let Err(error) = telemetry::init(cli.log_filter(), cli.log_format) {
         return commands::fail(&error);
     }
     let run = async {
-        match command {
+        match cli.command {
             Command::Serve(args) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Transcribe(args) => batch::run(args).await,
             Command::Devices(args) => commands::devices(&args),

@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::ServeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::http::{self, AppState};
 use crate::metrics;
+use crate::output;
 use crate::scheduler::Scheduler;
 
 /// How often counters that nobody reads are tidied up.
@@ -25,9 +26,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Whatever keeps it from starting, in words to act on.
-#[allow(clippy::print_stdout, reason = "the address is the command's result")]
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
-    // Bound first: a port in use is told before a model is downloaded.
+    // Whatever can be wrong is told before a model is downloaded, a port in use first.
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!("cannot listen on {}: give another address with --listen", args.listen)
     })?;
@@ -35,9 +35,10 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let uploads = config::uploads(&args)?;
     let capacity = config::capacity(&args)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
+    let plan = EnginePlan::new(&args.engine)?;
     let source = ModelSource::new(&args.engine.store)?;
     let models = config::obtain_models(&args.engine.models, &source).await?;
-    let plan = EnginePlan::new(&args.engine, models)?;
+    let plan = plan.with_models(models);
 
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), metrics::SECONDS_BUCKETS)?
@@ -66,7 +67,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         metrics,
         unused: plan.unused.into(),
     });
-    println!("listening on http://{address}");
+    // Before the address is told: who knows it may send a signal at once.
+    let signals = Signals::catch().context("signals cannot be received")?;
+    output::result(&format!("listening on http://{address}\n"))?;
     tracing::info!("API description at http://{address}/docs");
     let stop = CancellationToken::new();
     let server = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
@@ -75,7 +78,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         result = server.into_future() => result.context("the server failed"),
         () = scheduler.ended() => bail!("the scheduler failed; the log says why"),
         () = async {
-            drained(&scheduler, drain_limit).await;
+            drained(signals, &scheduler, drain_limit).await;
             stop.cancel();
             tokio::time::sleep(CLOSE_GRACE).await;
         } => Ok(()),
@@ -84,25 +87,34 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 /// Returns when the server may stop accepting connections: after a signal, once every accepted
 /// request is finished or out of time. Until then new requests get an answer that says so.
-async fn drained(scheduler: &Scheduler, limit: Duration) {
-    terminated().await;
+async fn drained(mut signals: Signals, scheduler: &Scheduler, limit: Duration) {
+    signals.next().await;
     tracing::info!("shutting down: accepted requests are finished first");
     tokio::select! {
         () = scheduler.drain() => tracing::info!("every accepted request is finished"),
         () = tokio::time::sleep(limit) => tracing::warn!("requests are cut off after {limit:?}"),
-        () = terminated() => tracing::warn!("requests are cut off by a second signal"),
+        () = signals.next() => tracing::warn!("requests are cut off by a second signal"),
     }
 }
 
-async fn terminated() {
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received; the server ends only by SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that end the server. None is lost between two calls of `next`.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -107,7 +107,7 @@ pub(super) struct UnusedBackend {
 }
 
 /// Tell what every device is doing
-#[utoipa::path(get, path = "/v1/devices", tag = "service", responses(
+#[utoipa::path(get, path = "/v1/devices", operation_id = "listDevices", tag = "service", responses(
     (status = 200, description = "Every device", body = DeviceList),
     (status = 500, description = "The scheduler has ended", body = ErrorBody),
 ))]

@@ -19,7 +19,7 @@ pub(super) struct Status {
 /// Tell whether the process lives
 ///
 /// Answers in milliseconds whatever the devices are doing.
-#[utoipa::path(get, path = "/healthz", tag = "service",
+#[utoipa::path(get, path = "/healthz", operation_id = "checkHealth", tag = "service",
     responses((status = 200, description = "It lives", body = Status)))]
 pub(super) async fn healthz() -> Json<Status> {
     Json(Status { status: "ok" })
@@ -28,7 +28,7 @@ pub(super) async fn healthz() -> Json<Status> {
 /// Tell whether a request can be transcribed now
 ///
 /// True when the default model is loaded on at least one device.
-#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+#[utoipa::path(get, path = "/readyz", operation_id = "checkReadiness", tag = "service", responses(
     (status = 200, description = "It can", body = Status),
     (status = 503, description = "It cannot, and why", body = ErrorBody),
 ))]
@@ -51,7 +51,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>
 }
 
 /// Metrics in Prometheus' text format
-#[utoipa::path(get, path = "/metrics", tag = "service",
+#[utoipa::path(get, path = "/metrics", operation_id = "readMetrics", tag = "service",
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(state): State<AppState>) -> String {
     state.metrics.render()

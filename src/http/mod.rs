@@ -21,6 +21,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::metrics as names;
 
+mod answer;
 mod devices;
 mod error;
 mod fields;

@@ -52,7 +52,7 @@ impl Model {
 }
 
 /// List the models
-#[utoipa::path(get, path = "/v1/models", tag = "models",
+#[utoipa::path(get, path = "/v1/models", operation_id = "listModels", tag = "models",
     responses((status = 200, description = "The models", body = ModelList)))]
 pub(super) async fn list(State(state): State<AppState>) -> Json<ModelList> {
     let models = &state.pipeline.models;
@@ -62,7 +62,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Json<ModelList> {
 }
 
 /// Describe a model
-#[utoipa::path(get, path = "/v1/models/{id}", tag = "models",
+#[utoipa::path(get, path = "/v1/models/{id}", operation_id = "retrieveModel", tag = "models",
     params(("id" = String, Path, description = "The model's id", example = "tiny")),
     responses(
         (status = 200, description = "The model", body = Model),

@@ -8,10 +8,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
+use super::answer::JsonAnswer;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{TranscriptionForm, TranslationForm, Wishes};
 use super::upload::Upload;
-use crate::format::{self, Transcription, TranscriptionVerbose};
+use crate::format;
 use crate::pipeline::{Input, Output};
 use crate::transcript::Task;
 
@@ -22,13 +23,13 @@ use crate::transcript::Task;
 #[utoipa::path(
     post,
     path = "/v1/audio/transcriptions",
+    operation_id = "createTranscription",
     tag = "audio",
     request_body(content = TranscriptionForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The transcript, in the `response_format` asked for",
             content(
-                (Transcription = "application/json"),
-                (TranscriptionVerbose = "application/json; format=verbose"),
+                (JsonAnswer = "application/json"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
             ),
@@ -66,13 +67,13 @@ pub(super) async fn transcribe(
 #[utoipa::path(
     post,
     path = "/v1/audio/translations",
+    operation_id = "createTranslation",
     tag = "audio",
     request_body(content = TranslationForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The English text, in the `response_format` asked for; headers as for transcriptions",
             content(
-                (Transcription = "application/json"),
-                (TranscriptionVerbose = "application/json; format=verbose"),
+                (JsonAnswer = "application/json"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
             )),

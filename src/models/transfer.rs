@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -42,13 +42,24 @@ pub(super) struct Transfer {
 /// # Errors
 /// The system's certificates cannot be read.
 pub fn http_client(read_timeout: Duration) -> reqwest::Result<Client> {
+    client_builder(read_timeout).build()
+}
+
+/// [`http_client`] for a server on this machine: no proxy of the environment gets in between.
+///
+/// # Errors
+/// The system's certificates cannot be read.
+pub fn local_http_client(read_timeout: Duration) -> reqwest::Result<Client> {
+    client_builder(read_timeout).no_proxy().build()
+}
+
+fn client_builder(read_timeout: Duration) -> ClientBuilder {
     // Fails only if a provider is there already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .user_agent(concat!("auris/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(read_timeout)
-        .build()
 }
 
 impl Transfer {

@@ -199,18 +199,20 @@ mod tests {
         for n in 0..3 {
             queue.push(2, 10.0, format!("2.{n}")).unwrap();
         }
-        assert_eq!(order(&mut queue), "1.5 2.0 1.6 2.1 1.7 2.2 1.8 1.9");
+        assert_eq!(order(&mut queue), "2.0 1.5 2.1 1.6 2.2 1.7 1.8 1.9");
     }
 
     #[test]
     fn who_had_nothing_to_run_for_a_while_does_not_overtake_those_who_waited() {
-        let mut queue = filled(&[(1, 100.0, 1), (2, 100.0, 9)]);
+        let mut queue = filled(&[(1, 100.0, 0), (2, 90.0, 9)]);
+        queue.push(1, 10.0, "1.0".to_owned()).unwrap();
         for _ in 0..6 {
             queue.pop(|_| Some(()));
         }
-        queue.push(1, 11.0, "1.1".to_owned()).unwrap();
-        queue.push(1, 11.0, "1.2".to_owned()).unwrap();
-        assert_eq!(order(&mut queue), "1.1 2.5 1.2 2.6 2.7 2.8");
+        for n in 1..5 {
+            queue.push(1, 10.0, format!("1.{n}")).unwrap();
+        }
+        assert_eq!(order(&mut queue), "1.1 1.2 2.5 1.3 2.6 1.4 2.7 2.8");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod harness;
 
 mod accuracy;
+mod command_line;
 mod faults;
 mod house;
 mod limits;

@@ -1,0 +1,178 @@
+//! `auris transcribe`: files and folders, through the same path as a request.
+//!
+//! Results are written whole or not at all, finished files are skipped when it is run again, and
+//! a file that fails does not keep the others from being done.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::slice;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use futures_util::StreamExt;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::cli::TranscribeArgs;
+use crate::config::{self, EnginePlan, ModelSource};
+use crate::format::{self, Format, Granularities};
+use crate::output as terminal;
+use crate::pipeline::{Input, Output, Pipeline};
+use crate::scheduler::Capacity;
+use crate::transcript::Options;
+
+mod plan;
+mod results;
+
+use plan::{Job, Plan};
+
+/// Transcribes everything that `args` names. Fails at the end if one of the files did.
+///
+/// # Errors
+/// What keeps it from beginning.
+pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
+    ensure!((0.0..=1.0).contains(&args.temperature), "--temperature must be from 0 to 1");
+    let Plan { jobs, mut failed } = plan::plan(&args)?;
+    let (finished, open): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| !args.force && plan::is_finished(job));
+    for job in &finished {
+        let name = name(&job.input);
+        terminal::report(&format!("skipped  {name} (finished; --force does it again)"));
+    }
+    if !open.is_empty() {
+        transcribe_all(open, &args, &mut failed).await?;
+    }
+    for (input, error) in &failed {
+        terminal::report(&format!("failed   {}: {error:#}", name(input)));
+    }
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Loads the models and does every job. Those that fail are added to `failed`.
+async fn transcribe_all(
+    jobs: Vec<Job>,
+    args: &TranscribeArgs,
+    failed: &mut Vec<(PathBuf, anyhow::Error)>,
+) -> anyhow::Result<()> {
+    // Whatever can be wrong is told before a model is downloaded.
+    let plan = EnginePlan::new(&args.engine)?;
+    if let Some(folder) = &args.output_dir {
+        results::make_folder(folder)?;
+    }
+    let source = ModelSource::new(&args.engine.store)?;
+    let names = args.model.as_ref().map_or(args.engine.models.as_slice(), slice::from_ref);
+    let models = config::obtain_models(names, &source).await?;
+    let plan = plan.with_models(models);
+    let everything = Capacity { total_seconds: f64::INFINITY, caller_share: 1.0 };
+    let pipeline = plan.start(everything);
+    // As many files at once as there are slots: a short file uses no more than one.
+    let at_once = plan.devices.iter().map(|device| device.slots).sum();
+
+    let bars = MultiProgress::new();
+    let (pipeline, bars) = (&pipeline, &bars);
+    let transcribe = |job: Job| async move {
+        let result = transcribe(&job, args, pipeline, bars).await;
+        (job.input, result)
+    };
+    let mut results = futures_util::stream::iter(jobs).map(transcribe).buffer_unordered(at_once);
+    while let Some((input, result)) = results.next().await {
+        match result {
+            Ok(report) => bars.suspend(|| {
+                terminal::report(&format!("done     {}  {report}", name(&input)));
+            }),
+            Err(error) => failed.push((input, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Transcribes one file and writes its results. Returns the report for its line.
+async fn transcribe(
+    job: &Job,
+    args: &TranscribeArgs,
+    pipeline: &Pipeline,
+    bars: &MultiProgress,
+) -> anyhow::Result<String> {
+    let started = Instant::now();
+    let input = job.input.clone();
+    // A pipe may keep its reader waiting.
+    let file = tokio::task::spawn_blocking(move || open(&input)).await??;
+    let bar = bars.add(ProgressBar::new(0).with_style(bar_style()?));
+    bar.set_message(name(&job.input));
+    let timed = |format: &Format| matches!(format, Format::VerboseJson | Format::Srt | Format::Vtt);
+    let options = Options {
+        task: args.task(),
+        language: args.language,
+        prompt: args.prompt.clone(),
+        temperature: args.temperature,
+        words: args.format.iter().any(timed),
+    };
+    // The only one that is loaded, by the name that a path stands for.
+    let model = args.model.as_ref().and(pipeline.models.first()).map(|model| model.name.clone());
+    let input = Input { file, model, options, caller: "command line".to_owned() };
+    let transcribed = pipeline
+        .transcribe(input, |progress| {
+            bar.set_length(progress.total_seconds.ceil() as u64);
+            bar.set_position(progress.done_seconds as u64);
+        })
+        .await;
+    bar.finish_and_clear();
+    let output = transcribed?;
+    if job.outputs.is_empty() {
+        let format = args.format.first().copied().unwrap_or(Format::Text);
+        bars.suspend(|| terminal::result(&render(&output, format)))?;
+    } else {
+        let text = |(format, path): &(Format, PathBuf)| (path.clone(), render(&output, *format));
+        let texts: Vec<(PathBuf, String)> = job.outputs.iter().map(text).collect();
+        results::write_all(&texts)?;
+    }
+    Ok(report(&output, started))
+}
+
+/// A file that can be read from any place: a pipe is copied to one first.
+fn open(input: &Path) -> anyhow::Result<File> {
+    if plan::is_standard_input(input) {
+        return spool(io::stdin().lock());
+    }
+    let file = File::open(input).context("cannot be opened")?;
+    match file.metadata().context("cannot be opened")?.file_type().is_fifo() {
+        true => spool(file),
+        false => Ok(file),
+    }
+}
+
+fn spool(mut from: impl Read) -> anyhow::Result<File> {
+    let mut file = tempfile::tempfile().context("no temporary file can be made: set TMPDIR")?;
+    io::copy(&mut from, &mut file).context("cannot be copied to a temporary file")?;
+    file.rewind().context("cannot be read again from its temporary file")?;
+    Ok(file)
+}
+
+fn name(input: &Path) -> String {
+    match plan::is_standard_input(input) {
+        true => "standard input".to_owned(),
+        false => input.display().to_string(),
+    }
+}
+
+fn render(output: &Output, format: Format) -> String {
+    let granularities = Granularities { segments: true, words: true };
+    format::render(&output.transcript, format, granularities)
+}
+
+fn report(output: &Output, started: Instant) -> String {
+    let elapsed = started.elapsed().as_secs_f64();
+    let duration = output.transcript.duration;
+    let truncated = if output.truncated { ", the file ends early" } else { "" };
+    format!(
+        "{duration:.1} s of {} in {elapsed:.1} s by {}{truncated}",
+        output.transcript.language.name(),
+        output.model
+    )
+}
+
+fn bar_style() -> anyhow::Result<ProgressStyle> {
+    Ok(ProgressStyle::with_template("{wide_msg} {bar:30} {pos}/{len} s of audio, {eta} left")?)
+}
