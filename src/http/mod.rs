@@ -25,6 +25,7 @@ mod devices;
 mod error;
 mod fields;
 mod health;
+mod linger;
 mod models;
 mod state;
 mod transcriptions;
@@ -92,6 +93,7 @@ fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(linger::linger))
         .layer(middleware::map_response(in_our_shape))
         .layer(CatchPanicLayer::custom(panicked))
         // Outside of the panics, so that they are counted.
