@@ -87,7 +87,7 @@ impl ApiError {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    fn for_param(self, param: &str) -> Self {
+    pub(super) fn for_param(self, param: &str) -> Self {
         Self { param: Some(param.to_owned()), ..self }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use metrics::{counter, histogram};
@@ -26,6 +26,7 @@ mod devices;
 mod error;
 mod fields;
 mod health;
+mod linger;
 mod models;
 mod state;
 mod transcriptions;
@@ -37,6 +38,9 @@ pub use state::{AppState, UploadSettings};
 use error::ApiError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The content type of errors of ours.
+const JSON: &str = "application/json";
 
 /// What a form may weigh beyond its file, in bytes.
 const FORM_BYTES: u64 = 16 << 20;
@@ -79,18 +83,26 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(state: AppState) -> Router {
     let body_limit = state.uploads.max_bytes.saturating_add(FORM_BYTES);
     let (router, document) = routes().split_for_parts();
-    router
+    let router = router
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .layer(DefaultBodyLimit::max(usize::try_from(body_limit).unwrap_or(usize::MAX)));
+    guarded(router).with_state(state)
+}
+
+/// What holds for every route: an answer in OpenAI's shape whatever happens, and a trace of it.
+fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(usize::try_from(body_limit).unwrap_or(usize::MAX)))
-        .layer(middleware::from_fn(count))
+        .layer(middleware::from_fn(linger::linger))
+        .layer(middleware::map_response(in_our_shape))
         .layer(CatchPanicLayer::custom(panicked))
+        // Outside of the panics, so that they are counted.
+        .layer(middleware::from_fn(count))
         // A refusal such as 503 is no failure of ours; what is one has been logged with its cause.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
-        .with_state(state)
 }
 
 async fn not_found() -> ApiError {
@@ -101,6 +113,25 @@ async fn not_found() -> ApiError {
 async fn method_not_allowed() -> ApiError {
     let message = "this address does not take this method: GET /docs shows what it takes";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// Replaces what a library answers to a bad request, which is plain text or nothing.
+async fn in_our_shape(response: Response) -> Response {
+    let status = response.status();
+    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == JSON);
+    if ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    match status {
+        StatusCode::NOT_FOUND => not_found().await.into_response(),
+        status if status.is_server_error() => {
+            ApiError::internal(&format!("a library answered {status}")).into_response()
+        }
+        status => {
+            let message = format!("the request cannot be understood ({status}): see GET /docs");
+            ApiError::new(status, "invalid_request", message).into_response()
+        }
+    }
 }
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
@@ -131,4 +162,45 @@ async fn count(request: Request, next: Next) -> Response {
 /// None that is known: the document has a JSON form.
 pub fn openapi_json() -> Result<String, serde_json::Error> {
     openapi().to_pretty_json().map(|json| json + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// The status and the error that `GET path` is answered with.
+    async fn check(path: &str, handler: axum::routing::MethodRouter) -> (u16, serde_json::Value) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = guarded(Router::new().route("/", handler)).oneshot(request).await.unwrap();
+        assert!(response.headers().contains_key(REQUEST_ID));
+        assert_eq!(response.headers()["x-should-retry"], "false");
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_hides_its_cause() {
+        async fn broken() {
+            panic!("secret cause");
+        }
+        let (status, body) = check("/", get(broken)).await;
+        assert_eq!((status, &body["error"]["code"]), (500, &"internal_error".into()));
+        assert!(!body.to_string().contains("secret"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn what_a_library_refuses_is_told_in_our_shape() {
+        let refusal = |status: StatusCode| get(async move || (status, "plain words"));
+        let (status, body) = check("/", refusal(StatusCode::BAD_REQUEST)).await;
+        assert_eq!((status, &body["error"]["code"]), (400, &"invalid_request".into()));
+        let (status, body) = check("/", refusal(StatusCode::NOT_FOUND)).await;
+        assert_eq!((status, &body["error"]["code"]), (404, &"not_found".into()));
+        let (status, body) = check("/", refusal(StatusCode::BAD_GATEWAY)).await;
+        assert_eq!((status, &body["error"]["code"]), (500, &"internal_error".into()));
+    }
 }

@@ -5,6 +5,8 @@
 mod harness;
 
 mod accuracy;
+mod bad_clients;
+mod bad_input;
 mod command_line;
 mod faults;
 mod house;

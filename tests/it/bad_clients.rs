@@ -1,0 +1,189 @@
+//! Clients that send too much, too slowly, at a bad time or not to the end.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::bad_input::{refused, still_works};
+use super::harness::{Answer, PATIENCE, Server, wav};
+
+/// Connects and writes a request's start: `headers` and the `body` as far as it is sent.
+async fn begin(server: &Server, headers: &str, body: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: auris\r\n\
+         Content-Type: multipart/form-data; boundary=edge\r\n{headers}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    stream
+}
+
+/// Sends `audio` and does not wait for the answer.
+async fn submit(server: &Server, audio: &[u8]) -> TcpStream {
+    // With a language, so that every chunk is a transcription.
+    let language = "--edge\r\nContent-Disposition: form-data; name=\"language\"\r\n\r\nen\r\n";
+    let body = [language.as_bytes(), FILE_START.as_bytes(), audio, b"\r\n--edge--\r\n"].concat();
+    begin(server, &format!("Content-Length: {}", body.len()), &body).await
+}
+
+const FILE_START: &str =
+    "--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+
+/// Reads an answer as it stands on the wire.
+async fn read(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    let mut answer = None;
+    while answer.is_none() {
+        let read = timeout(PATIENCE, stream.read_buf(&mut bytes)).await.unwrap().unwrap();
+        assert!(read > 0, "the connection was closed after {:?}", String::from_utf8_lossy(&bytes));
+        answer = parse(&String::from_utf8_lossy(&bytes));
+    }
+    answer.unwrap()
+}
+
+/// The answer, when it is there to its end.
+fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let mut headers = reqwest::header::HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        let name: reqwest::header::HeaderName = name.parse().unwrap();
+        headers.append(name, value.parse().unwrap());
+    }
+    let length: usize = headers.get("content-length")?.to_str().ok()?.parse().ok()?;
+    (body.len() >= length).then(|| Answer { status, headers, body: body.to_owned() })
+}
+
+async fn busy_slots(server: &Server) -> u64 {
+    server.devices().await["devices"][0]["busy_slots"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn an_upload_beyond_the_limit_is_refused_and_its_client_sees_it() {
+    let server = Server::fake("none", &["--max-upload-bytes", "100000"]).await;
+    // More than the system's buffers take: the client writes on after it was refused.
+    let audio = vec![0; 20 << 20];
+    let mut declared = submit(&server, &audio).await;
+    let answer = read(&mut declared).await;
+    refused(&answer, 413, "file_too_large", Some("file"), "100000 bytes");
+    refused(&answer, 413, "file_too_large", Some("file"), "--max-upload-bytes");
+    still_works(&server).await;
+
+    let chunk = [b"100000\r\n", &audio[..1 << 20], b"\r\n"].concat();
+    let first = format!("{:x}\r\n{FILE_START}\r\n", FILE_START.len());
+    let body = [first.as_bytes(), &chunk.repeat(20), b"0\r\n\r\n"].concat();
+    let mut chunked = begin(&server, "Transfer-Encoding: chunked", &body).await;
+    let answer = read(&mut chunked).await;
+    refused(&answer, 413, "file_too_large", Some("file"), "--max-upload-bytes");
+    still_works(&server).await;
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_refused_before_it_sends() {
+    let server = Server::fake("none", &["--max-upload-bytes", "100000"]).await;
+    let headers = "Content-Length: 20000000\r\nExpect: 100-continue";
+    let answer = read(&mut begin(&server, headers, b"").await).await;
+    refused(&answer, 413, "file_too_large", Some("file"), "100000 bytes");
+    still_works(&server).await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_is_told() {
+    let server = Server::fake("none", &["--upload-idle-seconds", "0.3"]).await;
+    for body in ["", "--edge\r\nContent-Dispo", FILE_START] {
+        let mut stream = begin(&server, "Content-Length: 1000", body.as_bytes()).await;
+        let answer = read(&mut stream).await;
+        refused(&answer, 408, "upload_stalled", None, "nothing was received for 0.3 s");
+    }
+    still_works(&server).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_mid_upload_leaves_nothing() {
+    let server = Server::fake("none", &[]).await;
+    let stream = begin(&server, "Content-Length: 1000", FILE_START.as_bytes()).await;
+    server.until("the upload did not begin", async || server.spool_files() == 1).await;
+    drop(stream);
+    server.until("the spool file is kept", async || server.spool_files() == 0).await;
+    still_works(&server).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_mid_transcription_frees_its_slot() {
+    let server = Server::fake("none,speed=5", &["--slots", "1"]).await;
+    let stream = submit(&server, &wav(60.0, 1)).await;
+    server.until("the chunk did not start", async || busy_slots(&server).await == 1).await;
+    drop(stream);
+    server.until("the slot stays busy", async || busy_slots(&server).await == 0).await;
+    let devices = server.devices().await;
+    assert_eq!(devices["devices"][0]["models"][0]["chunks"], 0, "the chunk was finished");
+    assert_eq!(devices["queued_chunks"], 0);
+    still_works(&server).await;
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_does_no_harm() {
+    // These are answered before there is a request, so that no answer of ours can be given.
+    let server = Server::fake("none", &[]).await;
+    let long = "x".repeat(1 << 20);
+    for (head, status) in [
+        (format!("GET /{} HTTP/1.1\r\n\r\n", &long[..70_000]), 414),
+        (format!("GET / HTTP/1.1\r\nx-long: {long}\r\n\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "x-many: 1\r\n".repeat(200)), 431),
+        ("nonsense\r\n\r\n".to_owned(), 400),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // The server may have had enough before the end.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        let refused = answer.starts_with(&format!("HTTP/1.1 {status} "));
+        assert!(refused || answer.is_empty() && head.len() > long.len(), "{status}: {answer:?}");
+    }
+    still_works(&server).await;
+}
+
+#[tokio::test]
+async fn a_full_service_tells_when_to_come_back() {
+    let capacity = ["--max-queue-minutes", "1", "--caller-share", "0.5", "--slots", "1"];
+    let server = Server::fake("none,speed=20", &capacity).await;
+    // The promise is made from the speed that was measured.
+    assert_eq!(server.transcribe(wav(5.0, 3), &[]).await.status, 200);
+    for (seconds, status, code) in [(100.0, 503, "overloaded"), (40.0, 429, "rate_limit_exceeded")]
+    {
+        let mut first = submit(&server, &wav(seconds, 1)).await;
+        server.until("the first did not start", async || busy_slots(&server).await == 1).await;
+        let mut answer = server.transcribe(wav(1.0, 2), &[]).await;
+        refused(&answer, status, code, None, "try again in");
+        while let Some(wait) = answer.header("retry-after") {
+            let wait = Duration::from_secs(wait.parse().unwrap());
+            assert!(wait <= PATIENCE, "{wait:?}");
+            tokio::time::sleep(wait).await;
+            answer = server.transcribe(wav(1.0, 2), &[]).await;
+        }
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(read(&mut first).await.status, 200);
+    }
+    still_works(&server).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_to_end_finishes_what_it_accepted() {
+    let mut server = Server::fake("none,speed=5", &["--slots", "1"]).await;
+    let mut accepted = submit(&server, &wav(15.0, 1)).await;
+    server.until("it did not start", async || busy_slots(&server).await == 1).await;
+    server.signal(rustix::process::Signal::TERM);
+    let draining = async || server.devices().await["draining"] == true;
+    server.until("it goes on", draining).await;
+    let ready = Answer::read(server.get("/readyz").await).await;
+    refused(&ready, 503, "not_ready", None, "shutting down");
+    let late = server.transcribe(wav(1.0, 2), &[]).await;
+    refused(&late, 503, "shutting_down", None, "another instance");
+    assert_eq!(read(&mut accepted).await.status, 200);
+    assert!(server.wait().success());
+}
