@@ -38,6 +38,10 @@ pub(super) fn words(tokens: &[Token], (start, end): (f64, f64), samples: &[f32])
         before += spoken_length(&word.text);
         word.end = voiced.end_at(before / total).clamp(word.start, end.max(word.start));
     }
+    // A frame in which one word ends and the next begins belongs to the next.
+    for index in 1..words.len() {
+        words[index - 1].end = words[index - 1].end.min(words[index].start);
+    }
     words
 }
 
@@ -159,7 +163,7 @@ mod tests {
             assert_eq!(words.len(), 3);
             assert!(words.iter().all(|word| word.start <= word.end), "{words:?}");
             assert!(words.iter().all(|word| (start..=end).contains(&word.start)), "{words:?}");
-            assert!(words.is_sorted_by(|a, b| a.start <= b.start), "{words:?}");
+            assert!(words.is_sorted_by(|a, b| a.end <= b.start), "{words:?}");
         }
     }
 }

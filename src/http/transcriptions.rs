@@ -1,9 +1,8 @@
 //! `POST /v1/audio/transcriptions` and `/v1/audio/translations`.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
@@ -55,10 +54,9 @@ use crate::transcript::Task;
 )]
 pub(super) async fn transcribe(
     State(state): State<AppState>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
     upload: Upload,
 ) -> Result<Response, ApiError> {
-    answer(state, client, upload, Task::Transcribe).await
+    answer(state, upload, Task::Transcribe).await
 }
 
 /// Write down in English what is said in an audio file
@@ -83,21 +81,15 @@ pub(super) async fn transcribe(
 )]
 pub(super) async fn translate(
     State(state): State<AppState>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
     upload: Upload,
 ) -> Result<Response, ApiError> {
-    answer(state, client, upload, Task::Translate).await
+    answer(state, upload, Task::Translate).await
 }
 
-async fn answer(
-    state: AppState,
-    client: SocketAddr,
-    upload: Upload,
-    task: Task,
-) -> Result<Response, ApiError> {
+async fn answer(state: AppState, upload: Upload, task: Task) -> Result<Response, ApiError> {
     let received = Instant::now();
     let Wishes { model, options, format, granularities } = Wishes::read(task, &upload.fields)?;
-    let input = Input { file: upload.file, model, options, caller: client.ip().to_string() };
+    let input = Input { file: upload.file, model, options, caller: upload.caller };
     let output = state.pipeline.transcribe(input, |_| ()).await?;
     let mut headers = provenance(&output);
     let duration = output.transcript.duration;

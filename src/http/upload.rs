@@ -4,13 +4,14 @@
 //! any order. What the fields mean is the handler's business.
 
 use std::io::{Seek, SeekFrom};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::{ConnectInfo, FromRequest, Multipart, Request};
 use axum::http::{StatusCode, header};
 use futures_util::StreamExt;
 use tokio::io::{AsyncWriteExt, BufWriter};
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::state::{AppState, UploadSettings};
+use crate::scheduler::Caller;
 
 /// The most bytes that one field other than the file may have.
 const MAX_FIELD_BYTES: usize = 64 * 1024;
@@ -40,6 +42,8 @@ pub(super) struct Upload {
     pub(super) file: std::fs::File,
     /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
+    /// Who sent it.
+    pub(super) caller: Caller,
 }
 
 impl FromRequest<AppState> for Upload {
@@ -48,6 +52,9 @@ impl FromRequest<AppState> for Upload {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let settings = &state.uploads;
         check_headers(&request, settings)?;
+        // Who has no room now is told before gigabytes are received, not after.
+        let caller = caller(&request);
+        drop(state.pipeline.scheduler.admit(caller.clone(), 0.0).await?);
         let reception = Reception { settings, unclaimed: Arc::default() };
         let request = request.map(|body| reception.watch(body));
         let mut form = Multipart::from_request(request, &()).await.map_err(|_| {
@@ -76,8 +83,15 @@ impl FromRequest<AppState> for Upload {
             }
         }
         let missing = "the form has no field `file`: send the audio in it";
-        Ok(Self { file: file.ok_or_else(|| ApiError::bad_field("file", missing))?, fields })
+        let file = file.ok_or_else(|| ApiError::bad_field("file", missing))?;
+        Ok(Self { file, fields, caller })
     }
+}
+
+/// Whom a request is counted for.
+fn caller(request: &Request) -> Caller {
+    let client = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    client.map(|ConnectInfo(address)| address.ip().to_string()).unwrap_or_default()
 }
 
 fn check_headers(request: &Request, settings: &UploadSettings) -> Result<(), ApiError> {

@@ -57,7 +57,12 @@ impl Ledger {
         let others: f64 = callers.values().map(|left| left.min(share)).sum();
         let over_share = own + seconds - share;
         if own > 0.0 && over_share > 0.0 {
-            return Err(Refusal::Share { retry_after: retry_after(over_share.min(own), speed) });
+            let retry_after = retry_after(over_share.min(own), speed);
+            let is_everything = self.capacity.caller_share >= 1.0;
+            return Err(match is_everything {
+                true => Refusal::Full { retry_after },
+                false => Refusal::Share { retry_after },
+            });
         }
         let over_total = others + (own + seconds).min(share) - self.capacity.total_seconds;
         if others > 0.0 && over_total > 0.0 {

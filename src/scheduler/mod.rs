@@ -17,6 +17,7 @@ use crate::supervisor::{StartLimits, WorkerProgram};
 use crate::transcript::Segment;
 
 mod admission;
+mod device;
 mod lane;
 mod placement;
 mod queue;

@@ -7,37 +7,19 @@ use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admission::{Caller, Ledger};
+use super::device::{Device, find_place};
 use super::lane::{Chunk, Lane, Running, WorkerId};
-use super::placement::{self, Candidate};
 use super::queue::{JobId, Queue};
 use super::retry::{History, Verdict};
-use super::snapshot::{DeviceStatus, Snapshot};
+use super::snapshot::Snapshot;
 use super::{ChunkDone, ChunkError, ChunkRequest, Command, DevicePlan, Refusal, Settings};
 use crate::device::DeviceInfo;
 use crate::ipc::{Event, FailureKind, Work};
 use crate::metrics as names;
-use crate::supervisor::{Ending, WorkerEvent, WorkerProgram};
+use crate::supervisor::{Ending, WorkerEvent};
 
 /// The wait when nothing has a deadline.
 const IDLE: Duration = Duration::from_secs(3600);
-
-struct Device {
-    info: DeviceInfo,
-    program: WorkerProgram,
-    slots: usize,
-    lanes: Vec<Lane>,
-}
-
-impl Device {
-    fn busy_slots(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.running.len()).sum()
-    }
-
-    /// Whether some chunk could start here now.
-    fn has_room(&self) -> bool {
-        self.busy_slots() < self.slots && self.lanes.iter().any(Lane::is_ready)
-    }
-}
 
 pub(super) struct State {
     settings: Settings,
@@ -381,40 +363,14 @@ impl State {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let device = |device: &Device| DeviceStatus {
-            info: device.info.clone(),
-            slots: device.slots,
-            busy_slots: device.busy_slots(),
-            models: device.lanes.iter().map(Lane::status).collect(),
-        };
         Snapshot {
-            devices: self.devices.iter().map(device).collect(),
+            devices: self.devices.iter().map(Device::status).collect(),
             queued_chunks: self.queue.len(),
             backlog_seconds: self.ledger.seconds(),
             requests: self.ledger.jobs(),
             draining: self.draining.is_some(),
         }
     }
-}
-
-/// The device and lane to run `chunk` on now.
-fn find_place(devices: &[Device], chunk: &Chunk) -> Option<(usize, usize)> {
-    let candidate = |(index, device): (usize, &Device)| {
-        let of_model = |lane: &Lane| lane.model == chunk.request.model;
-        let lane_index = device.lanes.iter().position(of_model)?;
-        let lane = &device.lanes[lane_index];
-        let free = device.busy_slots() < device.slots && lane.may_join(chunk);
-        let waits = device.lanes.iter().filter_map(Lane::first_free_seconds);
-        Some(Candidate {
-            place: (index, lane_index),
-            ready: lane.is_ready(),
-            free,
-            wait_seconds: if free { 0.0 } else { waits.reduce(f64::min).unwrap_or(0.0) },
-            speed: lane.speed(),
-        })
-    };
-    let candidates: Vec<Candidate> = devices.iter().enumerate().filter_map(candidate).collect();
-    placement::place(&candidates, chunk.seconds())
 }
 
 /// Answers a chunk with its result.

@@ -160,13 +160,10 @@ async fn drive(
     }
     // A process in an uninterruptible call of a driver survives even SIGKILL for a while; its
     // chunks must not wait for it.
-    let status = match timeout(REAP_LIMIT, child.wait()).await {
-        Ok(status) => status,
-        Err(_) => {
-            tracing::error!("a killed worker does not end; it is left to the system");
-            tokio::spawn(async move { child.wait().await });
-            return verdict;
-        }
+    let Ok(status) = timeout(REAP_LIMIT, child.wait()).await else {
+        tracing::error!("a killed worker does not end; it is left to the system");
+        tokio::spawn(async move { child.wait().await });
+        return verdict;
     };
     let stderr = timeout(STOP_GRACE, last_words).await;
     let stderr = stderr.ok().and_then(Result::ok).unwrap_or_default();

@@ -2,7 +2,7 @@
 //! nothing is left over: no process and no spool file.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -286,24 +286,4 @@ impl Answer {
         assert!(self.header("x-request-id").is_some(), "{self:?}");
         error["message"].as_str().unwrap().to_owned()
     }
-}
-
-/// Runs the program to its end with `arguments`.
-pub fn run(arguments: &[&str]) -> (ExitStatus, String, String) {
-    let mut child = auris()
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        stderr.read_to_string(&mut text).unwrap();
-        text
-    });
-    let mut stdout = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-    (child.wait().unwrap(), stdout, reader.join().unwrap())
 }
