@@ -27,7 +27,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["tokio::process", "process::Command"], &["supervisor/"]),
     (&["env::var", "env::vars", "env::var_os"], &["config.rs"]),
     (&["unsafe", "unsafe_code"], &["engine/"]),
-    (&["anyhow"], &["telemetry.rs", "config.rs", "serve.rs", "batch", "commands.rs"]),
+    (&["anyhow"], &["telemetry.rs", "output.rs", "config.rs", "serve.rs", "batch", "commands.rs"]),
 ];
 
 /// A source file.
