@@ -141,7 +141,7 @@ pub async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
         .get(&url)
         .send()
         .await
-        .map_err(|error| error.without_url())
+        .map_err(reqwest::Error::without_url)
         .with_context(|| format!("no answer from {url}"))?;
     let status = response.status();
     let body = response.text().await.unwrap_or_default();

@@ -19,9 +19,13 @@ use crate::transcript::Segment;
 /// Failed starts in a row after which waiting chunks are told rather than kept waiting.
 const HOPELESS_STARTS: u32 = 3;
 
-/// The same for starts that were killed from outside. One kill may be an operator's; the kernel
-/// kills every start for lack of memory.
+/// The same for starts that were killed from outside, if no worker was ready for so long either.
+/// A few kills may be an operator's; the kernel kills every start for lack of memory.
 const HOPELESS_KILLS: u32 = 8;
+const HOPELESS_KILLS_TIME: Duration = Duration::from_secs(60);
+
+/// The longest wait after a kill from outside, which says nothing about the worker.
+const KILLED_RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// A chunk may be silent for at least as long as this many warm-ups. Between two signs of life
 /// is at most one encoder pass, and the warm-up has one.
@@ -99,6 +103,8 @@ pub(super) struct Lane {
     /// Starts in a row that failed by themselves, and that were killed.
     failed_starts: u32,
     killed_starts: u32,
+    /// When a worker was last ready, or the first one was to start.
+    last_ready: Instant,
     bad_model: bool,
     last_failure: Option<(Ending, SystemTime)>,
     chunks: u64,
@@ -122,6 +128,7 @@ impl Lane {
             failures: 0,
             failed_starts: 0,
             killed_starts: 0,
+            last_ready: now,
             bad_model: false,
             last_failure: None,
             chunks: 0,
@@ -178,8 +185,14 @@ impl Lane {
         self.failures += 1;
         // Only a new file can mend a bad one.
         let failures = if self.bad_model { u32::MAX } else { self.failures };
-        let until = Instant::now() + supervisor::restart_delay(failures);
-        self.phase = Phase::Waiting { until };
+        let delay = match ending.kind {
+            EndKind::Killed => supervisor::restart_delay(failures).min(KILLED_RESTART_DELAY),
+            _ => supervisor::restart_delay(failures),
+        };
+        if self.phase != Phase::Starting {
+            self.last_ready = Instant::now();
+        }
+        self.phase = Phase::Waiting { until: Instant::now() + delay };
         self.last_failure = Some((ending, SystemTime::now()));
         std::mem::take(&mut self.running).into_values().rev().collect()
     }
@@ -188,7 +201,8 @@ impl Lane {
     pub(super) fn hopeless(&self) -> Option<&str> {
         let hopeless = self.bad_model
             || self.failed_starts >= HOPELESS_STARTS
-            || self.killed_starts >= HOPELESS_KILLS;
+            || self.killed_starts >= HOPELESS_KILLS
+                && self.last_ready.elapsed() >= HOPELESS_KILLS_TIME;
         let (ending, _) = self.last_failure.as_ref().filter(|_| hopeless)?;
         Some(&ending.detail)
     }

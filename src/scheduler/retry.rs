@@ -4,7 +4,7 @@ use crate::supervisor::EndKind;
 
 /// How often a chunk may be on a worker that somebody else killed. Such an end says little
 /// about the chunk, but the kernel's choice under memory pressure may be its doing.
-const MOST_KILLS: u32 = 6;
+const MOST_KILLS: u32 = 16;
 
 /// How often the engine may report an error for a chunk.
 const MOST_ERRORS: u32 = 2;

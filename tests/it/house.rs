@@ -23,7 +23,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["metrics_exporter_prometheus"], &["http/state.rs", "serve.rs"]),
     (&["whisper_rs"], &["engine/"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
-    (&["reqwest"], &["models/"]),
+    (&["reqwest"], &["models/", "commands.rs"]),
     (&["tokio::process", "process::Command"], &["supervisor/"]),
     (&["env::var", "env::vars", "env::var_os"], &["config.rs"]),
     (&["unsafe", "unsafe_code"], &["engine/"]),
