@@ -100,7 +100,8 @@ async fn transcribe(
     // A pipe may keep its reader waiting.
     let file = tokio::task::spawn_blocking(move || open(&input)).await??;
     let bar = bars.add(ProgressBar::new(0).with_style(bar_style()?));
-    bar.set_message(name(&job.input));
+    // The line is short, and a file's own name tells more than the start of its path.
+    bar.set_message(job.input.file_name().unwrap_or_default().to_string_lossy().into_owned());
     let timed = |format: &Format| matches!(format, Format::VerboseJson | Format::Srt | Format::Vtt);
     let options = Options {
         task: args.task(),
