@@ -61,8 +61,8 @@ async fn a_long_file_uses_every_slot_and_comes_back_in_order() {
 
 #[tokio::test]
 async fn a_short_clip_does_not_wait_behind_a_long_file() {
-    let server = Server::fake("none,speed=30", &["--slots", "1"]).await;
-    let long = server.transcribe(wav(600.0, 1), &[]);
+    let server = Server::fake("none,speed=60", &["--slots", "1"]).await;
+    let long = server.transcribe(wav(240.0, 1), &[]);
     let short = async {
         server
             .until("the long file never started", async || {
