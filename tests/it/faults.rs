@@ -132,6 +132,23 @@ async fn a_load_that_fails_once_is_tried_again() {
 }
 
 #[tokio::test]
+async fn workers_killed_while_they_load_do_not_lose_who_waits() {
+    const KILLS: usize = 9;
+    let marker = tempfile::tempdir().unwrap();
+    let hung = || std::fs::read_dir(marker.path()).unwrap().count();
+    let script = format!("load-hang,times={KILLS},marker={}", marker.path().display());
+    let server = Server::start(&format!("fake:{script}"), &[]);
+    let audio = wav(1.0, 1);
+    let (answer, ()) = tokio::join!(server.transcribe(audio.clone(), &[]), async {
+        for kill in 1..=KILLS {
+            server.until("no start hangs", async || hung() == kill).await;
+            server.workers().into_iter().for_each(|worker| signal(worker, Signal::KILL));
+        }
+    });
+    assert_eq!(answer.text(), heard(&audio));
+}
+
+#[tokio::test]
 async fn a_poisonous_file_fails_alone() {
     let server = Server::fake("abort,prompt=poison,speed=20", &["--slots", "2"]).await;
     let (audio, poison) = (wav(4.0, 1), wav(4.0, 2));
