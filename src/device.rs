@@ -76,4 +76,11 @@ pub struct DeviceInfo {
     pub memory_total_bytes: u64,
     /// The memory that was free when it was asked, in bytes.
     pub memory_free_bytes: u64,
+    /// Its index in the engine's own list; `None` is the host's processor.
+    pub index: Option<u32>,
+    /// The name that stays the same when devices are added or hidden, such as
+    /// `GPU-5c89d5ab-…`; `None` where there is none.
+    pub uuid: Option<String>,
+    /// The CUDA architecture, such as `8.6`; `None` for what is no CUDA device.
+    pub compute_capability: Option<String>,
 }

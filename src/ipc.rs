@@ -17,7 +17,7 @@ use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
 /// The version of everything in this module. Raise it with any change of meaning.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The largest frame that either side accepts, in bytes: a full frame of samples and room to
 /// spare for control messages.
@@ -134,6 +134,8 @@ pub enum Event {
         id: ChunkId,
         /// Wall-clock seconds in the engine.
         inference_seconds: f64,
+        /// How the worker and its device are.
+        vitals: Vitals,
     },
     /// The chunk failed; the worker lives.
     Failed {
@@ -153,8 +155,22 @@ pub struct LoadReport {
     pub load_seconds: f64,
     /// Wall-clock seconds of the warm-up, which encodes one full window.
     pub warm_up_seconds: f64,
-    /// The worker's resident memory afterwards, in bytes.
+    /// The device memory that the worker took, as the driver's free memory fell, in bytes;
+    /// `None` on the host's processor.
+    pub device_bytes: Option<u64>,
+    /// How the worker and its device are afterwards.
+    pub vitals: Vitals,
+}
+
+/// What a worker knows of itself and its device at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Vitals {
+    /// The worker's resident memory in bytes.
     pub resident_bytes: u64,
+    /// The device's free memory in bytes, where the driver tells.
+    pub device_free_bytes: Option<u64>,
+    /// How busy the device is, from 0 to 100, where the driver tells. Under WSL2 it does not.
+    pub utilisation_percent: Option<u8>,
 }
 
 /// Why a load or a chunk failed, as far as the engine could tell.
@@ -175,6 +191,8 @@ pub enum FailureKind {
     OutOfMemory,
     /// The model file cannot be used; another attempt would end the same way.
     BadModel,
+    /// The engine put the model elsewhere than on the device that was asked for.
+    WrongDevice,
     /// The parent cancelled it.
     Cancelled,
     /// Anything else that the engine reported.
@@ -187,6 +205,7 @@ impl FailureKind {
         match self {
             Self::OutOfMemory => "out-of-memory",
             Self::BadModel => "bad-model",
+            Self::WrongDevice => "wrong-device",
             Self::Cancelled => "cancelled",
             Self::Engine => "engine-error",
         }

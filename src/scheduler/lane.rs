@@ -323,7 +323,7 @@ impl Lane {
             name: self.model.clone(),
             state,
             multilingual: self.report.as_ref().map(|report| report.multilingual),
-            resident_bytes: self.report.as_ref().map(|report| report.resident_bytes),
+            resident_bytes: self.report.as_ref().map(|report| report.vitals.resident_bytes),
             load_seconds: self.report.as_ref().map(|report| report.load_seconds),
             speed: self.speed,
             workers_started: self.workers_started,

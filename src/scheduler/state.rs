@@ -285,7 +285,7 @@ impl State {
                 }
                 false
             }
-            Event::Done { id, inference_seconds } => {
+            Event::Done { id, inference_seconds, vitals: _ } => {
                 let labels =
                     [("device", device.info.id.to_string()), ("model", lane.model.clone())];
                 if let Some(running) = lane.done(id, inference_seconds) {

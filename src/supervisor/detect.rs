@@ -23,6 +23,9 @@ pub fn cpu() -> DeviceInfo {
         name: value_of(&cpuinfo, "model name").unwrap_or("CPU").to_owned(),
         memory_total_bytes: kibibytes("MemTotal") * 1024,
         memory_free_bytes: kibibytes("MemAvailable") * 1024,
+        index: None,
+        uuid: None,
+        compute_capability: None,
     }
 }
 

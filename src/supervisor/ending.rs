@@ -30,6 +30,8 @@ pub enum EndKind {
     Protocol,
     /// The model file cannot be used; another start would end the same way.
     BadModel,
+    /// The engine put the model elsewhere than on the device that was asked for.
+    WrongDevice,
     /// The engine failed to load the model, for another reason than the file.
     LoadFailed,
     /// The device had no memory left.
@@ -53,6 +55,7 @@ impl EndKind {
             Self::StartTimeout => "start-timeout",
             Self::Protocol => "protocol",
             Self::BadModel => "bad-model",
+            Self::WrongDevice => "wrong-device",
             Self::LoadFailed => "load-failed",
             Self::OutOfMemory => "out-of-memory",
             Self::Aborted => "aborted",

@@ -288,6 +288,7 @@ async fn load(
             let kind = match failure.kind {
                 FailureKind::BadModel => EndKind::BadModel,
                 FailureKind::OutOfMemory => EndKind::OutOfMemory,
+                FailureKind::WrongDevice => EndKind::WrongDevice,
                 FailureKind::Cancelled | FailureKind::Engine => EndKind::LoadFailed,
             };
             Err(Ending { kind, detail: failure.message })

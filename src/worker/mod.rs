@@ -15,7 +15,9 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::device::Backend;
 use crate::engine::{self, EngineKind, Loaded, Session, SessionEvent};
-use crate::ipc::{self, ChunkId, Event, Failure, FailureKind, Frame, LoadReport, Request, Work};
+use crate::ipc::{
+    self, ChunkId, Event, Failure, FailureKind, Frame, LoadReport, Request, Vitals, Work,
+};
 
 mod stdio;
 
@@ -146,7 +148,8 @@ fn serve(loaded: Loaded, jobs: Receiver<Job>, cancels: &Cancels, out: &Out) -> i
         multilingual: loaded.multilingual,
         load_seconds: loaded.load_seconds,
         warm_up_seconds: loaded.warm_up_seconds,
-        resident_bytes: resident_bytes(),
+        device_bytes: None,
+        vitals: vitals(),
     };
     for (slot, session) in loaded.sessions.into_iter().enumerate() {
         let (jobs, cancels, out) = (Arc::clone(&jobs), cancels.clone(), out.clone());
@@ -168,7 +171,7 @@ fn run_slot(
         let Ok(job) = next else { return };
         let id = job.id;
         let event = match run_job(session.as_mut(), job, out) {
-            Ok(inference_seconds) => Event::Done { id, inference_seconds },
+            Ok(inference_seconds) => Event::Done { id, inference_seconds, vitals: vitals() },
             Err(failure) => Event::Failed { id, failure },
         };
         cancels.lock().remove(&id);
@@ -216,6 +219,11 @@ impl Out {
             message: format!("the answer cannot be sent: {error}"),
         })
     }
+}
+
+/// How this process is.
+fn vitals() -> Vitals {
+    Vitals { resident_bytes: resident_bytes(), ..Vitals::default() }
 }
 
 /// This process's resident memory in bytes; 0 where the system does not tell.
