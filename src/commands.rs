@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::{Cli, EngineArgs, HealthcheckArgs, ModelsArgs, ModelsCommand, WorkerArgs};
 use crate::config::{self, EnginePlan, ModelSource};
+use crate::device::{Backend, DeviceInfo};
 use crate::engine::EngineKind;
 use crate::engine::fake::Fault;
 use crate::http;
@@ -28,31 +29,36 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// `auris devices`: what there is to run on, without loading anything.
+/// `auris devices`: what there is to run on, without loading anything. Asks the GPU's driver.
 ///
 /// # Errors
 /// An option that cannot be meant.
-pub fn devices(args: &EngineArgs) -> anyhow::Result<ExitCode> {
+pub async fn devices(args: &EngineArgs) -> anyhow::Result<ExitCode> {
     let plan = EnginePlan::new(args)?;
+    let gpus = plan.look_for_gpus().await;
     let mut table = format!(
-        "{:<8} {:<5} {:<7} {:>10} {:>10}  NAME\n",
-        "DEVICE", "SLOTS", "THREADS", "MEMORY", "FREE"
+        "{:<8} {:<5} {:>10} {:>10} {:>4}  NAME\n",
+        "DEVICE", "SLOTS", "MEMORY", "FREE", "CC"
     );
-    for device in &plan.devices {
-        let info = &device.info;
+    let mut row = |info: &DeviceInfo, slots: usize| {
         writeln!(
             table,
-            "{:<8} {:<5} {:<7} {:>10} {:>10}  {}",
+            "{:<8} {:<5} {:>10} {:>10} {:>4}  {}{}",
             info.id.as_str(),
-            device.slots,
-            device.threads,
+            slots,
             BinaryBytes(info.memory_total_bytes).to_string(),
             BinaryBytes(info.memory_free_bytes).to_string(),
-            info.name
-        )?;
+            info.compute_capability.as_deref().unwrap_or("-"),
+            info.name,
+            info.uuid.as_ref().map(|uuid| format!(", {uuid}")).unwrap_or_default(),
+        )
+    };
+    row(&plan.cpu.info, plan.cpu.slots)?;
+    for info in gpus.iter().flatten() {
+        row(info, args.gpu.max_per_device)?;
     }
-    for (backend, reason) in &plan.unused {
-        writeln!(table, "{:<8} not used: {reason}", backend.to_string())?;
+    if let Err(reason) = &gpus {
+        writeln!(table, "{:<8} not used: {reason}", Backend::Cuda.to_string())?;
     }
     output::result(&table)?;
     Ok(ExitCode::SUCCESS)

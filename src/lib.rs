@@ -20,6 +20,7 @@ pub mod worker;
 // 3: the parent's side
 pub mod supervisor;
 pub mod scheduler;
+pub mod discovery;
 pub mod pipeline;
 // 4: HTTP
 pub mod http;

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Serve(args) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Transcribe(args) => batch::run(args).await,
-            Command::Devices(args) => commands::devices(&args),
+            Command::Devices(args) => commands::devices(&args).await,
             Command::Models(args) => commands::models(args).await,
             Command::Openapi => commands::openapi(),
             Command::Healthcheck(args) => commands::healthcheck(&args).await,

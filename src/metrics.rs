@@ -18,6 +18,23 @@ pub const QUEUE_SECONDS: &str = "auris_queue_seconds";
 pub const INFERENCE_SECONDS: &str = "auris_inference_seconds";
 /// Chunks run again, by `device` and `reason`.
 pub const RETRIES: &str = "auris_chunk_retries_total";
+/// Time from a chunk's failure to the start of its next attempt.
+pub const RETRY_DELAY_SECONDS: &str = "auris_chunk_retry_delay_seconds";
+/// Chunks that ran elsewhere because of a `device` or a kind of device, by `reason`.
+pub const FALLBACKS: &str = "auris_fallbacks_total";
+/// Times that a `device` was used again after it had failed.
+pub const RETURNS: &str = "auris_device_returns_total";
+/// Times that a `device` failed again when it was tried.
+pub const PROBE_FAILURES: &str = "auris_device_probe_failures_total";
+/// Seconds from the starts of attempts that failed on a `device` to their failures and on to the
+/// next attempts.
+pub const LOST_SECONDS: &str = "auris_device_lost_seconds";
+/// Chunks refused because they crashed two workers before.
+pub const QUARANTINE_REFUSALS: &str = "auris_quarantine_refusals_total";
+/// Free memory of a `device` in bytes, as the driver told last.
+pub const DEVICE_FREE_BYTES: &str = "auris_device_free_bytes";
+/// Whether a `device` is used: 1, or 0 while it is left alone after a failure.
+pub const DEVICE_USED: &str = "auris_device_used";
 /// Workers that ended badly, by `device`, `model` and `reason`.
 pub const WORKER_FAILURES: &str = "auris_worker_failures_total";
 /// Requests refused by `reason`: `full`, `share`, `draining`.
@@ -42,6 +59,14 @@ pub fn describe() {
     describe_histogram!(QUEUE_SECONDS, Unit::Seconds, "Time of a chunk in the queue");
     describe_histogram!(INFERENCE_SECONDS, Unit::Seconds, "Time of a chunk in the engine");
     describe_counter!(RETRIES, "Chunks run again, by reason");
+    describe_histogram!(RETRY_DELAY_SECONDS, Unit::Seconds, "Time to a chunk's next attempt");
+    describe_counter!(FALLBACKS, "Chunks that ran elsewhere because of a device, by reason");
+    describe_counter!(RETURNS, "Times that a device was used again after it had failed");
+    describe_counter!(PROBE_FAILURES, "Times that a device failed again when it was tried");
+    describe_gauge!(LOST_SECONDS, Unit::Seconds, "Time lost to attempts that failed on a device");
+    describe_counter!(QUARANTINE_REFUSALS, "Chunks refused because they crash workers");
+    describe_gauge!(DEVICE_FREE_BYTES, Unit::Bytes, "Free memory of a device");
+    describe_gauge!(DEVICE_USED, "1 if a device is used, 0 while it is left alone");
     describe_counter!(WORKER_FAILURES, "Workers that ended badly, by reason");
     describe_counter!(REFUSALS, "Requests refused, by reason");
     describe_gauge!(BACKLOG_SECONDS, Unit::Seconds, "Seconds of audio that wait or run");

@@ -38,7 +38,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let plan = EnginePlan::new(&args.engine)?;
     let source = ModelSource::new(&args.engine.store)?;
     let models = config::obtain_models(&args.engine.models, &source).await?;
-    let plan = plan.with_models(models);
+    let plan = plan.with_models(models, &source.store);
 
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), metrics::SECONDS_BUCKETS)?
@@ -52,21 +52,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         }
     });
 
-    for device in &plan.devices {
-        let models: Vec<&str> = device.models.iter().map(|(name, _)| name.as_str()).collect();
-        tracing::info!(device.id = %device.info.id, slots = device.slots, ?models, "device in use");
-    }
-    for (backend, reason) in &plan.unused {
-        tracing::info!(%backend, "device not used: {reason}");
-    }
-    let pipeline = plan.start(capacity);
+    let pipeline = plan.start(capacity).await?;
     let scheduler = pipeline.scheduler.clone();
-    let app = http::router(AppState {
-        pipeline,
-        uploads: uploads.into(),
-        metrics,
-        unused: plan.unused.into(),
-    });
+    let app = http::router(AppState { pipeline, uploads: uploads.into(), metrics });
     // Before the address is told: who knows it may send a signal at once.
     let signals = Signals::catch().context("signals cannot be received")?;
     output::result(&format!("listening on http://{address}\n"))?;

@@ -64,11 +64,11 @@ async fn transcribe_all(
     let source = ModelSource::new(&args.engine.store)?;
     let names = args.model.as_ref().map_or(args.engine.models.as_slice(), slice::from_ref);
     let models = config::obtain_models(names, &source).await?;
-    let plan = plan.with_models(models);
+    let plan = plan.with_models(models, &source.store);
     let everything = Capacity { total_seconds: f64::INFINITY, caller_share: 1.0 };
-    let pipeline = plan.start(everything);
+    let pipeline = plan.start(everything).await?;
     // As many files at once as there are slots: a short file uses no more than one.
-    let at_once = plan.devices.iter().map(|device| device.slots).sum();
+    let at_once = pipeline.scheduler.slots().max(plan.cpu.slots);
 
     let bars = MultiProgress::new();
     let (pipeline, bars) = (&pipeline, &bars);

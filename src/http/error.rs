@@ -186,6 +186,12 @@ impl From<ChunkError> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "model_unavailable", message)
                     .after(SHORT_RETRY)
             }
+            ChunkError::Quarantined => {
+                let message = "this audio crashed the engine twice and is not tried again; cut \
+                               out the part or convert the file, and try that";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "audio_quarantined", message)
+                    .for_param("file")
+            }
             ChunkError::Failed { reason } => {
                 tracing::error!(reason, "a request failed on every attempt");
                 let message = "the engine failed on this audio at every attempt; \

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::device::Backend;
 use crate::pipeline::Pipeline;
 
 /// What handlers share. Cheap to clone.
@@ -18,8 +17,6 @@ pub struct AppState {
     pub uploads: Arc<UploadSettings>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// Backends that are not used, each with a reason to act on.
-    pub unused: Arc<[(Backend, String)]>,
 }
 
 /// How uploads are received.

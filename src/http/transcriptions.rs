@@ -34,8 +34,8 @@ use crate::transcript::Task;
             ),
             headers(
                 ("x-device" = String, description = "The device that made the text; several are separated by commas"),
-                ("x-model" = String, description = "The model that ran"),
-                ("x-fallback-reason" = String, description = "Why an attempt failed before this one succeeded; only then"),
+                ("x-model" = String, description = "The model that really ran; several are separated by commas"),
+                ("x-fallback-reason" = String, description = "Why it did not run on the best device or at the first attempt; only then"),
                 ("x-queue-time" = f64, description = "Seconds that the request waited for a slot"),
                 ("x-inference-time" = f64, description = "Seconds in the engine, over all chunks"),
                 ("x-audio-duration" = f64, description = "Seconds of audio"),
@@ -45,7 +45,7 @@ use crate::transcript::Task;
         (status = 408, description = "The client stopped sending", body = ErrorBody),
         (status = 413, description = "The file or its audio is longer than the server accepts", body = ErrorBody),
         (status = 415, description = "The file is not audio that can be decoded", body = ErrorBody),
-        (status = 422, description = "There is no audio in the file", body = ErrorBody),
+        (status = 422, description = "There is no audio in the file, or it crashes the engine", body = ErrorBody),
         (status = 429, description = "This client has too much waiting; see Retry-After", body = ErrorBody),
         (status = 500, description = "The server failed; its log says why", body = ErrorBody),
         (status = 503, description = "The service is full, starting or ending; see Retry-After", body = ErrorBody),
@@ -111,17 +111,17 @@ async fn answer(state: AppState, upload: Upload, task: Task) -> Result<Response,
 /// The headers that tell where and how the text was made.
 fn provenance(output: &Output) -> HeaderMap {
     let mut devices: Vec<&str> = Vec::new();
+    let mut models: Vec<&str> = Vec::new();
     let mut reasons: Vec<&str> = Vec::new();
     for run in &output.transcript.runs {
         devices.push(run.device.as_str());
+        models.push(&run.model);
         reasons.extend(run.fallback_reason.as_deref());
     }
     let mut headers = HeaderMap::new();
-    for (name, values) in [
-        ("x-device", devices),
-        ("x-model", vec![output.model.as_str()]),
-        ("x-fallback-reason", reasons),
-    ] {
+    for (name, values) in
+        [("x-device", devices), ("x-model", models), ("x-fallback-reason", reasons)]
+    {
         text(&mut headers, name, values);
     }
     number(&mut headers, "x-queue-time", output.queue_time.as_secs_f64());

@@ -80,6 +80,13 @@ impl Dimensions {
         layers * caches * keys_and_values(self.text_context)
             + (layers + 1) * keys_and_values(self.audio_context)
     }
+
+    /// Bytes of the engine's compute buffers for one whisper state: a line through what
+    /// whisper.cpp 1.8.3 logs for models of 128 to 1280 (`compute buffer` in
+    /// `whisper_init_state`).
+    pub fn compute_bytes(self) -> u64 {
+        (104 << 20) + u64::from(self.state) * (203 << 10)
+    }
 }
 
 /// What a model file says about itself.

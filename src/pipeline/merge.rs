@@ -22,7 +22,7 @@ impl ChunkResult {
 }
 
 /// Puts chunks in order and their times on the file's clock.
-pub(super) fn merge(mut results: Vec<ChunkResult>, model: &str) -> (Vec<Segment>, Vec<Run>) {
+pub(super) fn merge(mut results: Vec<ChunkResult>) -> (Vec<Segment>, Vec<Run>) {
     results.sort_by_key(|result| result.index);
     let mut segments = Vec::new();
     let mut runs = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn merge(mut results: Vec<ChunkResult>, model: &str) -> (Vec<Segment>
             end,
             device: done.device,
             backend: done.backend,
-            model: model.to_owned(),
+            model: done.model,
             fallback_reason: done.fallback_reason,
         });
         let spoken = done.segments.into_iter().filter(|segment| !segment.text.trim().is_empty());
@@ -84,6 +84,7 @@ mod tests {
                 languages: Vec::new(),
                 device: DeviceId::cpu(),
                 backend: Backend::Cpu,
+                model: "demo".to_owned(),
                 fallback_reason: None,
                 queue_time: Duration::ZERO,
                 inference_time: Duration::ZERO,
@@ -93,13 +94,10 @@ mod tests {
 
     #[test]
     fn chunks_that_finish_out_of_order_are_put_in_order_and_on_the_clock_of_the_file() {
-        let (segments, runs) = merge(
-            vec![
-                chunk(1, 20, vec![segment(0.5, 30.0, " world")]),
-                chunk(0, 0, vec![segment(1.0, 2.0, " hello"), segment(2.0, 3.0, "  ")]),
-            ],
-            "demo",
-        );
+        let (segments, runs) = merge(vec![
+            chunk(1, 20, vec![segment(0.5, 30.0, " world")]),
+            chunk(0, 0, vec![segment(1.0, 2.0, " hello"), segment(2.0, 3.0, "  ")]),
+        ]);
         let times: Vec<_> = segments.iter().map(|s| (s.text.as_str(), s.start, s.end)).collect();
         assert_eq!(times, [(" hello", 1.0, 2.0), (" world", 20.5, 40.0)]);
         assert_eq!(segments[1].words[0].start, 20.5);

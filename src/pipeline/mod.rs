@@ -40,9 +40,6 @@ pub struct Pipeline {
     pub chunks: ChunkPolicy,
     /// How many files are decoded at the same moment.
     pub decoders: Arc<Semaphore>,
-    /// How many chunks of one request may wait or run at once: enough to use every slot, and few
-    /// enough to keep little in memory.
-    pub chunks_in_flight: usize,
 }
 
 /// What is to be transcribed.
@@ -116,6 +113,12 @@ pub enum PipelineError {
 }
 
 impl Pipeline {
+    /// How many chunks of one request may wait or run at once: one for every slot and one that
+    /// waits, so that no slot is ever idle, and few enough to keep little in memory.
+    fn chunks_in_flight(&self) -> usize {
+        self.scheduler.slots() + 1
+    }
+
     /// Finds a loaded model by name. `None` for names that leave the choice to the service.
     ///
     /// # Errors
@@ -156,7 +159,7 @@ impl Pipeline {
         let mut running = FuturesUnordered::new();
         let mut done_seconds = 0.0;
         loop {
-            while running.len() < self.chunks_in_flight
+            while running.len() < self.chunks_in_flight()
                 && let Some(chunk) = next.take()
             {
                 running.push(run_chunk(&ticket, model, language, &options, chunk));
@@ -175,7 +178,7 @@ impl Pipeline {
         let done = || detection.iter().chain(results.iter().map(|result| &result.done));
         let queue_time = done().map(|done| done.queue_time).max().unwrap_or_default();
         let inference_time = done().map(|done| done.inference_time).sum();
-        let (segments, mut runs) = merge::merge(results, &model.name);
+        let (segments, mut runs) = merge::merge(results);
         // What the detection went through is part of the first stretch's story.
         if let (Some(first), Some(detection)) = (runs.first_mut(), detection) {
             first.fallback_reason = detection.fallback_reason.or(first.fallback_reason.take());

@@ -1,56 +1,342 @@
-//! A device in use: its slots, and a lane for each of its models.
+//! A device in use: its slots, its memory, whether it may be used, and a lane for each of its
+//! models.
 
-use super::lane::{Chunk, Lane};
-use super::placement::{self, Candidate};
-use super::snapshot::DeviceStatus;
+use std::time::{Duration, Instant};
+
+use super::advice::{self, Situation};
+use super::breaker::{self, Breaker, Effect};
+use super::journal::{EventKind, Journal};
+use super::lane::{Lane, WorkerId};
+use super::memory::Ledger;
+use super::plan::{DevicePlan, Settings};
 use crate::device::DeviceInfo;
-use crate::supervisor::WorkerProgram;
+use crate::ipc::{LoadSpec, Vitals};
+use crate::supervisor::{EndKind, Ending, WorkerHandle, WorkerProgram};
+
+/// Starts a worker.
+pub(super) type Launch = Box<dyn FnMut(WorkerId, &WorkerProgram, LoadSpec) -> WorkerHandle + Send>;
+
+/// A device that failed so often in a row is not worth waiting for.
+const HOPELESS_STRIKES: u32 = 3;
+
+/// A model that was used within this time is not unloaded for the sake of another.
+const EVICTABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// See the module.
+#[derive(Debug)]
 pub(super) struct Device {
     pub(super) info: DeviceInfo,
-    pub(super) program: WorkerProgram,
     pub(super) slots: usize,
     pub(super) lanes: Vec<Lane>,
+    pub(super) journal: Journal,
+    pub(super) utilisation: Option<u8>,
+    program: WorkerProgram,
+    threads: usize,
+    /// The processor has none: it is the last resort, and closing it off would help nobody.
+    breaker: Option<Breaker>,
+    /// The processor has none: its memory is not for us alone to give.
+    ledger: Option<Ledger>,
 }
 
 impl Device {
+    pub(super) fn new(plan: DevicePlan, seed: u64, settings: &Settings, now: Instant) -> Self {
+        let is_gpu = !plan.is_cpu();
+        let DevicePlan { info, program, slots, threads, models, warm } = plan;
+        let lane = |model| Lane::new(model, slots, warm, is_gpu, settings, now);
+        let ledger = || Ledger::new(info.memory_total_bytes, info.memory_free_bytes, now);
+        Self {
+            lanes: models.into_iter().map(lane).collect(),
+            journal: Journal::default(),
+            utilisation: None,
+            breaker: is_gpu.then(|| Breaker::new(seed)),
+            ledger: is_gpu.then(ledger),
+            info,
+            slots,
+            program,
+            threads,
+        }
+    }
+
+    pub(super) fn is_cpu(&self) -> bool {
+        self.breaker.is_none()
+    }
+
+    pub(super) fn breaker(&self) -> Option<&Breaker> {
+        self.breaker.as_ref()
+    }
+
     /// How many chunks run here.
     pub(super) fn busy_slots(&self) -> usize {
         self.lanes.iter().map(|lane| lane.running.len()).sum()
     }
 
-    /// Whether some chunk could start here now.
-    pub(super) fn has_room(&self) -> bool {
-        self.busy_slots() < self.slots && self.lanes.iter().any(Lane::is_ready)
+    /// How many chunks may run here.
+    pub(super) fn usable_slots(&self) -> usize {
+        self.breaker.as_ref().map_or(self.slots, |breaker| breaker.usable_slots(self.slots))
     }
 
-    pub(super) fn status(&self) -> DeviceStatus {
-        DeviceStatus {
-            info: self.info.clone(),
-            slots: self.slots,
-            busy_slots: self.busy_slots(),
-            models: self.lanes.iter().map(Lane::status).collect(),
+    /// Seconds until each usable slot is free.
+    pub(super) fn slot_times(&self, now: Instant) -> Vec<f64> {
+        let usable = self.usable_slots();
+        let busy =
+            self.lanes.iter().flat_map(|lane| lane.running.remaining(lane.pace.speed(), now));
+        // One that is overdue is not free yet.
+        let mut times: Vec<f64> = busy.map(|seconds| seconds.max(0.01)).collect();
+        times.sort_by(f64::total_cmp);
+        times.drain(..times.len().saturating_sub(usable));
+        times.resize(usable, 0.0);
+        times
+    }
+
+    /// The lane of a model.
+    pub(super) fn lane_of(&self, model: &str) -> Option<usize> {
+        self.lanes.iter().position(|lane| lane.model.name == model)
+    }
+
+    fn reserved_bytes(&self) -> u64 {
+        self.lanes.iter().map(Lane::reserved_bytes).sum()
+    }
+
+    /// Bytes that a further worker may take.
+    pub(super) fn room(&self, now: Instant) -> u64 {
+        let ledger = self.ledger.as_ref();
+        ledger.map_or(u64::MAX, |ledger| ledger.room(self.reserved_bytes(), now))
+    }
+
+    /// Free bytes as far as known, and bytes promised to workers; `None` for the processor.
+    pub(super) fn memory(&self) -> Option<(u64, u64)> {
+        self.ledger.as_ref().map(|ledger| (ledger.free(), self.reserved_bytes()))
+    }
+
+    /// Starts the workers whose time has come. `index` is this device's place in the plan.
+    pub(super) fn start_workers(&mut self, index: usize, launch: &mut Launch, now: Instant) {
+        let phase = self.breaker.as_ref().map(Breaker::phase);
+        if self.breaker.as_ref().is_some_and(|breaker| !breaker.allows_start()) {
+            return;
+        }
+        let room = self.room(now);
+        for lane in self.lanes.iter_mut().filter(|lane| lane.has_no_room()) {
+            lane.retry_room(room, now);
+        }
+        let mut due: Vec<usize> =
+            (0..self.lanes.len()).filter(|lane| self.lanes[*lane].is_due(now)).collect();
+        if phase == Some(breaker::Phase::Probing) {
+            // One fresh worker shows whether the device works; not the model that keeps failing.
+            if self.lanes.iter().any(Lane::has_process) {
+                return;
+            }
+            due.sort_by_key(|lane| self.lanes[*lane].failed_starts());
+            due.truncate(1);
+        }
+        for lane_index in due {
+            let room = self.room(now);
+            let lane = &mut self.lanes[lane_index];
+            let Some(shape) = lane.fit(room) else {
+                self.tell_no_room(lane_index, room);
+                continue;
+            };
+            if let Some(ledger) = &mut self.ledger {
+                ledger.take(shape.bytes(&lane.model));
+            }
+            let program = &self.program;
+            lane.start(shape, self.info.index, self.threads, now, |worker, spec| {
+                launch(WorkerId { device: index, lane: lane_index, worker }, program, spec)
+            });
         }
     }
-}
 
-/// The device and lane to run `chunk` on now.
-pub(super) fn find_place(devices: &[Device], chunk: &Chunk) -> Option<(usize, usize)> {
-    let candidate = |(index, device): (usize, &Device)| {
-        let of_model = |lane: &Lane| lane.model == chunk.request.model;
-        let lane_index = device.lanes.iter().position(of_model)?;
-        let lane = &device.lanes[lane_index];
-        let free = device.busy_slots() < device.slots && lane.may_join(chunk);
-        let waits = device.lanes.iter().filter_map(Lane::first_free_seconds);
-        Some(Candidate {
-            place: (index, lane_index),
-            ready: lane.is_ready(),
-            free,
-            wait_seconds: if free { 0.0 } else { waits.reduce(f64::min).unwrap_or(0.0) },
-            speed: lane.speed(),
-        })
-    };
-    let candidates: Vec<Candidate> = devices.iter().enumerate().filter_map(candidate).collect();
-    placement::place(&candidates, chunk.seconds())
+    fn tell_no_room(&self, lane: usize, room: u64) {
+        let lane = &self.lanes[lane];
+        tracing::warn!(
+            device.id = %self.info.id,
+            model = lane.model.name,
+            needed_bytes = lane.shape().need(&lane.model).bytes(1),
+            room_bytes = room,
+            "not enough device memory for this model; it runs elsewhere"
+        );
+    }
+
+    /// The driver's word on the device, as a worker passes it on.
+    pub(super) fn read(&mut self, vitals: Vitals, now: Instant) {
+        self.utilisation = vitals.utilisation_percent;
+        let starting = self.lanes.iter().filter(|lane| lane.is_starting());
+        let coming = starting.map(Lane::reserved_bytes).sum();
+        if let (Some(ledger), Some(free)) = (&mut self.ledger, vitals.device_free_bytes) {
+            ledger.read(free, coming, now);
+        }
+    }
+
+    /// A worker's process is gone: its memory is free again.
+    pub(super) fn reclaim(&mut self, bytes: u64) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.give_back(bytes);
+        }
+    }
+
+    /// Whether another model than that of `lane` is loaded.
+    pub(super) fn is_shared(&self, lane: usize) -> bool {
+        self.lanes.iter().enumerate().any(|(other, l)| other != lane && l.is_ready())
+    }
+
+    /// A worker of `lane` ended badly, `while_starting` or later.
+    pub(super) fn failed(
+        &mut self,
+        lane: usize,
+        ending: &Ending,
+        while_starting: bool,
+        now: Instant,
+    ) -> Effect {
+        let model = self.lanes[lane].model.name.clone();
+        let note = (Some(model.as_str()), ending.kind.as_str());
+        self.journal.note(EventKind::Failure, note.0, note.1, ending.detail.as_str());
+        // Where another model is loaded, the device works, and a load that fails is the model's.
+        let is_models_own = while_starting && self.is_shared(lane);
+        let effect = match &mut self.breaker {
+            Some(breaker) if !is_models_own => breaker.failed(ending.kind, now),
+            _ => Effect::None,
+        };
+        let wait = match self.breaker.as_ref().map(Breaker::phase) {
+            Some(breaker::Phase::Open { until }) => until.duration_since(now),
+            _ => Duration::ZERO,
+        };
+        let again = format!("tried again in {:.0} s", wait.as_secs_f64());
+        match effect {
+            Effect::None => {}
+            Effect::Opened => {
+                self.journal.note(EventKind::Opened, note.0, note.1, again);
+                // Their hold on the device may be as broken as the one that failed.
+                self.lanes.iter_mut().for_each(|lane| lane.retire(true));
+            }
+            Effect::ProbeFailed => {
+                self.journal.note(EventKind::ProbeFailed, note.0, note.1, again);
+                self.journal.probe_failures += 1;
+            }
+        }
+        effect
+    }
+
+    /// A fresh worker is loaded and warmed up.
+    pub(super) fn warmed_up(&mut self) {
+        if let Some(breaker) = &mut self.breaker {
+            breaker.warmed_up();
+        }
+    }
+
+    /// A chunk succeeded. Returns whether the device has returned by it.
+    pub(super) fn succeeded(&mut self, now: Instant) -> bool {
+        let returned = self.breaker.as_mut().is_some_and(|breaker| breaker.succeeded(now));
+        if returned {
+            self.journal.returns += 1;
+            self.journal.note(EventKind::Returned, None, "recovered", "used again");
+        }
+        returned
+    }
+
+    /// What closed the device off was a chunk's fault.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        if let Some(breaker) = &mut self.breaker {
+            breaker.forgive(now);
+        }
+    }
+
+    /// Unloads and replaces what should be, and lets the breaker's time pass. `wanted` tells
+    /// whether a chunk of a model waits.
+    pub(super) fn tend(
+        &mut self,
+        settings: &Settings,
+        wanted: impl Fn(&str) -> bool,
+        now: Instant,
+    ) {
+        if self.breaker.as_mut().is_some_and(|breaker| breaker.tick(now)) {
+            tracing::info!(device.id = %self.info.id, "trying the device again");
+        }
+        for lane in &mut self.lanes {
+            lane.kill_if_stalled(now);
+            lane.stop_if_retired();
+            let is_wanted = wanted(&lane.model.name);
+            let relaxed = lane.relax(now);
+            let worn_out = lane.worn_out(settings.recycle_after, is_wanted);
+            if let Some(reason) = worn_out.or(relaxed.then_some("memory is free again")) {
+                self.journal.note(EventKind::Recycled, Some(&lane.model.name), reason, "");
+                lane.retire(true);
+            } else if let Some(limit) = settings.unload_after
+                && !is_wanted
+                && lane.is_idle_for(limit, now)
+            {
+                self.journal.note(EventKind::Unloaded, Some(&lane.model.name), "idle", "");
+                lane.retire(false);
+            }
+        }
+    }
+
+    /// Unloads the model that was not used for longest, if `lane` lacks room and that may help.
+    pub(super) fn make_room(&mut self, lane: usize, wanted: impl Fn(&str) -> bool, now: Instant) {
+        let is_coming = |lane: &Lane| lane.has_process() && !lane.is_ready();
+        if !self.lanes[lane].has_no_room() || self.lanes.iter().any(is_coming) {
+            return;
+        }
+        let idle = self
+            .lanes
+            .iter_mut()
+            .filter(|other| other.is_idle_for(EVICTABLE_AFTER, now) && !wanted(&other.model.name));
+        if let Some(other) = idle.min_by_key(|lane| lane.last_used()) {
+            self.journal.note(EventKind::Unloaded, Some(&other.model.name), "evicted", "");
+            other.retire(false);
+        }
+    }
+
+    /// Why no chunk should wait for a lane; `None` if there is hope.
+    pub(super) fn hopeless(&self, lane: usize, now: Instant) -> Option<String> {
+        let lane = &self.lanes[lane];
+        if self
+            .breaker
+            .as_ref()
+            .is_some_and(|b| b.strikes() >= HOPELESS_STRIKES && !lane.is_ready())
+        {
+            return Some(format!("{} has failed repeatedly", self.info.id));
+        }
+        if lane.has_no_room() {
+            return Some(format!("{} has not enough memory for it", self.info.id));
+        }
+        lane.hopeless(now).map(str::to_owned)
+    }
+
+    /// Why a lane takes no chunk now, in a word; `None` if it does.
+    pub(super) fn why_out(&self, lane: usize) -> Option<&'static str> {
+        let lane = &self.lanes[lane];
+        if let Some(cause) = self.breaker.as_ref().and_then(Breaker::cause) {
+            return Some(cause.as_str());
+        }
+        match () {
+            () if lane.is_ready() => None,
+            () if lane.has_no_room() => Some("no-room"),
+            () if lane.is_off() => Some("unloaded"),
+            () => Some(lane.last_end().map_or("starting", EndKind::as_str)),
+        }
+    }
+
+    /// What to change so that models run out of memory less often, if they often do.
+    pub(super) fn advice(&self, settings: &Settings, now: Instant) -> Option<String> {
+        let lane = self.lanes.iter().find(|lane| lane.recent_ooms(now) >= advice::FREQUENT_OOMS)?;
+        let variants = lane.model.variants.iter();
+        let variants = variants.map(|v| (v.name.as_str(), v.need, v.file.is_some())).collect();
+        Some(advice::advise(&Situation {
+            model: &lane.model.name,
+            slots: lane.largest_shape().slots,
+            need: lane.model.need,
+            room: self.room(now).saturating_add(lane.reserved_bytes()),
+            variants,
+            may_swap: settings.swap_variants,
+        }))
+    }
+
+    /// The times after `now` at which something must be done here even if nothing is heard.
+    pub(super) fn deadline(&self, settings: &Settings, now: Instant) -> Option<Instant> {
+        let opens = match self.breaker.as_ref().map(Breaker::phase) {
+            Some(breaker::Phase::Open { until }) => Some(until),
+            _ => None,
+        };
+        let lanes = self.lanes.iter().filter_map(|lane| lane.deadline(settings.unload_after));
+        lanes.chain(opens).filter(|at| *at > now).min()
+    }
 }

@@ -1,71 +1,59 @@
 //! Decides what runs where and when, and sees every chunk through to a result. Parent side.
 //!
 //! One task owns all of the state (`state.rs`) and is told everything by messages; the rules it
-//! applies are pure and tested on their own: `queue` (who is next), `placement` (where),
-//! `retry` (what after a failure), `admission` (who may come in). It knows no HTTP and decodes
-//! no audio.
+//! applies are pure and tested on their own: `queue` (who is next), `placement` (where), `breaker`
+//! (whether a device may be used), `memory` and `shape` (how large a worker is made), `retry` and
+//! `quarantine` (what after a failure), `admission` (who may come in). Time and workers come in
+//! from outside, so that `simulation` can drive the whole. It knows no HTTP and decodes no audio.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::device::{Backend, DeviceId, DeviceInfo};
+use crate::device::{Backend, DeviceId};
 use crate::ipc::{LoadSpec, Work};
 use crate::language::Language;
-use crate::supervisor::{StartLimits, WorkerProgram};
+use crate::supervisor::{self, WorkerProgram};
 use crate::transcript::Segment;
 
+// what it is given and what it tells
+mod plan;
+mod snapshot;
+// who is next, who may come in, what after a failure
 mod admission;
-mod device;
-mod lane;
-mod placement;
 mod queue;
 mod retry;
-mod snapshot;
+mod quarantine;
+// where
+mod memory;
+mod shape;
+mod pace;
+mod placement;
+mod breaker;
+// what runs
+mod running;
+mod lane;
+mod journal;
+mod advice;
+mod device;
+// the task
 mod state;
+mod dispatch;
+mod events;
+#[cfg(test)]
+mod simulation;
 
 pub use admission::{Caller, Capacity};
-pub use snapshot::{DeviceStatus, ModelState, ModelStatus, Snapshot};
+pub use journal::{DeviceEvent, Journal};
+pub use memory::MemoryNeed;
+pub use plan::{DevicePlan, ModelPlan, Settings, UnusedBackend, Variant};
+pub use snapshot::{BreakerStatus, DeviceStatus, ModelState, ModelStatus, Snapshot};
 
+use lane::WorkerId;
 use queue::JobId;
-
-/// A device and what it is to run.
-#[derive(Debug, Clone)]
-pub struct DevicePlan {
-    /// What was found out about it.
-    pub info: DeviceInfo,
-    /// The program that drives it.
-    pub program: WorkerProgram,
-    /// How many chunks it runs at once, over all models.
-    pub slots: usize,
-    /// How many threads each chunk uses.
-    pub threads: usize,
-    /// The models that it loads: name and what its worker is told.
-    pub models: Vec<(String, LoadSpec)>,
-}
-
-/// What can be configured.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// How much may wait.
-    pub capacity: Capacity,
-    /// How long a start may take.
-    pub start: StartLimits,
-    /// The least time without progress after which a running chunk's worker is ended. A model
-    /// that was slow to warm up gets more.
-    pub stall: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            capacity: Capacity::default(),
-            start: StartLimits::default(),
-            stall: Duration::from_secs(60),
-        }
-    }
-}
+use state::State;
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +97,9 @@ pub struct ChunkDone {
     pub device: DeviceId,
     /// What drove the device.
     pub backend: Backend,
-    /// Why an earlier attempt failed, if one did.
+    /// The model that really ran: the one asked for, or a smaller variant of it.
+    pub model: String,
+    /// Why it did not run on the best device, or not at the first attempt.
     pub fallback_reason: Option<String>,
     /// From the chunk's arrival to the start of the attempt that succeeded.
     pub queue_time: Duration,
@@ -128,6 +118,9 @@ pub enum ChunkError {
         /// What its last worker died of.
         reason: String,
     },
+    /// It has crashed two workers, now or earlier, and is not run again.
+    #[error("this audio crashes the engine; it is not tried again")]
+    Quarantined,
     /// Every attempt that was worth making failed.
     #[error("the audio could not be transcribed, at the last attempt because {reason}")]
     Failed {
@@ -143,6 +136,7 @@ pub enum ChunkError {
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     commands: mpsc::UnboundedSender<Command>,
+    slots: Arc<AtomicUsize>,
 }
 
 /// The right to submit the chunks of one request. Dropping it takes back what is not finished.
@@ -171,6 +165,12 @@ enum Command {
     Release {
         job: JobId,
     },
+    AddDevices {
+        plans: Vec<DevicePlan>,
+    },
+    Unused {
+        backends: Vec<UnusedBackend>,
+    },
     Snapshot {
         reply: oneshot::Sender<Snapshot>,
     },
@@ -180,12 +180,33 @@ enum Command {
 }
 
 impl Scheduler {
-    /// Starts the scheduler's task, which starts a worker for each model on each device.
-    /// The workers end with the last handle.
-    pub fn start(devices: Vec<DevicePlan>, settings: Settings) -> Self {
+    /// Starts the scheduler's task, without devices. The workers end with the last handle.
+    pub fn start(settings: Settings) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(state::State::new(devices, settings).run(receiver));
-        Self { commands }
+        let (event_sender, events) = mpsc::unbounded_channel();
+        let launch = move |id: WorkerId, program: &WorkerProgram, spec: LoadSpec| {
+            let wrap = move |event| (id, event);
+            supervisor::start(program, spec, settings.start, event_sender.clone(), wrap)
+        };
+        let slots = Arc::new(AtomicUsize::new(0));
+        let state = State::new(settings, Box::new(launch), Arc::clone(&slots), Instant::now());
+        tokio::spawn(state.run(receiver, events));
+        Self { commands, slots }
+    }
+
+    /// Takes devices into use, the processor first. One with a known id is passed over.
+    pub fn add_devices(&self, plans: Vec<DevicePlan>) {
+        self.send(Command::AddDevices { plans });
+    }
+
+    /// Says which kinds of devices are not used, in place of what was said before.
+    pub fn set_unused(&self, backends: Vec<UnusedBackend>) {
+        self.send(Command::Unused { backends });
+    }
+
+    /// How many chunks the devices run at once.
+    pub fn slots(&self) -> usize {
+        self.slots.load(Ordering::Relaxed)
     }
 
     /// Lets a request of about `seconds` of audio in.

@@ -1,61 +1,146 @@
 //! On which device a chunk runs. Pure.
 //!
-//! The device with the earliest estimated finish wins, even if that means waiting for a fast one
-//! to become free rather than starting at once on a slow one.
+//! The place with the earliest estimated finish wins, even if that means waiting for a fast device
+//! rather than starting at once on a slow one. Who waits is counted: the next chunk sees a later
+//! finish there, and at some length of the queue the slow device is the better choice.
+
+use std::cmp::Ordering;
 
 /// What placement looks at on one device that could run the chunk's model.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Candidate {
     /// The caller's indices of the device and of the model's lane there.
     pub(super) place: (usize, usize),
-    /// Whether a worker with the model is ready there.
-    pub(super) ready: bool,
-    /// Whether a slot is free.
-    pub(super) free: bool,
-    /// Seconds until the first slot is likely to be free; 0 if one is.
+    /// Seconds until the lane can take a chunk: until its model is loaded, or one of its own
+    /// chunks is finished; 0 is now.
     pub(super) wait_seconds: f64,
     /// Seconds of audio that a slot does in a second, measured or assumed.
     pub(super) speed: f64,
+    /// The part of the device's slots that are busy, from 0 to 1.
+    pub(super) busy: f64,
+    /// How busy the driver says it is, from 0 to 100. Missing is not idle.
+    pub(super) utilisation: Option<u8>,
 }
 
-/// Where to run `seconds` of audio now; `None` is to wait.
-pub(super) fn place(candidates: &[Candidate], seconds: f64) -> Option<(usize, usize)> {
-    let finish =
-        |candidate: &Candidate| candidate.wait_seconds + seconds / candidate.speed.max(1e-3);
-    candidates
-        .iter()
-        .filter(|candidate| candidate.ready)
-        .min_by(|a, b| finish(a).total_cmp(&finish(b)))
-        .filter(|best| best.free)
-        .map(|best| best.place)
+/// What becomes of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// It runs there, now.
+    Run((usize, usize)),
+    /// It waits for that place, or for any.
+    Wait(Option<(usize, usize)>),
+}
+
+/// When each slot of each device is free, as far as can be told, counted in seconds from now.
+#[derive(Debug)]
+pub(super) struct Board {
+    slots: Vec<Vec<f64>>,
+}
+
+impl Board {
+    /// From the usable slots of each device.
+    pub(super) fn new(slots: Vec<Vec<f64>>) -> Self {
+        Self { slots }
+    }
+
+    /// Finds a place for `seconds` of audio, and reserves it.
+    pub(super) fn offer(&mut self, candidates: &[Candidate], seconds: f64) -> Offer {
+        let timed = candidates.iter().filter_map(|candidate| {
+            let start = self.next_free(candidate.place.0)?.max(candidate.wait_seconds);
+            Some((start, start + seconds / candidate.speed.max(1e-3), candidate))
+        });
+        let Some((start, finish, best)) = timed.min_by(|a, b| earlier(a, b)) else {
+            return Offer::Wait(None);
+        };
+        let slots = &mut self.slots[best.place.0];
+        if let Some(slot) = slots.iter_mut().min_by(|a, b| a.total_cmp(b)) {
+            *slot = finish;
+        }
+        if start <= 0.0 { Offer::Run(best.place) } else { Offer::Wait(Some(best.place)) }
+    }
+
+    /// When the first slot of a device is free; `None` if none may be used.
+    pub(super) fn next_free(&self, device: usize) -> Option<f64> {
+        self.slots.get(device)?.iter().copied().reduce(f64::min)
+    }
+}
+
+/// By the finish, then by how busy the device is, then by what the driver says of that.
+fn earlier(a: &(f64, f64, &Candidate), b: &(f64, f64, &Candidate)) -> Ordering {
+    let utilisation = |candidate: &Candidate| candidate.utilisation.unwrap_or(100);
+    a.1.total_cmp(&b.1)
+        .then(a.2.busy.total_cmp(&b.2.busy))
+        .then(utilisation(a.2).cmp(&utilisation(b.2)))
+}
+
+/// The simple score that the simulation compares with: of the places that are free now, the one
+/// with the smallest part of its slots busy, then with the least utilisation.
+#[cfg(test)]
+pub(super) fn least_loaded(candidates: &[Candidate], board: &Board) -> Option<(usize, usize)> {
+    let is_free = |candidate: &&Candidate| {
+        candidate.wait_seconds <= 0.0 && board.next_free(candidate.place.0) == Some(0.0)
+    };
+    let score = |candidate: &Candidate| (candidate.busy, candidate.utilisation.unwrap_or(100));
+    let free = candidates.iter().filter(is_free);
+    free.min_by(|a, b| score(a).partial_cmp(&score(b)).unwrap()).map(|best| best.place)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn candidate(index: usize, free: bool, wait_seconds: f64, speed: f64) -> Candidate {
-        Candidate { place: (index, 0), ready: true, free, wait_seconds, speed }
+    fn candidate(device: usize, wait_seconds: f64, speed: f64) -> Candidate {
+        Candidate { place: (device, 0), wait_seconds, speed, busy: 0.0, utilisation: None }
     }
 
     #[test]
     fn the_earliest_finish_wins() {
-        let (slow, fast) = (candidate(0, true, 0.0, 1.0), candidate(1, true, 0.0, 20.0));
-        assert_eq!(place(&[slow, fast], 30.0), Some((1, 0)));
+        let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
+        let both = [candidate(0, 0.0, 1.0), candidate(1, 0.0, 20.0)];
+        assert_eq!(board.offer(&both, 30.0), Offer::Run((1, 0)));
     }
 
     #[test]
-    fn a_long_chunk_waits_for_the_fast_device_and_a_long_wait_sends_it_to_the_slow_one() {
-        let slow = candidate(0, true, 0.0, 1.0);
-        assert_eq!(place(&[slow.clone(), candidate(1, false, 2.0, 20.0)], 30.0), None);
-        assert_eq!(place(&[slow, candidate(1, false, 60.0, 20.0)], 30.0), Some((0, 0)));
+    fn a_chunk_waits_for_the_fast_device_and_a_long_wait_sends_it_to_the_slow_one() {
+        let both = [candidate(0, 0.0, 1.0), candidate(1, 0.0, 20.0)];
+        let mut board = Board::new(vec![vec![0.0], vec![2.0]]);
+        assert_eq!(board.offer(&both, 30.0), Offer::Wait(Some((1, 0))));
+        let mut board = Board::new(vec![vec![0.0], vec![60.0]]);
+        assert_eq!(board.offer(&both, 30.0), Offer::Run((0, 0)));
     }
 
     #[test]
-    fn a_device_that_is_not_ready_is_not_waited_for() {
-        let mut fast = candidate(1, true, 0.0, 20.0);
-        fast.ready = false;
-        assert_eq!(place(&[candidate(0, true, 0.0, 1.0), fast.clone()], 30.0), Some((0, 0)));
-        assert_eq!(place(&[fast], 30.0), None);
+    fn who_waits_is_counted_until_the_slow_device_is_the_better_choice() {
+        let both = [candidate(0, 0.0, 1.0), candidate(1, 0.0, 10.0)];
+        let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
+        let offers: Vec<Offer> = (0..12).map(|_| board.offer(&both, 30.0)).collect();
+        assert_eq!(offers[0], Offer::Run((1, 0)));
+        assert!(offers[1..9].iter().all(|offer| *offer == Offer::Wait(Some((1, 0)))));
+        assert!(offers[9..].contains(&Offer::Run((0, 0))), "{offers:?}");
+    }
+
+    #[test]
+    fn a_model_that_is_still_loading_is_waited_for_if_that_is_quicker() {
+        let loading = [candidate(0, 0.0, 1.0), candidate(1, 3.0, 20.0)];
+        let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
+        assert_eq!(board.offer(&loading, 30.0), Offer::Wait(Some((1, 0))));
+        let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
+        assert_eq!(board.offer(&loading, 2.0), Offer::Run((0, 0)));
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_less_busy_device_and_missing_utilisation_is_not_idle() {
+        let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
+        let busy = Candidate { busy: 0.5, ..candidate(0, 0.0, 5.0) };
+        assert_eq!(board.offer(&[busy, candidate(1, 0.0, 5.0)], 30.0), Offer::Run((1, 0)));
+        let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
+        let idle = Candidate { utilisation: Some(3), ..candidate(1, 0.0, 5.0) };
+        assert_eq!(board.offer(&[candidate(0, 0.0, 5.0), idle], 30.0), Offer::Run((1, 0)));
+    }
+
+    #[test]
+    fn a_device_without_usable_slots_is_no_choice() {
+        let mut board = Board::new(vec![vec![]]);
+        assert_eq!(board.offer(&[candidate(0, 0.0, 5.0)], 1.0), Offer::Wait(None));
     }
 }

@@ -101,7 +101,7 @@ impl<T> Queue<T> {
 
     /// Takes the next chunk that `place` finds a place for, and that place. The first chunk of
     /// each request is offered, in fair order.
-    pub(super) fn pop<P>(&mut self, place: impl Fn(&T) -> Option<P>) -> Option<(T, P)> {
+    pub(super) fn pop<P>(&mut self, mut place: impl FnMut(&T) -> Option<P>) -> Option<(T, P)> {
         let long_first = (self.turns + 1).is_multiple_of(LONG_TURN);
         let mut order: Vec<(&JobId, &Job<T>)> =
             self.jobs.iter().filter(|(_, job)| !job.waiting.is_empty()).collect();

@@ -6,20 +6,43 @@ use crate::supervisor::EndKind;
 /// about the chunk, but the kernel's choice under memory pressure may be its doing.
 const MOST_KILLS: u32 = 16;
 
-/// How often the engine may report an error for a chunk.
-const MOST_ERRORS: u32 = 2;
+/// How often the engine may report an error for a chunk, or run out of memory on it, at the last
+/// resort.
+const MOST_LAST_RESORTS: u32 = 2;
+
+/// How many attempts on GPUs may fail.
+const MOST_GPU_FAILURES: u32 = 2;
+
+/// Where an attempt was made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt {
+    /// The device's place in the plan.
+    pub(super) device: usize,
+    /// Whether that is the processor, the last resort.
+    pub(super) is_cpu: bool,
+    /// Whether no other chunk shared the worker.
+    pub(super) alone: bool,
+}
 
 /// What a chunk has been through.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
     /// Crashes of a worker that ran the chunk, by itself or by a neighbour.
     crashes: u32,
+    /// The last crash was on the processor, and no neighbour can have caused it.
+    crashed_alone_on_cpu: bool,
     /// Times that its worker was killed from outside.
     kills: u32,
-    /// Errors that the engine reported for it.
-    errors: u32,
-    /// Why the first attempt failed.
-    pub(super) first_reason: Option<String>,
+    /// Failures on GPUs, and those of them for lack of memory.
+    gpu_failures: u32,
+    gpu_ooms: u32,
+    /// Errors and lacks of memory on the processor.
+    cpu_errors: u32,
+    cpu_ooms: u32,
+    /// GPUs that it failed on for another reason than memory.
+    avoided: Vec<usize>,
+    /// Where and why the first attempt failed.
+    pub(super) first_failure: Option<(usize, &'static str)>,
 }
 
 /// What to do with the chunk.
@@ -29,64 +52,148 @@ pub(super) enum Verdict {
     Retry,
     /// It has failed for good.
     GiveUp,
+    /// It crashes workers: never run it again.
+    Quarantine,
 }
 
 impl History {
-    /// Its worker ended while it ran. A second crash is the chunk's own: after the first one it
-    /// [must run alone](Self::must_run_alone).
-    pub(super) fn after_end(&mut self, kind: EndKind) -> Verdict {
-        self.first_reason.get_or_insert_with(|| kind.to_string());
+    /// Its worker ended while it ran. A chunk is to blame only for a second crash that happened on
+    /// the processor and without neighbours: what a GPU does says nothing about the chunk.
+    pub(super) fn after_end(&mut self, kind: EndKind, attempt: Attempt) -> Verdict {
+        self.first_failure.get_or_insert((attempt.device, kind.as_str()));
         match kind {
-            EndKind::Aborted | EndKind::OutOfMemory | EndKind::Stalled | EndKind::Protocol => {
-                self.crashes += 1;
+            EndKind::OutOfMemory if attempt.is_cpu => {
+                self.cpu_ooms += 1;
+                return verdict(self.cpu_ooms >= MOST_LAST_RESORTS, Verdict::GiveUp);
             }
-            _ => self.kills += 1,
+            EndKind::OutOfMemory => {
+                self.gpu_failures += 1;
+                self.gpu_ooms += 1;
+                return Verdict::Retry;
+            }
+            EndKind::Aborted | EndKind::Stalled | EndKind::Protocol => {
+                self.crashes += 1;
+                self.failed_on(attempt);
+                self.crashed_alone_on_cpu = attempt.is_cpu && attempt.alone;
+            }
+            _ => {
+                self.kills += 1;
+                return verdict(self.kills >= MOST_KILLS, Verdict::GiveUp);
+            }
         }
-        if self.crashes >= 2 || self.kills >= MOST_KILLS { Verdict::GiveUp } else { Verdict::Retry }
+        // A stall may be a busy machine's fault; that is not remembered.
+        let blame = if kind == EndKind::Stalled { Verdict::GiveUp } else { Verdict::Quarantine };
+        verdict(self.crashes >= 2 && self.crashed_alone_on_cpu, blame)
     }
 
     /// The engine reported an error for it, and its worker lives.
-    pub(super) fn after_error(&mut self, reason: &str) -> Verdict {
-        self.first_reason.get_or_insert_with(|| reason.to_owned());
-        self.errors += 1;
-        if self.errors >= MOST_ERRORS { Verdict::GiveUp } else { Verdict::Retry }
+    pub(super) fn after_error(&mut self, reason: &'static str, attempt: Attempt) -> Verdict {
+        self.first_failure.get_or_insert((attempt.device, reason));
+        self.failed_on(attempt);
+        self.cpu_errors += u32::from(attempt.is_cpu);
+        verdict(self.cpu_errors >= MOST_LAST_RESORTS, Verdict::GiveUp)
+    }
+
+    fn failed_on(&mut self, attempt: Attempt) {
+        if !attempt.is_cpu {
+            self.gpu_failures += 1;
+            self.avoided.push(attempt.device);
+        }
+    }
+
+    /// Whether it may run on a device. `variants` is how many smaller variants of its model a GPU
+    /// may still try for lack of memory.
+    pub(super) fn allows(&self, device: usize, is_cpu: bool, variants: usize) -> bool {
+        let variants = if self.gpu_ooms > 0 { variants as u32 } else { 0 };
+        is_cpu
+            || (!self.avoided.contains(&device) && self.gpu_failures < MOST_GPU_FAILURES + variants)
     }
 
     /// Whether it may only run on a worker with no other chunk, so that an innocent neighbour is
     /// neither killed by it nor blamed for it.
     pub(super) fn must_run_alone(&self) -> bool {
-        self.crashes > 0
+        self.crashes > 0 || self.cpu_ooms > 0
     }
+}
+
+fn verdict(is_over: bool, blame: Verdict) -> Verdict {
+    if is_over { blame } else { Verdict::Retry }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const CPU: Attempt = Attempt { device: 9, is_cpu: true, alone: true };
+
+    fn gpu(device: usize) -> Attempt {
+        Attempt { device, is_cpu: false, alone: true }
+    }
+
     #[test]
-    fn a_chunk_that_crashes_two_workers_is_given_up() {
+    fn a_chunk_that_crashes_two_workers_is_quarantined() {
         let mut history = History::default();
         assert!(!history.must_run_alone());
-        assert_eq!(history.after_end(EndKind::Aborted), Verdict::Retry);
+        assert_eq!(history.after_end(EndKind::Aborted, CPU), Verdict::Retry);
         assert!(history.must_run_alone());
-        assert_eq!(history.after_end(EndKind::Stalled), Verdict::GiveUp);
-        assert_eq!(history.first_reason.as_deref(), Some("aborted"));
+        assert_eq!(history.after_end(EndKind::Aborted, CPU), Verdict::Quarantine);
+        assert_eq!(history.first_failure, Some((9, "aborted")));
+
+        let mut history = History::default();
+        assert_eq!(history.after_end(EndKind::Aborted, gpu(0)), Verdict::Retry);
+        assert_eq!(history.after_end(EndKind::Aborted, CPU), Verdict::Quarantine);
+    }
+
+    #[test]
+    fn two_gpus_that_fail_condemn_no_chunk() {
+        let mut history = History::default();
+        assert_eq!(history.after_end(EndKind::Aborted, gpu(0)), Verdict::Retry);
+        assert!(!history.allows(0, false, 0) && history.allows(1, false, 0));
+        assert_eq!(history.after_end(EndKind::Aborted, gpu(1)), Verdict::Retry);
+        assert!(!history.allows(2, false, 0) && history.allows(9, true, 0));
+    }
+
+    #[test]
+    fn a_neighbours_crash_on_the_processor_condemns_no_chunk() {
+        let mut history = History::default();
+        let beside_others = Attempt { alone: false, ..CPU };
+        assert_eq!(history.after_end(EndKind::Aborted, gpu(0)), Verdict::Retry);
+        assert_eq!(history.after_end(EndKind::Aborted, beside_others), Verdict::Retry);
+        assert_eq!(history.after_end(EndKind::Aborted, CPU), Verdict::Quarantine);
+    }
+
+    #[test]
+    fn a_second_stall_ends_it_and_is_not_remembered() {
+        let mut history = History::default();
+        assert_eq!(history.after_end(EndKind::Stalled, CPU), Verdict::Retry);
+        assert_eq!(history.after_end(EndKind::Stalled, CPU), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_lack_of_memory_may_be_tried_on_the_same_gpu_again_and_on_its_smaller_variants() {
+        let mut history = History::default();
+        assert_eq!(history.after_end(EndKind::OutOfMemory, gpu(0)), Verdict::Retry);
+        assert!(history.allows(0, false, 0) && !history.must_run_alone());
+        assert_eq!(history.after_end(EndKind::OutOfMemory, gpu(0)), Verdict::Retry);
+        assert!(!history.allows(0, false, 0) && history.allows(0, false, 1));
     }
 
     #[test]
     fn workers_killed_from_outside_are_no_fault_of_the_chunk() {
         let mut history = History::default();
         for _ in 1..MOST_KILLS {
-            assert_eq!(history.after_end(EndKind::Killed), Verdict::Retry);
+            assert_eq!(history.after_end(EndKind::Killed, CPU), Verdict::Retry);
             assert!(!history.must_run_alone());
         }
-        assert_eq!(history.after_end(EndKind::Killed), Verdict::GiveUp);
+        assert_eq!(history.after_end(EndKind::Killed, CPU), Verdict::GiveUp);
     }
 
     #[test]
-    fn an_engine_error_is_tried_once_more() {
+    fn an_engine_error_is_tried_elsewhere_and_at_last_twice_on_the_processor() {
         let mut history = History::default();
-        assert_eq!(history.after_error("engine-error"), Verdict::Retry);
-        assert_eq!(history.after_error("engine-error"), Verdict::GiveUp);
+        assert_eq!(history.after_error("engine-error", gpu(0)), Verdict::Retry);
+        assert!(!history.allows(0, false, 0));
+        assert_eq!(history.after_error("engine-error", CPU), Verdict::Retry);
+        assert_eq!(history.after_error("engine-error", CPU), Verdict::GiveUp);
     }
 }

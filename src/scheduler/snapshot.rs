@@ -1,20 +1,28 @@
 //! What the scheduler tells about itself.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use super::breaker::Phase;
+use super::device::Device;
+use super::journal::Journal;
+use super::plan::{Settings, UnusedBackend};
 use crate::device::DeviceInfo;
 
 /// The state of everything at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Every device of the plan.
+    /// Every device in use.
     pub devices: Vec<DeviceStatus>,
+    /// Kinds of devices that are not used.
+    pub unused: Vec<UnusedBackend>,
     /// Chunks that wait.
     pub queued_chunks: usize,
     /// Seconds of audio that wait or run.
     pub backlog_seconds: f64,
     /// Requests that are accepted and not finished.
     pub requests: usize,
+    /// Chunks that are refused because they crashed workers.
+    pub quarantined_chunks: usize,
     /// Whether new requests are refused because the server is about to end.
     pub draining: bool,
 }
@@ -28,8 +36,78 @@ pub struct DeviceStatus {
     pub slots: usize,
     /// How many it is running.
     pub busy_slots: usize,
+    /// Whether it may be used.
+    pub breaker: BreakerStatus,
+    /// How busy the driver says it is, from 0 to 100.
+    pub utilisation_percent: Option<u8>,
+    /// Its free memory as far as known, in bytes; `None` for the processor.
+    pub memory_free_bytes: Option<u64>,
+    /// Its memory that is promised to workers, in bytes; `None` for the processor.
+    pub memory_reserved_bytes: Option<u64>,
+    /// What to change so that it runs out of memory less often.
+    pub advice: Option<String>,
+    /// What has happened to it.
+    pub journal: Journal,
     /// Its models.
     pub models: Vec<ModelStatus>,
+}
+
+/// Whether a device may be used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BreakerStatus {
+    /// It is used.
+    Closed,
+    /// It has failed and is left alone for so long.
+    Open {
+        /// Seconds until it is tried again.
+        retry_in_seconds: f64,
+        /// Why, in a word.
+        reason: &'static str,
+    },
+    /// It has failed and is being tried again.
+    HalfOpen {
+        /// Why it failed, in a word.
+        reason: &'static str,
+    },
+}
+
+impl BreakerStatus {
+    /// The name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen { .. } => "half-open",
+        }
+    }
+}
+
+impl Device {
+    pub(super) fn status(&self, settings: &Settings, now: Instant) -> DeviceStatus {
+        let cause = self.breaker().and_then(|breaker| breaker.cause());
+        let reason = cause.map_or("unknown", |cause| cause.as_str());
+        let breaker = match self.breaker().map(|breaker| breaker.phase()) {
+            None | Some(Phase::Closed) => BreakerStatus::Closed,
+            Some(Phase::Open { until }) => BreakerStatus::Open {
+                retry_in_seconds: until.saturating_duration_since(now).as_secs_f64(),
+                reason,
+            },
+            Some(Phase::Probing | Phase::Trial) => BreakerStatus::HalfOpen { reason },
+        };
+        let memory = self.memory();
+        DeviceStatus {
+            info: self.info.clone(),
+            slots: self.slots,
+            busy_slots: self.busy_slots(),
+            breaker,
+            utilisation_percent: self.utilisation,
+            memory_free_bytes: memory.map(|(free, _)| free),
+            memory_reserved_bytes: memory.map(|(_, reserved)| reserved),
+            advice: self.advice(settings, now),
+            journal: self.journal.clone(),
+            models: self.lanes.iter().map(|lane| lane.status(now)).collect(),
+        }
+    }
 }
 
 /// One model on one device, which is one worker.
@@ -37,12 +115,20 @@ pub struct DeviceStatus {
 pub struct ModelStatus {
     /// The model's name.
     pub name: String,
+    /// What is loaded for it: the model itself, or a smaller variant; `None` if nothing is.
+    pub loaded: Option<String>,
+    /// How many chunks its worker runs at once; 0 without one.
+    pub slots: usize,
     /// Whether it can be used.
     pub state: ModelState,
     /// Whether it knows more than English; unknown until it was loaded once.
     pub multilingual: Option<bool>,
     /// The memory of its worker after loading, in bytes.
     pub resident_bytes: Option<u64>,
+    /// The device memory that its worker took, in bytes, as measured.
+    pub device_bytes: Option<u64>,
+    /// The device memory that its next worker is expected to take, in bytes.
+    pub needed_bytes: u64,
     /// Seconds of reading the model.
     pub load_seconds: Option<f64>,
     /// Seconds of audio that a slot does in a second, as measured.
@@ -66,6 +152,10 @@ pub enum ModelState {
     Ready,
     /// Its worker ended; another is started soon.
     Restarting,
+    /// Nobody needs it; it is loaded when somebody does.
+    Unloaded,
+    /// The device has not enough memory for it.
+    NoRoom,
     /// It cannot be loaded; `last_failure` says why. It is tried again from time to time.
     Unavailable,
 }
@@ -77,15 +167,21 @@ impl ModelState {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Restarting => "restarting",
+            Self::Unloaded => "unloaded",
+            Self::NoRoom => "no-room",
             Self::Unavailable => "unavailable",
         }
     }
 }
 
 impl Snapshot {
-    /// Whether some device can run `model` now.
+    /// Whether some device can run `model` now, or after loading it as it has done before.
     pub fn is_ready(&self, model: &str) -> bool {
-        self.models(model).any(|status| status.state == ModelState::Ready)
+        self.models(model).any(|status| match status.state {
+            ModelState::Ready => true,
+            ModelState::Unloaded => status.load_seconds.is_some(),
+            _ => false,
+        })
     }
 
     /// The model's state on every device that is to run it.

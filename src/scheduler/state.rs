@@ -1,114 +1,131 @@
-//! The task that owns the scheduling state.
+//! The scheduler's state, which one task owns, and what it is told from outside.
+//!
+//! Time and workers come in from outside as well, so that a simulation can drive it: `dispatch`
+//! decides what runs, `events` hears from the workers.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admission::{Caller, Ledger};
-use super::device::{Device, find_place};
-use super::lane::{Chunk, Lane, Running, WorkerId};
+use super::device::{Device, Launch};
+use super::lane::{Lane, WorkerId};
+use super::plan::{DevicePlan, Settings, UnusedBackend};
+use super::quarantine::Quarantine;
 use super::queue::{JobId, Queue};
-use super::retry::{History, Verdict};
+use super::running::Chunk;
 use super::snapshot::Snapshot;
-use super::{ChunkDone, ChunkError, ChunkRequest, Command, DevicePlan, Refusal, Settings};
-use crate::device::DeviceInfo;
-use crate::ipc::{Event, FailureKind, Work};
+use super::{ChunkDone, ChunkError, ChunkRequest, Command, Refusal};
 use crate::metrics as names;
-use crate::supervisor::{Ending, WorkerEvent};
+use crate::supervisor::WorkerEvent;
 
 /// The wait when nothing has a deadline.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// See the module.
 pub(super) struct State {
-    settings: Settings,
-    devices: Vec<Device>,
-    queue: Queue<Chunk>,
+    pub(super) settings: Settings,
+    pub(super) devices: Vec<Device>,
+    pub(super) queue: Queue<Chunk>,
+    pub(super) quarantine: Quarantine,
+    pub(super) unused: Vec<UnusedBackend>,
+    launch: Launch,
     ledger: Ledger,
     next_job: JobId,
     draining: Option<Vec<oneshot::Sender<()>>>,
-    events: mpsc::UnboundedReceiver<(WorkerId, WorkerEvent)>,
-    event_sender: mpsc::UnboundedSender<(WorkerId, WorkerEvent)>,
+    /// The slots of all devices, for those who want to know how much to submit.
+    slots: Arc<AtomicUsize>,
+    turned_at: Instant,
+    /// Places chunks by the simple score that the simulation compares with.
+    #[cfg(test)]
+    pub(super) by_load: bool,
 }
 
 impl State {
-    pub(super) fn new(plans: Vec<DevicePlan>, settings: Settings) -> Self {
-        let (event_sender, events) = mpsc::unbounded_channel();
-        let now = Instant::now();
-        let lane = |(name, spec)| Lane::new(name, spec, settings.stall, now);
-        let devices = plans
-            .into_iter()
-            .map(|plan| Device {
-                info: plan.info,
-                program: plan.program,
-                slots: plan.slots,
-                lanes: plan.models.into_iter().map(lane).collect(),
-            })
-            .collect();
+    pub(super) fn new(
+        settings: Settings,
+        launch: Launch,
+        slots: Arc<AtomicUsize>,
+        now: Instant,
+    ) -> Self {
         Self {
             settings,
-            devices,
+            devices: Vec::new(),
             queue: Queue::default(),
+            quarantine: Quarantine::default(),
+            unused: Vec::new(),
+            launch,
             ledger: Ledger::new(settings.capacity),
             next_job: 0,
             draining: None,
-            events,
-            event_sender,
+            slots,
+            turned_at: now,
+            #[cfg(test)]
+            by_load: false,
         }
     }
 
     /// Runs until every handle is gone.
-    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut events: mpsc::UnboundedReceiver<(WorkerId, WorkerEvent)>,
+    ) {
         let mut changed = true;
         loop {
             if changed {
-                self.start_workers();
-                self.refuse_the_hopeless();
-                self.place_chunks();
-                self.end_if_drained();
+                self.turn(Instant::now());
             }
-            let deadline = self.deadline();
             changed = tokio::select! {
                 biased; // signs of life before the timer that takes their absence for a hang
-                Some((id, event)) = self.events.recv() => self.hear(id, event),
+                Some((id, event)) = events.recv() => self.hear(id, event, Instant::now()),
                 command = commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.obey(command, Instant::now()),
                     None => return,
                 },
-                () = tokio::time::sleep_until(deadline.into()) => {
-                    self.end_stalled();
-                    true
-                }
+                () = tokio::time::sleep_until(self.deadline().into()) => true,
             }
         }
     }
 
-    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+    /// Does everything that has become due or possible.
+    pub(super) fn turn(&mut self, now: Instant) {
+        self.turned_at = now;
+        let waiting = self.queue.models();
+        let wanted = |model: &str| waiting.iter().any(|other| other == model);
+        for device in &mut self.devices {
+            device.tend(&self.settings, wanted, now);
+        }
+        self.start_workers(now);
+        self.refuse_the_hopeless(now);
+        if self.place_chunks(now) {
+            self.start_workers(now);
+        }
+        self.end_if_drained();
+    }
+
+    /// When to take the next turn if nothing happens until then.
+    pub(super) fn deadline(&self) -> Instant {
+        let devices = self.devices.iter();
+        let deadlines = devices.filter_map(|d| d.deadline(&self.settings, self.turned_at));
+        deadlines.min().unwrap_or(self.turned_at + IDLE).min(self.turned_at + IDLE)
+    }
+
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
         self.devices.iter().flat_map(|device| &device.lanes)
     }
 
-    fn deadline(&self) -> Instant {
-        let idle = Instant::now() + IDLE;
-        self.lanes().filter_map(Lane::deadline).min().unwrap_or(idle).min(idle)
-    }
-
-    fn start_workers(&mut self) {
+    fn start_workers(&mut self, now: Instant) {
         for (index, device) in self.devices.iter_mut().enumerate() {
-            for (lane_index, lane) in device.lanes.iter_mut().enumerate() {
-                let place = (index, lane_index);
-                lane.start_if_due(place, &device.program, self.settings.start, &self.event_sender);
-            }
+            device.start_workers(index, &mut self.launch, now);
         }
     }
 
-    fn end_stalled(&mut self) {
-        let lanes = self.devices.iter_mut().flat_map(|device| &mut device.lanes);
-        lanes.for_each(Lane::kill_if_stalled);
-    }
-
     /// Carries out a command. Returns whether something may have become possible by it.
-    fn obey(&mut self, command: Command) -> bool {
+    pub(super) fn obey(&mut self, command: Command, now: Instant) -> bool {
         match command {
             Command::Admit { caller, seconds, reply } => {
                 let answer = self.admit(&caller, seconds);
@@ -128,10 +145,12 @@ impl State {
                 self.ledger.set(job, seconds);
                 return false;
             }
-            Command::Submit { job, chunk: request, reply } => self.submit(job, request, reply),
+            Command::Submit { job, chunk, reply } => self.submit(job, chunk, reply, now),
             Command::Release { job } => self.release(job),
+            Command::AddDevices { plans } => self.add_devices(plans, now),
+            Command::Unused { backends } => self.unused = backends,
             Command::Snapshot { reply } => {
-                let _ = reply.send(self.snapshot());
+                let _ = reply.send(self.snapshot(now));
                 return false;
             }
             Command::Drain { done } => self.draining.get_or_insert_default().push(done),
@@ -140,19 +159,38 @@ impl State {
         true
     }
 
+    fn add_devices(&mut self, plans: Vec<DevicePlan>, now: Instant) {
+        for plan in plans {
+            if self.devices.iter().any(|device| device.info.id == plan.info.id) {
+                continue;
+            }
+            let names: Vec<&str> = plan.models.iter().map(|model| model.name.as_str()).collect();
+            tracing::info!(device.id = %plan.info.id, device.name = plan.info.name,
+                           slots = plan.slots, models = ?names, "device in use");
+            let seed = self.devices.len() as u64;
+            self.slots.fetch_add(plan.slots, Ordering::Relaxed);
+            self.devices.push(Device::new(plan, seed, &self.settings, now));
+        }
+    }
+
     fn submit(
         &mut self,
         job: JobId,
         request: ChunkRequest,
         reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        now: Instant,
     ) {
-        if self.lanes().all(|lane| lane.model != request.model) {
+        if self.lanes().all(|lane| lane.model.name != request.model) {
             let reason = "no device loads it".to_owned();
             let _ = reply.send(Err(ChunkError::Unavailable { model: request.model, reason }));
             return;
         }
-        let history = History::default();
-        let chunk = Chunk { job, request, reply, arrived: Instant::now(), history };
+        if self.quarantine.holds(&request) {
+            counter!(names::QUARANTINE_REFUSALS).increment(1);
+            let _ = reply.send(Err(ChunkError::Quarantined));
+            return;
+        }
+        let chunk = Chunk::new(job, request, reply, now);
         if let Err(chunk) = self.queue.push(job, chunk.seconds(), chunk) {
             let _ = chunk.reply.send(Err(ChunkError::ShutDown));
         }
@@ -163,8 +201,9 @@ impl State {
             return Err(Refusal::Draining);
         }
         let speed = self.devices.iter().map(|device| {
-            let speeds = device.lanes.iter().filter(|lane| lane.is_ready()).map(Lane::speed);
-            speeds.reduce(f64::min).unwrap_or(1.0) * device.slots as f64
+            let ready = device.lanes.iter().filter(|lane| lane.is_ready());
+            let slowest = ready.map(|lane| lane.pace.speed()).reduce(f64::min);
+            slowest.unwrap_or(1.0) * device.usable_slots() as f64
         });
         let job = self.next_job;
         self.ledger.admit(job, caller, seconds, speed.sum())?;
@@ -191,204 +230,15 @@ impl State {
         }
     }
 
-    /// Answers the chunks whose model no device can run.
-    fn refuse_the_hopeless(&mut self) {
-        let mut reasons: BTreeMap<&str, Option<&str>> = BTreeMap::new();
-        for lane in self.devices.iter().flat_map(|device| &device.lanes) {
-            let reason = reasons.entry(&lane.model).or_insert_with(|| lane.hopeless());
-            *reason = reason.and(lane.hopeless());
-        }
-        reasons.retain(|_, reason| reason.is_some());
-        if reasons.is_empty() {
-            return;
-        }
-        let reason_for = |chunk: &Chunk| reasons.get(chunk.request.model.as_str()).copied()?;
-        for chunk in self.queue.drain_where(|chunk| reason_for(chunk).is_some()) {
-            let reason = reason_for(&chunk).unwrap_or_default().to_owned();
-            let model = chunk.request.model;
-            let _ = chunk.reply.send(Err(ChunkError::Unavailable { model, reason }));
-        }
-    }
-
-    fn place_chunks(&mut self) {
-        let devices = &mut self.devices;
-        while devices.iter().any(Device::has_room) {
-            // A chunk that must run alone would wait for ever if others kept joining; so while
-            // one waits, its model's workers run empty.
-            let alone = self.queue.fronts().filter(|chunk| chunk.history.must_run_alone());
-            let reserved: Vec<String> = alone.map(|chunk| chunk.request.model.clone()).collect();
-            let may_run = |chunk: &Chunk| {
-                chunk.history.must_run_alone() || !reserved.contains(&chunk.request.model)
-            };
-            let place = |chunk: &Chunk| find_place(devices, chunk).filter(|_| may_run(chunk));
-            let Some((chunk, (device, lane))) = self.queue.pop(place) else { break };
-            tracing::debug!(
-                device.id = %devices[device].info.id,
-                model = chunk.request.model,
-                audio_seconds = chunk.seconds(),
-                "chunk placed"
-            );
-            devices[device].lanes[lane].run(chunk);
-        }
-        gauge!(names::QUEUED_CHUNKS).set(self.queue.len() as f64);
-        for device in &self.devices {
-            gauge!(names::BUSY_SLOTS, "device" => device.info.id.to_string())
-                .set(device.busy_slots() as f64);
-        }
-    }
-
-    /// Takes note of an event. Returns whether something may have become possible by it.
-    fn hear(&mut self, id: WorkerId, event: WorkerEvent) -> bool {
-        let device = &mut self.devices[id.device];
-        let lane = &mut device.lanes[id.lane];
-        if !lane.is_current(id.worker) {
-            return false;
-        }
-        match event {
-            WorkerEvent::Loaded(report) => {
-                tracing::info!(
-                    device.id = %device.info.id,
-                    model = lane.model,
-                    load_ms = (report.load_seconds * 1e3) as u64,
-                    warm_up_ms = (report.warm_up_seconds * 1e3) as u64,
-                    "model ready"
-                );
-                lane.loaded(report);
-                true
-            }
-            WorkerEvent::Chunk(event) => self.hear_of_chunk(id, event),
-            WorkerEvent::Ended(ending) => {
-                self.worker_ended(id, ending);
-                true
-            }
-        }
-    }
-
-    /// As [`hear`](Self::hear).
-    fn hear_of_chunk(&mut self, place: WorkerId, event: Event) -> bool {
-        let device = &mut self.devices[place.device];
-        let lane = &mut device.lanes[place.lane];
-        match event {
-            Event::Progress { id } => {
-                lane.progress(id);
-                false
-            }
-            Event::Segment { id, segment } => {
-                if let Some(running) = lane.progress(id) {
-                    running.segments.push(segment);
-                }
-                false
-            }
-            Event::Languages { id, probabilities } => {
-                if let Some(running) = lane.progress(id) {
-                    running.languages = probabilities;
-                }
-                false
-            }
-            Event::Done { id, inference_seconds, vitals: _ } => {
-                let labels =
-                    [("device", device.info.id.to_string()), ("model", lane.model.clone())];
-                if let Some(running) = lane.done(id, inference_seconds) {
-                    if running.chunk.request.work != Work::Detect {
-                        histogram!(names::AUDIO_SECONDS, &labels).record(running.chunk.seconds());
-                    }
-                    histogram!(names::INFERENCE_SECONDS, &labels).record(inference_seconds);
-                    finish(running, inference_seconds, &device.info);
-                }
-                true
-            }
-            Event::Failed { id, failure } => {
-                if let Some(running) = lane.running.remove(&id)
-                    && failure.kind != FailureKind::Cancelled
-                {
-                    let mut chunk = running.chunk;
-                    let verdict = chunk.history.after_error(failure.kind.as_str());
-                    self.settle(place, chunk, verdict, failure.kind.as_str(), failure.message);
-                }
-                true
-            }
-            Event::Hello { .. } | Event::Loaded(_) | Event::LoadFailed(_) => {
-                tracing::warn!("a worker repeated its start; ignored");
-                false
-            }
-        }
-    }
-
-    fn worker_ended(&mut self, id: WorkerId, ending: Ending) {
-        let device = &mut self.devices[id.device];
-        let lane = &mut device.lanes[id.lane];
-        tracing::warn!(
-            device.id = %device.info.id,
-            model = lane.model,
-            reason = %ending.kind,
-            "{}",
-            ending.detail
-        );
-        counter!(
-            names::WORKER_FAILURES,
-            "device" => device.info.id.to_string(),
-            "model" => lane.model.clone(),
-            "reason" => ending.kind.as_str()
-        )
-        .increment(1);
-        for running in lane.ended(ending.clone()) {
-            let mut chunk = running.chunk;
-            let verdict = chunk.history.after_end(ending.kind);
-            self.settle(id, chunk, verdict, ending.kind.as_str(), ending.detail.clone());
-        }
-    }
-
-    /// Queues a chunk again or gives it up.
-    fn settle(
-        &mut self,
-        place: WorkerId,
-        chunk: Chunk,
-        verdict: Verdict,
-        kind: &'static str,
-        reason: String,
-    ) {
-        let device = self.devices[place.device].info.id.to_string();
-        match verdict {
-            Verdict::Retry => {
-                counter!(names::RETRIES, "device" => device, "reason" => kind).increment(1);
-                self.queue.put_back(chunk.job, chunk.seconds(), chunk);
-            }
-            Verdict::GiveUp => {
-                counter!(names::CHUNKS, "device" => device, "model" => chunk.request.model.clone(),
-                         "outcome" => "failed")
-                .increment(1);
-                let _ = chunk.reply.send(Err(ChunkError::Failed { reason }));
-            }
-        }
-    }
-
-    fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         Snapshot {
-            devices: self.devices.iter().map(Device::status).collect(),
+            devices: self.devices.iter().map(|device| device.status(&self.settings, now)).collect(),
+            unused: self.unused.clone(),
             queued_chunks: self.queue.len(),
             backlog_seconds: self.ledger.seconds(),
             requests: self.ledger.jobs(),
+            quarantined_chunks: self.quarantine.len(),
             draining: self.draining.is_some(),
         }
     }
-}
-
-/// Answers a chunk with its result.
-fn finish(running: Running, inference_seconds: f64, device: &DeviceInfo) {
-    let Running { chunk, started, segments, languages, .. } = running;
-    let queue_time = started.duration_since(chunk.arrived);
-    histogram!(names::QUEUE_SECONDS).record(queue_time);
-    counter!(names::CHUNKS, "device" => device.id.to_string(),
-             "model" => chunk.request.model, "outcome" => "done")
-    .increment(1);
-    // Nobody listens when the client has left.
-    let _ = chunk.reply.send(Ok(ChunkDone {
-        segments,
-        languages,
-        device: device.id.clone(),
-        backend: device.backend,
-        fallback_reason: chunk.history.first_reason,
-        queue_time,
-        inference_time: Duration::try_from_secs_f64(inference_seconds).unwrap_or_default(),
-    }));
 }

@@ -10,4 +10,6 @@ mod process;
 
 pub use backoff::restart_delay;
 pub use ending::{EndKind, Ending};
+#[cfg(test)]
+pub(crate) use process::ToWorker;
 pub use process::{StartLimits, WorkerEvent, WorkerHandle, WorkerProgram, start};

@@ -69,14 +69,37 @@ pub struct WorkerHandle {
     commands: mpsc::UnboundedSender<ToWorker>,
 }
 
+/// What the owner of a [`WorkerHandle`] wants done.
 #[derive(Debug)]
-enum ToWorker {
-    Run { id: ChunkId, work: Work, samples: Arc<[f32]> },
-    Cancel { id: ChunkId },
-    Kill { reason: String },
+pub(crate) enum ToWorker {
+    /// Run a chunk.
+    Run {
+        /// Its number.
+        id: ChunkId,
+        /// What to do.
+        work: Work,
+        /// Mono f32 at 16 kHz.
+        samples: Arc<[f32]>,
+    },
+    /// Nobody wants the chunk any more.
+    Cancel {
+        /// Its number.
+        id: ChunkId,
+    },
+    /// End the worker by force.
+    Kill {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl WorkerHandle {
+    /// A handle, and the end at which its wishes arrive: a process's driver, or a simulation.
+    pub(crate) fn channel() -> (Self, mpsc::UnboundedReceiver<ToWorker>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        (Self { commands }, receiver)
+    }
+
     /// Sends a chunk (mono f32 at 16 kHz). The worker must have a free slot.
     pub fn run(&self, id: ChunkId, work: Work, samples: Arc<[f32]>) {
         self.send(ToWorker::Run { id, work, samples });
@@ -106,7 +129,7 @@ pub fn start<T: Send + 'static>(
     events: mpsc::UnboundedSender<T>,
     wrap: impl Fn(WorkerEvent) -> T + Send + Sync + 'static,
 ) -> WorkerHandle {
-    let (commands, receiver) = mpsc::unbounded_channel();
+    let (handle, receiver) = WorkerHandle::channel();
     let program = program.clone();
     tokio::spawn(async move {
         // The owner may be gone; then there is nobody to tell.
@@ -120,7 +143,7 @@ pub fn start<T: Send + 'static>(
         };
         tell(WorkerEvent::Ended(ending));
     });
-    WorkerHandle { commands }
+    handle
 }
 
 fn spawn(program: &WorkerProgram) -> io::Result<Child> {

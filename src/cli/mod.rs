@@ -6,13 +6,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+pub use self::gpu::{DeviceChoice, GpuArgs, OnOom, Standby};
 use crate::engine::EngineKind;
 use crate::format::Format;
 use crate::language::Language;
 use crate::telemetry::LogFormat;
 use crate::transcript::Task;
+
+mod gpu;
 
 /// Speech to text on the best device that really works, as a service and on the command line
 #[derive(Debug, Parser)]
@@ -113,9 +116,9 @@ pub struct EngineArgs {
     /// `en=tiny,hi+ta=medium,*=medium` [default: English to tiny, everything else to medium]
     #[arg(long, env = "AURIS_ROUTING", value_name = "TABLE", help_heading = "Models")]
     pub routing: Option<String>,
-    /// What to run on; the variable DEVICE says it, too [default: auto]
-    #[arg(long, env = "AURIS_DEVICE", value_enum, help_heading = "Devices")]
-    pub device: Option<DeviceChoice>,
+    /// GPUs, and what happens when they fail
+    #[command(flatten)]
+    pub gpu: GpuArgs,
     /// How many chunks the processor runs at once [default: by its cores]
     #[arg(long, env = "AURIS_SLOTS", value_name = "N", help_heading = "Devices")]
     pub slots: Option<usize>,
@@ -185,17 +188,6 @@ pub struct EngineArgs {
     /// Where models are
     #[command(flatten)]
     pub store: StoreArgs,
-}
-
-/// What to run on
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DeviceChoice {
-    /// The best that works
-    Auto,
-    /// The processor
-    Cpu,
-    /// A CUDA device, or an error where none works
-    Cuda,
 }
 
 /// Start the HTTP server

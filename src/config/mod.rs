@@ -2,26 +2,22 @@
 //! machine.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
-use std::path::Path;
-use std::sync::Arc;
-use std::thread::available_parallelism;
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{CommandFactory, FromArgMatches};
-use tokio::sync::Semaphore;
 
 use crate::audio::{ChunkPolicy, Limits};
-use crate::cli::{Cli, DeviceChoice, EngineArgs, ServeArgs, StoreArgs};
-use crate::device::Backend;
-use crate::engine::EngineKind;
+use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
-use crate::ipc::LoadSpec;
-use crate::models::{self, DownloadConfig, ModelError, ModelFile, Routing, Store};
-use crate::pipeline::Pipeline;
-use crate::scheduler::{Capacity, DevicePlan, Scheduler, Settings};
-use crate::supervisor::{StartLimits, WorkerProgram, detect};
+use crate::models::{self, DownloadConfig, ModelError, ModelFile, Store};
+use crate::scheduler::Capacity;
+
+mod devices;
+mod plan;
+
+pub use plan::EnginePlan;
 
 /// Reads the command line and the AURIS_ variables. Ends the process for help and for what cannot
 /// be read, as clap does.
@@ -68,100 +64,6 @@ impl ModelSource {
             ..defaults
         };
         Ok(Self { store: Store::new(folder, bundled), download })
-    }
-}
-
-/// What runs where.
-#[derive(Debug)]
-pub struct EnginePlan {
-    /// The devices and what they load.
-    pub devices: Vec<DevicePlan>,
-    /// Backends that are not used, each with a reason to act on.
-    pub unused: Vec<(Backend, String)>,
-    /// The models, the default first.
-    pub models: Vec<ModelFile>,
-    routing: Routing,
-    limits: Limits,
-    chunks: ChunkPolicy,
-    stall: Duration,
-    start: StartLimits,
-}
-
-impl EnginePlan {
-    /// Works out devices, slots and threads. Needs no model, so that a wrong option is told
-    /// before any is downloaded.
-    ///
-    /// # Errors
-    /// An option that cannot be meant, or a device that is demanded and not there.
-    pub fn new(args: &EngineArgs) -> anyhow::Result<Self> {
-        args.engine.parse::<EngineKind>()?;
-        let routing = match &args.routing {
-            Some(table) => table.parse()?,
-            None => Routing::default(),
-        };
-        let executable = env::current_exe().context("this program's own path is not known")?;
-        let folder = executable.parent().unwrap_or(Path::new("/"));
-        let no_cuda = detect::why_no_cuda(folder);
-        let unused = match device_choice(args)? {
-            DeviceChoice::Auto => vec![(Backend::Cuda, no_cuda)],
-            DeviceChoice::Cpu => {
-                vec![(Backend::Cuda, "the CPU is chosen by --device or DEVICE".to_owned())]
-            }
-            DeviceChoice::Cuda => bail!(
-                "no CUDA device can be used: {no_cuda}; start with --device auto to use what works"
-            ),
-        };
-        let (slots, threads) = slots_and_threads(args)?;
-        let arguments = ["worker", "--engine", &args.engine].map(OsString::from);
-        let cpu = DevicePlan {
-            info: detect::cpu(),
-            program: WorkerProgram { path: executable, arguments: arguments.into() },
-            slots,
-            threads,
-            models: Vec::new(),
-        };
-        Ok(Self {
-            devices: vec![cpu],
-            unused,
-            models: Vec::new(),
-            routing,
-            limits: limits(args)?,
-            chunks: chunk_policy(args)?,
-            stall: seconds("--stall-seconds", args.stall_seconds)?,
-            start: StartLimits {
-                load: seconds("--load-seconds", args.load_seconds)?,
-                ..StartLimits::default()
-            },
-        })
-    }
-
-    /// Puts `models` on every device.
-    pub fn with_models(mut self, models: Vec<ModelFile>) -> Self {
-        for device in &mut self.devices {
-            let (slots, threads) = (device.slots, device.threads);
-            let spec = |model: &ModelFile| {
-                let spec = LoadSpec { model: model.path.clone(), gpu_index: None, slots, threads };
-                (model.name.clone(), spec)
-            };
-            device.models = models.iter().map(spec).collect();
-        }
-        Self { models, ..self }
-    }
-
-    /// Starts the scheduler, and with it the workers.
-    pub fn start(&self, capacity: Capacity) -> Pipeline {
-        let settings = Settings { capacity, stall: self.stall, start: self.start };
-        let slots: usize = self.devices.iter().map(|device| device.slots).sum();
-        Pipeline {
-            scheduler: Scheduler::start(self.devices.clone(), settings),
-            models: self.models.clone().into(),
-            routing: Arc::new(self.routing.clone()),
-            limits: Arc::new(self.limits.clone()),
-            chunks: self.chunks,
-            decoders: Arc::new(Semaphore::new(cores())),
-            // One waits while every slot works, so that none is ever idle.
-            chunks_in_flight: slots + 1,
-        }
     }
 }
 
@@ -230,34 +132,6 @@ pub fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => bail!("{option} must be a number above 0"),
     }
-}
-
-fn device_choice(args: &EngineArgs) -> anyhow::Result<DeviceChoice> {
-    if let Some(choice) = args.device {
-        return Ok(choice);
-    }
-    let Some(text) = variable("DEVICE") else { return Ok(DeviceChoice::Auto) };
-    <DeviceChoice as clap::ValueEnum>::from_str(&text, true)
-        .map_err(|_| anyhow::anyhow!("DEVICE={text} is not one of auto, cpu, cuda"))
-}
-
-/// ggml's threads spin at every barrier, so that more of them than cores is many times slower,
-/// and chunks beside each other use cores better than threads within one. Few cores: a slot for
-/// each. Many: slots of several threads, for the sake of a single request.
-fn slots_and_threads(args: &EngineArgs) -> anyhow::Result<(usize, usize)> {
-    let cores = cores();
-    ensure!(args.slots != Some(0) && args.threads != Some(0), "--slots and --threads start at 1");
-    let slots = match (args.slots, args.threads) {
-        (Some(slots), _) => slots,
-        (None, Some(threads)) => (cores / threads).max(1),
-        (None, None) => cores.min(2).max(cores / 4),
-    };
-    Ok((slots, args.threads.unwrap_or((cores / slots).max(1))))
-}
-
-/// The cores that this process may use: affinity and the container's quota included.
-fn cores() -> usize {
-    available_parallelism().map_or(1, usize::from)
 }
 
 fn limits(args: &EngineArgs) -> anyhow::Result<Limits> {

@@ -1,0 +1,128 @@
+//! The options about GPUs.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+
+use crate::discovery::Select;
+
+/// GPUs, and what happens when they fail
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Devices")]
+pub struct GpuArgs {
+    /// What to run on: `auto`, `cpu`, `cuda`, or one GPU as `cuda:1` or `cuda:UUID`; the variable
+    /// DEVICE says it, too. Without a GPU that works, the processor does it [default: auto]
+    #[arg(long, env = "AURIS_DEVICE", value_name = "DEVICE")]
+    pub device: Option<DeviceChoice>,
+    /// Use no GPU; the variable GPU_AVAILABLE=false says it, too
+    #[arg(long, env = "AURIS_NO_GPU", value_parser = clap::builder::BoolishValueParser::new())]
+    pub no_gpu: bool,
+    /// Refuse to start if no GPU works
+    #[arg(long, env = "AURIS_REQUIRE_GPU", value_parser = clap::builder::BoolishValueParser::new())]
+    pub require_gpu: bool,
+    /// The most chunks that one GPU runs at once; fewer if its memory is short
+    #[arg(long, env = "AURIS_MAX_PER_DEVICE", value_name = "N", default_value_t = 4)]
+    pub max_per_device: usize,
+    /// What is done when a GPU has no memory for a model even with half of its slots
+    #[arg(long, env = "AURIS_ON_OOM", value_enum, default_value_t = OnOom::Cpu)]
+    pub on_oom: OnOom,
+    /// Whether the processor has the models loaded while a GPU does the work
+    #[arg(long, env = "AURIS_CPU_STANDBY", value_enum, default_value_t = Standby::Warm)]
+    pub cpu_standby: Standby,
+    /// Chunks after which a worker process is replaced by a fresh one when it is idle
+    #[arg(long, env = "AURIS_RECYCLE_AFTER", value_name = "CHUNKS", default_value_t = 1_000)]
+    pub recycle_after: u64,
+    /// Minutes after which a model that nobody uses is unloaded [default: never]
+    #[arg(long, env = "AURIS_UNLOAD_AFTER_MINUTES", value_name = "MINUTES")]
+    pub unload_after_minutes: Option<f64>,
+    /// The program that drives NVIDIA GPUs [default: auris-cuda beside this program]
+    #[arg(long, env = "AURIS_CUDA_PROGRAM", value_name = "FILE")]
+    pub cuda_program: Option<PathBuf>,
+    /// The engine of that program; others than `whisper` are for tests
+    #[arg(long, env = "AURIS_CUDA_ENGINE", hide = true, default_value = "whisper")]
+    pub cuda_engine: String,
+}
+
+/// What to run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The best that works.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// GPUs, as long as they work.
+    Cuda(Select),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text.trim().to_ascii_lowercase();
+        match lower.as_str() {
+            "auto" => return Ok(Self::Auto),
+            "cpu" => return Ok(Self::Cpu),
+            "cuda" | "gpu" => return Ok(Self::Cuda(Select::All)),
+            _ => {}
+        }
+        let which = lower.strip_prefix("cuda:").filter(|which| !which.is_empty());
+        let which = which.ok_or_else(|| {
+            format!("`{text}` is not one of auto, cpu, cuda, cuda:INDEX, cuda:UUID")
+        })?;
+        if let Ok(index) = which.parse() {
+            return Ok(Self::Cuda(Select::Index(index)));
+        }
+        match which.strip_prefix("gpu-").unwrap_or(which) {
+            uuid if uuid.chars().all(|c| c.is_ascii_hexdigit() || c == '-') => {
+                Ok(Self::Cuda(Select::Uuid(format!("gpu-{uuid}"))))
+            }
+            _ => Err(format!(
+                "`{which}` is neither an index such as 0 nor a UUID such as \
+                 GPU-5c89d5ab-0b5a-4f1e-9d3c-7a4f2f1d9e60; `auris devices` lists both"
+            )),
+        }
+    }
+}
+
+/// What is done about a GPU's lack of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnOom {
+    /// The processor takes over
+    Cpu,
+    /// An installed quantised variant of the model takes over on the same GPU, then the processor
+    Quantized,
+}
+
+/// How the processor stands by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Standby {
+    /// With its models loaded, so that it takes over in less than a second
+    Warm,
+    /// With nothing loaded, which saves memory
+    Cold,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_device_is_read() {
+        let choice = |text: &str| text.parse::<DeviceChoice>();
+        assert_eq!(choice("AUTO"), Ok(DeviceChoice::Auto));
+        assert_eq!(choice("gpu"), Ok(DeviceChoice::Cuda(Select::All)));
+        assert_eq!(choice("cuda:1"), Ok(DeviceChoice::Cuda(Select::Index(1))));
+        let uuid = DeviceChoice::Cuda(Select::Uuid("gpu-5c89d5ab-0b5a".to_owned()));
+        assert_eq!(choice("cuda:GPU-5C89d5ab-0b5a"), Ok(uuid.clone()));
+        assert_eq!(choice("cuda:5c89d5ab-0b5a"), Ok(uuid));
+    }
+
+    #[test]
+    fn what_is_no_device_is_told_with_what_is() {
+        let refusal = |text: &str| text.parse::<DeviceChoice>().unwrap_err();
+        insta::assert_snapshot!(refusal("cuda:"), @"`cuda:` is not one of auto, cpu, cuda, cuda:INDEX, cuda:UUID");
+        insta::assert_snapshot!(refusal("rocm"), @"`rocm` is not one of auto, cpu, cuda, cuda:INDEX, cuda:UUID");
+        insta::assert_snapshot!(refusal("cuda:first"), @"`first` is neither an index such as 0 nor a UUID such as GPU-5c89d5ab-0b5a-4f1e-9d3c-7a4f2f1d9e60; `auris devices` lists both");
+    }
+}

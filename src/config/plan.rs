@@ -1,0 +1,182 @@
+//! What runs where: from the options to a started scheduler.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::devices::{self, Gpus};
+use super::{chunk_policy, limits, seconds};
+use crate::audio::{ChunkPolicy, Limits};
+use crate::cli::{EngineArgs, OnOom, Standby};
+use crate::device::DeviceInfo;
+use crate::discovery::NoGpu;
+use crate::engine::EngineKind;
+use crate::models::{self, ModelFile, Routing, Store};
+use crate::pipeline::Pipeline;
+use crate::scheduler::{Capacity, DevicePlan, MemoryNeed, ModelPlan, Scheduler, Settings, Variant};
+use crate::supervisor::StartLimits;
+
+/// How long requests wait for a slow driver before the processor alone is used meanwhile.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// See the module.
+#[derive(Debug)]
+pub struct EnginePlan {
+    /// The processor.
+    pub cpu: DevicePlan,
+    /// The models, the default first.
+    pub models: Vec<ModelFile>,
+    gpus: Gpus,
+    gpu_models: Vec<ModelPlan>,
+    require_gpu: bool,
+    standby: Standby,
+    routing: Routing,
+    limits: Limits,
+    chunks: ChunkPolicy,
+    settings: Settings,
+}
+
+impl EnginePlan {
+    /// Works out devices, slots and threads. Needs no model and asks no driver, so that a wrong
+    /// option is told before anything is downloaded or waited for.
+    ///
+    /// # Errors
+    /// An option that cannot be meant.
+    pub fn new(args: &EngineArgs) -> anyhow::Result<Self> {
+        args.engine.parse::<EngineKind>()?;
+        let routing = match &args.routing {
+            Some(table) => table.parse()?,
+            None => Routing::default(),
+        };
+        let unload_after = args.gpu.unload_after_minutes;
+        let unload_after =
+            unload_after.map(|minutes| seconds("--unload-after-minutes", minutes * 60.0));
+        Ok(Self {
+            cpu: devices::cpu(args)?,
+            models: Vec::new(),
+            gpus: devices::gpus(args)?,
+            gpu_models: Vec::new(),
+            require_gpu: args.gpu.require_gpu,
+            standby: args.gpu.cpu_standby,
+            routing,
+            limits: limits(args)?,
+            chunks: chunk_policy(args)?,
+            settings: Settings {
+                capacity: Capacity::default(),
+                start: StartLimits {
+                    load: seconds("--load-seconds", args.load_seconds)?,
+                    ..StartLimits::default()
+                },
+                stall: seconds("--stall-seconds", args.stall_seconds)?,
+                recycle_after: args.gpu.recycle_after,
+                unload_after: unload_after.transpose()?,
+                swap_variants: args.gpu.on_oom == OnOom::Quantized,
+            },
+        })
+    }
+
+    /// Puts `models` on every device. Their quantised variants are looked up in `store`.
+    pub fn with_models(mut self, models: Vec<ModelFile>, store: &Store) -> Self {
+        let plan = |model: &ModelFile| ModelPlan {
+            name: model.name.clone(),
+            file: model.path.clone(),
+            need: need(model.size_bytes, model.dimensions),
+            variants: variants(&model.name, store),
+        };
+        self.gpu_models = models.iter().map(plan).collect();
+        // The processor's memory is the system's to give; its models are not swapped.
+        let plain = |plan: &ModelPlan| ModelPlan { variants: Vec::new(), ..plan.clone() };
+        self.cpu.models = self.gpu_models.iter().map(plain).collect();
+        Self { models, ..self }
+    }
+
+    /// The GPUs that would be used, or why there are none. Asks the driver.
+    pub async fn look_for_gpus(&self) -> Result<Vec<DeviceInfo>, String> {
+        match &self.gpus {
+            Gpus::Wanted(discovery) => discovery.look().await.map_err(|error| error.to_string()),
+            Gpus::Unwanted(unused) => Err(unused.detail.clone()),
+        }
+    }
+
+    /// Starts the scheduler, and with it the workers. Waits for the GPUs, but not for long.
+    ///
+    /// # Errors
+    /// A GPU is required, and none can be used.
+    pub async fn start(&self, capacity: Capacity) -> anyhow::Result<Pipeline> {
+        let settings = Settings { capacity, ..self.settings };
+        let scheduler = Scheduler::start(settings);
+        let cpu = |warm| vec![DevicePlan { warm, ..self.cpu.clone() }];
+        if matches!(self.gpus, Gpus::Unwanted(_)) || self.standby == Standby::Warm {
+            scheduler.add_devices(cpu(true));
+        }
+        match &self.gpus {
+            Gpus::Unwanted(unused) => scheduler.set_unused(vec![unused.clone()]),
+            Gpus::Wanted(discovery) => {
+                let (first, result) = oneshot::channel();
+                let models = self.gpu_models.clone();
+                tokio::spawn(discovery.clone().run(scheduler.clone(), models, first));
+                let found = self.first_look(result).await?;
+                if self.standby == Standby::Cold {
+                    scheduler.add_devices(cpu(!found));
+                }
+            }
+        }
+        Ok(Pipeline {
+            scheduler,
+            models: self.models.clone().into(),
+            routing: Arc::new(self.routing.clone()),
+            limits: Arc::new(self.limits.clone()),
+            chunks: self.chunks,
+            decoders: Arc::new(Semaphore::new(devices::cores())),
+        })
+    }
+
+    /// Whether GPUs were found, as far as that can be said soon.
+    async fn first_look(
+        &self,
+        mut result: oneshot::Receiver<Result<(), NoGpu>>,
+    ) -> anyhow::Result<bool> {
+        if self.require_gpu {
+            return match result.await.context("the search for GPUs ended without a result")? {
+                Ok(()) => Ok(true),
+                Err(error) => bail!("--require-gpu: {error}"),
+            };
+        }
+        match tokio::time::timeout(FIRST_LOOK, &mut result).await {
+            Ok(Ok(found)) => Ok(found.is_ok()),
+            Ok(Err(_)) => Ok(false),
+            Err(_) => {
+                tracing::warn!("the GPU's driver is slow to answer; the processor begins");
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// What a model takes on a device.
+fn need(size_bytes: u64, dimensions: models::Dimensions) -> MemoryNeed {
+    MemoryNeed {
+        weights_bytes: size_bytes,
+        state_bytes: dimensions.state_bytes(DECODERS) + dimensions.compute_bytes(),
+    }
+}
+
+/// whisper.cpp's own number of candidates when it samples.
+const DECODERS: u32 = 5;
+
+/// The quantised variants of a published model, the largest first.
+fn variants(name: &str, store: &Store) -> Vec<Variant> {
+    let prefix = format!("{name}-q");
+    let of_model = models::REGISTRY.iter().filter(|entry| entry.name.starts_with(&prefix));
+    let mut variants: Vec<Variant> = of_model
+        .map(|entry| Variant {
+            name: entry.name.to_owned(),
+            file: store.resolve(entry.name).ok().map(|model| model.path),
+            need: need(entry.size_bytes, entry.dimensions),
+        })
+        .collect();
+    variants.sort_by_key(|variant| std::cmp::Reverse(variant.need.weights_bytes));
+    variants
+}

@@ -1,0 +1,80 @@
+//! What would end a device's lack of memory. Pure.
+
+use super::memory::MemoryNeed;
+
+/// So many lacks of memory in [`ADVICE_TIME`](super::lane::ADVICE_TIME) are worth advice.
+pub(super) const FREQUENT_OOMS: usize = 3;
+
+/// What is known when a model keeps running out of memory.
+#[derive(Debug)]
+pub(super) struct Situation<'a> {
+    pub(super) model: &'a str,
+    /// Slots with which it ran out.
+    pub(super) slots: usize,
+    pub(super) need: MemoryNeed,
+    /// Bytes that the model could have: what is free and what it has.
+    pub(super) room: u64,
+    /// Quantised variants, the largest first: name, need, whether the file is there.
+    pub(super) variants: Vec<(&'a str, MemoryNeed, bool)>,
+    /// Whether a variant may be used in the model's place.
+    pub(super) may_swap: bool,
+}
+
+/// A sentence that says what to change.
+pub(super) fn advise(situation: &Situation<'_>) -> String {
+    let Situation { model, slots, need, room, .. } = situation;
+    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    let needs = format!(
+        "{model} on {slots} slots needs about {:.1} GiB and {:.1} GiB are there",
+        gib(need.bytes(*slots)),
+        gib(*room)
+    );
+    // With this many slots it has just run out, whatever the estimate says.
+    let fewer = need.slots_within(*room, slots.saturating_sub(1));
+    if fewer > 0 {
+        return format!("{needs}: start with --max-per-device {fewer}");
+    }
+    let fits = |(_, need, _): &&(&str, MemoryNeed, bool)| need.slots_within(*room, 1) == 1;
+    match situation.variants.iter().find(fits) {
+        Some((name, _, true)) if situation.may_swap => {
+            format!("{needs}: load {name} in its place from the start, with --models")
+        }
+        Some((name, _, true)) => {
+            format!("{needs}: {name} is there and fits; start with --on-oom quantized")
+        }
+        Some((name, _, false)) => format!(
+            "{needs}: {name} fits; get it with `auris models pull {name}` and start with \
+             --on-oom quantized"
+        ),
+        None => format!("{needs}: end other programs that use this GPU, or load a smaller model"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn situation(slots: usize, room_mib: u64) -> Situation<'static> {
+        let need =
+            |weights_mib| MemoryNeed { weights_bytes: weights_mib * MIB, state_bytes: 400 * MIB };
+        Situation {
+            model: "medium",
+            slots,
+            need: need(1500),
+            room: room_mib * MIB,
+            variants: vec![("medium-q8_0", need(800), false), ("medium-q5_0", need(500), true)],
+            may_swap: false,
+        }
+    }
+
+    #[test]
+    fn the_advice_fits_the_measured_memory() {
+        let advice = |slots, room| advise(&situation(slots, room));
+        insta::assert_snapshot!(advice(4, 3500), @"medium on 4 slots needs about 3.5 GiB and 3.4 GiB are there: start with --max-per-device 3");
+        insta::assert_snapshot!(advice(1, 2000), @"medium on 1 slots needs about 2.4 GiB and 2.0 GiB are there: medium-q8_0 fits; get it with `auris models pull medium-q8_0` and start with --on-oom quantized");
+        insta::assert_snapshot!(advice(1, 1500), @"medium on 1 slots needs about 2.4 GiB and 1.5 GiB are there: medium-q5_0 is there and fits; start with --on-oom quantized");
+        insta::assert_snapshot!(advice(1, 900), @"medium on 1 slots needs about 2.4 GiB and 0.9 GiB are there: end other programs that use this GPU, or load a smaller model");
+    }
+}

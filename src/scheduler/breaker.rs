@@ -1,0 +1,280 @@
+//! Whether a device may be used at all. Pure: time comes in as an argument.
+//!
+//! A device that fails is left alone for a while, then tried in a fresh worker whose warm-up is a
+//! second of audio, then with one real chunk, and only then used again.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use crate::supervisor::EndKind;
+
+/// The first wait; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Waits differ by up to this part, so that servers that failed together do not return together.
+const JITTER: f64 = 0.2;
+
+/// So many ends for lack of memory within this time open the breaker.
+const MOST_OOMS: usize = 3;
+const OOM_TIME: Duration = Duration::from_secs(60);
+
+/// A device that has worked for so long starts again with the first wait.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// Where a device stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It is used.
+    Closed,
+    /// It is not.
+    Open {
+        /// Until then.
+        until: Instant,
+    },
+    /// A fresh worker may be started, and gets no chunk.
+    Probing,
+    /// A fresh worker is loaded, and gets one chunk at a time.
+    Trial,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    phase: Phase,
+    /// Openings in a row.
+    strikes: u32,
+    closed_since: Option<Instant>,
+    ooms: Vec<Instant>,
+    /// What opened it last.
+    cause: Option<EndKind>,
+    seed: u64,
+}
+
+/// What an ended worker did to the breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing.
+    None,
+    /// It opened.
+    Opened,
+    /// It was being tried, and is open again.
+    ProbeFailed,
+}
+
+impl Breaker {
+    /// `seed` decides the jitter.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            phase: Phase::Closed,
+            strikes: 0,
+            closed_since: None,
+            ooms: Vec::new(),
+            cause: None,
+            seed,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What opened it, unless it is closed.
+    pub(super) fn cause(&self) -> Option<EndKind> {
+        self.cause.filter(|_| self.phase != Phase::Closed)
+    }
+
+    /// How often in a row it has opened.
+    pub(super) fn strikes(&self) -> u32 {
+        self.strikes
+    }
+
+    /// Whether a worker may be started.
+    pub(super) fn allows_start(&self) -> bool {
+        !matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// How many of `slots` may be in use.
+    pub(super) fn usable_slots(&self, slots: usize) -> usize {
+        match self.phase {
+            Phase::Closed => slots,
+            Phase::Trial => slots.min(1),
+            Phase::Open { .. } | Phase::Probing => 0,
+        }
+    }
+
+    /// A worker of the device ended badly.
+    pub(super) fn failed(&mut self, kind: EndKind, now: Instant) -> Effect {
+        match kind {
+            // The file's fault, somebody else's, or nobody's.
+            EndKind::BadModel | EndKind::Killed | EndKind::Stopped => return Effect::None,
+            EndKind::OutOfMemory => {
+                self.ooms.retain(|at| now.duration_since(*at) < OOM_TIME);
+                self.ooms.push(now);
+                if self.phase == Phase::Closed && self.ooms.len() < MOST_OOMS {
+                    return Effect::None;
+                }
+            }
+            _ => {}
+        }
+        let effect = match self.phase {
+            Phase::Closed => Effect::Opened,
+            Phase::Probing | Phase::Trial => Effect::ProbeFailed,
+            Phase::Open { .. } => return Effect::None,
+        };
+        if self.closed_since.is_some_and(|since| now.duration_since(since) >= STEADY) {
+            self.strikes = 0;
+        }
+        self.closed_since = None;
+        self.cause = Some(kind);
+        self.phase = Phase::Open { until: now + self.wait() };
+        self.strikes += 1;
+        effect
+    }
+
+    /// Lets the device be tried when it is time to. Returns whether it now may.
+    pub(super) fn tick(&mut self, now: Instant) -> bool {
+        let due = matches!(self.phase, Phase::Open { until } if until <= now);
+        if due {
+            self.phase = Phase::Probing;
+        }
+        due
+    }
+
+    /// A fresh worker passed its warm-up. While the breaker is open that is one which was started
+    /// before; it shows the same.
+    pub(super) fn warmed_up(&mut self) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Trial;
+        }
+    }
+
+    /// A chunk succeeded. Returns whether the device has returned by it.
+    pub(super) fn succeeded(&mut self, now: Instant) -> bool {
+        let returned = self.phase == Phase::Trial;
+        if returned {
+            self.close(now);
+        }
+        returned
+    }
+
+    /// What opened it was the chunk's fault and not the device's.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        if self.phase != Phase::Closed {
+            self.strikes = self.strikes.saturating_sub(1);
+            self.close(now);
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.phase = Phase::Closed;
+        self.closed_since = Some(now);
+        self.ooms.clear();
+    }
+
+    fn wait(&self) -> Duration {
+        let wait = FIRST_WAIT.saturating_mul(2u32.saturating_pow(self.strikes)).min(LONGEST_WAIT);
+        let mut hasher = DefaultHasher::new();
+        (self.seed, self.strikes).hash(&mut hasher);
+        let random = hasher.finish() as f64 / u64::MAX as f64; // from 0 to 1
+        wait.mul_f64(1.0 + JITTER * (2.0 * random - 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_of(breaker: &Breaker, now: Instant) -> f64 {
+        match breaker.phase() {
+            Phase::Open { until } => until.duration_since(now).as_secs_f64(),
+            other => panic!("{other:?} is not open"),
+        }
+    }
+
+    #[test]
+    fn an_abort_opens_it_and_the_way_back_has_two_steps() {
+        let mut now = Instant::now();
+        let mut breaker = Breaker::new(1);
+        assert_eq!(breaker.failed(EndKind::Aborted, now), Effect::Opened);
+        assert_eq!((breaker.usable_slots(4), breaker.allows_start()), (0, false));
+        assert!(!breaker.tick(now));
+        now += Duration::from_secs(7);
+        assert!(breaker.tick(now));
+        assert_eq!((breaker.usable_slots(4), breaker.allows_start()), (0, true));
+        breaker.warmed_up();
+        assert_eq!(breaker.usable_slots(4), 1);
+        assert!(breaker.succeeded(now));
+        assert_eq!(breaker.usable_slots(4), 4);
+        assert!(!breaker.succeeded(now));
+    }
+
+    #[test]
+    fn the_wait_doubles_to_five_minutes_with_a_fifth_of_jitter() {
+        let mut now = Instant::now();
+        for seed in 0..50 {
+            let mut breaker = Breaker::new(seed);
+            for expected in [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0] {
+                breaker.failed(EndKind::StartTimeout, now);
+                let wait = wait_of(&breaker, now);
+                assert!((0.8..=1.2).contains(&(wait / expected)), "{wait} for {expected}");
+                now += Duration::from_secs(400);
+                assert!(breaker.tick(now));
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_probe_is_told_from_an_opening() {
+        let mut now = Instant::now();
+        let mut breaker = Breaker::new(1);
+        breaker.failed(EndKind::Aborted, now);
+        assert_eq!(breaker.failed(EndKind::Aborted, now), Effect::None, "open already");
+        now += Duration::from_secs(7);
+        breaker.tick(now);
+        assert_eq!(breaker.failed(EndKind::LoadFailed, now), Effect::ProbeFailed);
+    }
+
+    #[test]
+    fn three_ooms_within_a_minute_open_it_and_three_within_an_hour_do_not() {
+        let start = Instant::now();
+        for (gap, effect) in [(10, Effect::Opened), (1200, Effect::None)] {
+            let mut breaker = Breaker::new(1);
+            let mut last = Effect::None;
+            for n in 0..3 {
+                last = breaker.failed(EndKind::OutOfMemory, start + Duration::from_secs(n * gap));
+            }
+            assert_eq!(last, effect, "{gap}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_flaps_waits_longer_and_a_steady_one_starts_over() {
+        let mut now = Instant::now();
+        let mut breaker = Breaker::new(1);
+        for (steady, longest) in [(0, 6.0), (1, 12.0), (1, 24.0), (120, 6.0)] {
+            now += Duration::from_secs(steady);
+            breaker.failed(EndKind::Aborted, now);
+            let wait = wait_of(&breaker, now);
+            assert!(wait <= longest && wait >= longest / 1.6, "{wait} for {longest}");
+            now += Duration::from_secs(60);
+            breaker.tick(now);
+            breaker.warmed_up();
+            breaker.succeeded(now);
+        }
+    }
+
+    #[test]
+    fn neither_a_bad_model_nor_a_kill_nor_a_poisonous_chunk_closes_a_device_off() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(1);
+        for kind in [EndKind::BadModel, EndKind::Killed, EndKind::Stopped] {
+            assert_eq!(breaker.failed(kind, now), Effect::None);
+        }
+        breaker.failed(EndKind::Aborted, now);
+        breaker.forgive(now);
+        assert_eq!((breaker.phase(), breaker.cause()), (Phase::Closed, None));
+        breaker.failed(EndKind::Aborted, now);
+        assert!(wait_of(&breaker, now) <= 6.0, "the forgiven opening still counts");
+    }
+}

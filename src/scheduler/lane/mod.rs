@@ -1,0 +1,360 @@
+//! One model on one device: its worker's life from start to end.
+//!
+//! What runs on the worker is in `running`, how large it is made in `shape`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::pace::Pace;
+use super::plan::{ModelPlan, Settings};
+use super::queue::JobId;
+use super::running::{Chunk, Running, RunningChunks};
+use super::shape::{self, Shape};
+use crate::ipc::{ChunkId, LoadReport, LoadSpec, Vitals};
+use crate::supervisor::{self, EndKind, Ending, WorkerHandle};
+
+/// The longest wait after a kill from outside, which says nothing about the worker.
+const KILLED_RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// The wait of a model that fits in no shape beside the others of its device.
+const CROWDED_DELAY: Duration = Duration::from_secs(60);
+
+/// A chunk may be silent for at least as long as this many warm-ups. Between two signs of life
+/// is at most one encoder pass, and the warm-up has one.
+const STALL_PER_WARM_UP: u32 = 10;
+
+/// Lacks of memory within this time are counted for advice.
+pub(super) const ADVICE_TIME: Duration = Duration::from_secs(600);
+
+mod outlook;
+mod wear;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    /// No worker, and none is wanted.
+    Off,
+    /// No worker until then.
+    Waiting { until: Instant },
+    /// No worker, because the device has no memory for one.
+    NoRoom,
+    /// A worker loads the model.
+    Starting { since: Instant },
+    /// It takes chunks.
+    Ready,
+    /// It finishes its chunks, takes no more, and is then replaced or not.
+    Retiring { replaced: bool },
+    /// It was asked to end.
+    Stopping { replaced: bool },
+    /// It is being killed; nothing is sent to it any more.
+    Killed,
+}
+
+/// Which worker an event is from: the place in the plan and the worker's number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WorkerId {
+    pub(super) device: usize,
+    pub(super) lane: usize,
+    pub(super) worker: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) model: ModelPlan,
+    pub(super) running: RunningChunks,
+    pub(super) pace: Pace,
+    phase: Phase,
+    worker: Option<WorkerHandle>,
+    next_chunk: ChunkId,
+    /// From the largest shape to the smallest, and the first that is tried.
+    steps: Vec<Shape>,
+    step: usize,
+    /// The present or last worker's.
+    shape: Shape,
+    stall: Duration,
+    base_stall: Duration,
+    report: Option<LoadReport>,
+    /// What the last load took, warm-up included.
+    load_seconds: Option<f64>,
+    vitals: Vitals,
+    workers_started: u64,
+    worker_chunks: u64,
+    last_used: Instant,
+    /// Bad ends since the last finished chunk.
+    failures: u32,
+    /// Starts in a row that failed by themselves, and that were killed.
+    failed_starts: u32,
+    killed_starts: u32,
+    /// When a worker was last ready, or the first one was to start.
+    last_ready: Instant,
+    bad_model: bool,
+    last_failure: Option<(Ending, SystemTime)>,
+    ooms: Vec<Instant>,
+}
+
+impl Lane {
+    /// `warm` has the model loaded before anybody asks for it.
+    pub(super) fn new(
+        model: ModelPlan,
+        slots: usize,
+        warm: bool,
+        is_gpu: bool,
+        settings: &Settings,
+        now: Instant,
+    ) -> Self {
+        let steps = shape::steps(&model, slots, settings.swap_variants);
+        Self {
+            running: RunningChunks::default(),
+            pace: Pace::new(is_gpu),
+            phase: if warm { Phase::Waiting { until: now } } else { Phase::Off },
+            worker: None,
+            next_chunk: 0,
+            step: 0,
+            shape: steps[0],
+            steps,
+            stall: settings.stall,
+            base_stall: settings.stall,
+            report: None,
+            load_seconds: None,
+            vitals: Vitals::default(),
+            workers_started: 0,
+            worker_chunks: 0,
+            last_used: now,
+            failures: 0,
+            failed_starts: 0,
+            killed_starts: 0,
+            last_ready: now,
+            bad_model: false,
+            last_failure: None,
+            ooms: Vec::new(),
+            model,
+        }
+    }
+
+    /// Whether a worker is to be started now, as far as the lane is concerned.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Waiting { until } if until <= now)
+    }
+
+    /// The largest worker that it would start in `room` bytes; without one it waits for room.
+    pub(super) fn fit(&mut self, room: u64) -> Option<Shape> {
+        let shape = shape::fit(&self.model, &self.steps[self.step..], room);
+        if shape.is_none() {
+            self.phase = Phase::NoRoom;
+        }
+        shape
+    }
+
+    /// Has a worker of that shape started. `launch` is given its number and what it is to load.
+    pub(super) fn start(
+        &mut self,
+        shape: Shape,
+        gpu_index: Option<u32>,
+        threads: usize,
+        now: Instant,
+        launch: impl FnOnce(u64, LoadSpec) -> WorkerHandle,
+    ) {
+        self.workers_started += 1;
+        self.worker_chunks = 0;
+        self.shape = shape;
+        let model = shape.file(&self.model).to_owned();
+        let spec = LoadSpec { model, gpu_index, slots: shape.slots, threads };
+        self.worker = Some(launch(self.workers_started, spec));
+        self.report = None;
+        self.phase = Phase::Starting { since: now };
+    }
+
+    /// Wants the model loaded, now that somebody needs it.
+    pub(super) fn wake(&mut self, now: Instant) {
+        self.last_used = now;
+        if matches!(self.phase, Phase::Off | Phase::NoRoom) {
+            self.phase = Phase::Waiting { until: now };
+        }
+    }
+
+    /// Whether `worker` is the present one; events of earlier ones are void.
+    pub(super) fn is_current(&self, worker: u64) -> bool {
+        self.has_process() && self.workers_started == worker
+    }
+
+    pub(super) fn loaded(&mut self, report: LoadReport, now: Instant) {
+        if !matches!(self.phase, Phase::Starting { .. }) {
+            return; // it is being ended
+        }
+        self.phase = Phase::Ready;
+        self.failed_starts = 0;
+        self.killed_starts = 0;
+        self.bad_model = false;
+        self.last_used = now;
+        let warm_up = Duration::try_from_secs_f64(report.warm_up_seconds).unwrap_or_default();
+        self.stall = self.base_stall.max(warm_up * STALL_PER_WARM_UP);
+        self.vitals = report.vitals;
+        self.load_seconds = Some(report.load_seconds + report.warm_up_seconds);
+        self.report = Some(report);
+    }
+
+    /// The worker is gone, badly. Returns what it was running, the last chunk first. `None` if it
+    /// was asked to end. `shared` is whether another model is loaded on the device.
+    pub(super) fn ended(
+        &mut self,
+        ending: &Ending,
+        shared: bool,
+        now: Instant,
+    ) -> Option<Vec<Running>> {
+        self.worker = None;
+        let was_starting = matches!(self.phase, Phase::Starting { .. });
+        if let Phase::Stopping { replaced } = self.phase {
+            self.phase = if replaced { Phase::Waiting { until: now } } else { Phase::Off };
+            return None;
+        }
+        match ending.kind {
+            _ if !was_starting => self.last_ready = now,
+            EndKind::Killed => self.killed_starts += 1,
+            // Its limit is long; nobody is kept waiting for it three times.
+            EndKind::StartTimeout => self.failed_starts = outlook::HOPELESS_STARTS,
+            _ => self.failed_starts += 1,
+        }
+        self.bad_model = ending.kind == EndKind::BadModel;
+        self.failures += 1;
+        if ending.kind == EndKind::OutOfMemory {
+            self.ooms.retain(|at| now.duration_since(*at) < ADVICE_TIME);
+            self.ooms.push(now);
+        }
+        let squeezed = ending.kind == EndKind::OutOfMemory && self.step + 1 < self.steps.len();
+        self.step += usize::from(squeezed);
+        // Only a new file can mend a bad one.
+        let failures = if self.bad_model { u32::MAX } else { self.failures };
+        let delay = match ending.kind {
+            EndKind::Killed => supervisor::restart_delay(failures).min(KILLED_RESTART_DELAY),
+            // Each attempt takes memory that the others may need.
+            EndKind::OutOfMemory if shared && !squeezed => CROWDED_DELAY,
+            _ => supervisor::restart_delay(failures),
+        };
+        self.phase = Phase::Waiting { until: now + delay };
+        self.last_failure = Some((ending.clone(), SystemTime::now()));
+        Some(self.running.take_all())
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. })
+    }
+
+    /// Whether a process may hold memory for it.
+    pub(super) fn has_process(&self) -> bool {
+        !matches!(self.phase, Phase::Off | Phase::Waiting { .. } | Phase::NoRoom)
+    }
+
+    /// Whether nothing runs or is loaded, though it could be.
+    pub(super) fn is_off(&self) -> bool {
+        matches!(self.phase, Phase::Off | Phase::NoRoom)
+    }
+
+    pub(super) fn has_no_room(&self) -> bool {
+        self.phase == Phase::NoRoom
+    }
+
+    pub(super) fn failed_starts(&self) -> u32 {
+        self.failed_starts
+    }
+
+    /// The kind of its last bad end.
+    pub(super) fn last_end(&self) -> Option<EndKind> {
+        self.last_failure.as_ref().map(|(ending, _)| ending.kind)
+    }
+
+    /// Bytes of device memory that are promised to its process.
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        if !self.has_process() {
+            return 0;
+        }
+        let measured = self.report.as_ref().and_then(|report| report.device_bytes).unwrap_or(0);
+        measured.max(self.shape.bytes(&self.model))
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Its size when memory is plenty.
+    pub(super) fn largest_shape(&self) -> Shape {
+        self.steps[0]
+    }
+
+    /// The largest shape that its next worker may have.
+    pub(super) fn next_shape(&self) -> Option<Shape> {
+        self.steps.get(self.step).copied()
+    }
+
+    /// How many smaller variants it may still turn to.
+    pub(super) fn variants(&self) -> usize {
+        self.steps.iter().filter(|step| step.variant.is_some()).count()
+    }
+
+    /// Lacks of memory in the last [`ADVICE_TIME`].
+    pub(super) fn recent_ooms(&self, now: Instant) -> usize {
+        self.ooms.iter().filter(|at| now.duration_since(**at) < ADVICE_TIME).count()
+    }
+
+    /// Whether `chunk` could start on its worker now.
+    pub(super) fn may_run(&self, chunk: &Chunk) -> bool {
+        self.phase == Phase::Ready
+            && self.running.len() < self.shape.slots
+            && self.running.may_join(chunk)
+    }
+
+    /// Runs a chunk for which [`may_run`](Self::may_run) holds.
+    pub(super) fn run(&mut self, chunk: Chunk, fallback: Option<String>, now: Instant) {
+        let id = self.next_chunk;
+        self.next_chunk += 1;
+        if let Some(worker) = &self.worker {
+            worker.run(id, chunk.request.work.clone(), Arc::clone(&chunk.request.samples));
+        }
+        self.last_used = now;
+        self.running.add(id, chunk, fallback, now);
+    }
+
+    /// Tells the worker to stop what it does for `job`.
+    pub(super) fn cancel(&self, job: JobId) {
+        for id in self.running.of(job) {
+            if let Some(worker) = &self.worker {
+                worker.cancel(id);
+            }
+        }
+    }
+
+    /// A chunk is finished: takes it out.
+    pub(super) fn done(&mut self, id: ChunkId, vitals: Vitals, now: Instant) -> Option<Running> {
+        let running = self.running.remove(id)?;
+        self.failures = 0;
+        self.worker_chunks += 1;
+        self.last_used = now;
+        self.vitals = vitals;
+        Some(running)
+    }
+
+    /// Has the worker finish its chunks and end.
+    pub(super) fn retire(&mut self, replaced: bool) {
+        match self.phase {
+            Phase::Ready => {
+                self.phase = Phase::Retiring { replaced };
+                self.stop_if_retired();
+            }
+            Phase::Waiting { .. } | Phase::NoRoom if !replaced => self.phase = Phase::Off,
+            _ => {}
+        }
+    }
+
+    /// Ends a retired worker once its last chunk is finished.
+    pub(super) fn stop_if_retired(&mut self) {
+        if let Phase::Retiring { replaced } = self.phase
+            && self.running.is_empty()
+        {
+            self.worker = None; // the end of its input ends it
+            self.phase = Phase::Stopping { replaced };
+        }
+    }
+}

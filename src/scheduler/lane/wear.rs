@@ -1,0 +1,90 @@
+//! When a worker is replaced, unloaded or ended without having failed.
+
+use std::time::{Duration, Instant};
+
+use super::{Lane, Phase};
+use crate::scheduler::shape;
+
+/// A lane that ran out of memory tries its full size again after so long.
+const SQUEEZE_TIME: Duration = Duration::from_secs(600);
+
+/// A worker that has grown by half and by this much since its start is replaced.
+const DRIFT_BYTES: u64 = 256 << 20;
+
+impl Lane {
+    /// Why the worker should be replaced, if it should. An idle one is replaced earlier.
+    pub(in crate::scheduler) fn worn_out(
+        &self,
+        recycle_after: u64,
+        is_wanted: bool,
+    ) -> Option<&'static str> {
+        if self.phase != Phase::Ready {
+            return None;
+        }
+        let idle = self.running.is_empty() && !is_wanted;
+        let limit = if idle { recycle_after } else { recycle_after.saturating_mul(2) };
+        let first = self.report.as_ref().map_or(u64::MAX, |report| report.vitals.resident_bytes);
+        let grown = first.saturating_add(first / 2).saturating_add(DRIFT_BYTES);
+        match () {
+            () if self.worker_chunks >= limit => Some("chunks"),
+            () if self.vitals.resident_bytes > grown => Some("memory"),
+            () => None,
+        }
+    }
+
+    /// Whether nobody has used it for `limit`.
+    pub(in crate::scheduler) fn is_idle_for(&self, limit: Duration, now: Instant) -> bool {
+        self.phase == Phase::Ready
+            && self.running.is_empty()
+            && now.duration_since(self.last_used) >= limit
+    }
+
+    /// When it was last used.
+    pub(in crate::scheduler) fn last_used(&self) -> Instant {
+        self.last_used
+    }
+
+    /// Goes back to its full size when the last lack of memory is long ago. Returns whether its
+    /// worker should be replaced for that.
+    pub(in crate::scheduler) fn relax(&mut self, now: Instant) -> bool {
+        let due = self.step > 0 && self.ooms.last().is_none_or(|at| *at + SQUEEZE_TIME <= now);
+        if due {
+            self.step = 0;
+        }
+        due && self.phase == Phase::Ready
+    }
+
+    /// Starts again if `room` bytes are enough now.
+    pub(in crate::scheduler) fn retry_room(&mut self, room: u64, now: Instant) {
+        let fits = shape::fit(&self.model, &self.steps[self.step..], room).is_some();
+        if self.phase == Phase::NoRoom && fits {
+            self.phase = Phase::Waiting { until: now };
+        }
+    }
+
+    /// When something must be done here even if nothing is heard.
+    pub(in crate::scheduler) fn deadline(&self, unload_after: Option<Duration>) -> Option<Instant> {
+        let relax = (self.step > 0).then(|| self.ooms.last().map(|at| *at + SQUEEZE_TIME));
+        let own = match self.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Ready if self.running.is_empty() => {
+                unload_after.and_then(|limit| self.last_used.checked_add(limit))
+            }
+            Phase::Ready | Phase::Retiring { .. } => self.running.last_sign(self.stall),
+            _ => None,
+        };
+        own.into_iter().chain(relax.flatten()).min()
+    }
+
+    /// Ends the worker if a chunk has made no progress for too long.
+    pub(in crate::scheduler) fn kill_if_stalled(&mut self, now: Instant) {
+        let working = matches!(self.phase, Phase::Ready | Phase::Retiring { .. });
+        if working
+            && self.running.last_sign(self.stall).is_some_and(|deadline| deadline <= now)
+            && let Some(worker) = &self.worker
+        {
+            worker.kill(format!("the worker made no progress for {:?}", self.stall));
+            self.phase = Phase::Killed;
+        }
+    }
+}

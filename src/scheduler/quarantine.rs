@@ -1,0 +1,82 @@
+//! The chunks that have crashed two workers, remembered so that they crash no third. Pure.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::ChunkRequest;
+
+/// How many are remembered; the oldest is forgotten first.
+const MOST: usize = 1_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Quarantine {
+    known: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Quarantine {
+    /// Whether the same samples, to be handled in the same way, are known to crash workers.
+    pub(super) fn holds(&self, request: &ChunkRequest) -> bool {
+        !self.known.is_empty() && self.known.contains(&fingerprint(request))
+    }
+
+    /// Remembers a chunk.
+    pub(super) fn add(&mut self, request: &ChunkRequest) {
+        let fingerprint = fingerprint(request);
+        if self.known.insert(fingerprint) {
+            self.order.push_back(fingerprint);
+        }
+        if self.order.len() > MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+}
+
+/// A hash of everything that the engine gets to see.
+fn fingerprint(request: &ChunkRequest) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    request.model.hash(&mut hasher);
+    format!("{:?}", request.work).hash(&mut hasher);
+    for sample in request.samples.iter() {
+        hasher.write_u32(sample.to_bits());
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::Work;
+
+    fn request(samples: &[f32]) -> ChunkRequest {
+        ChunkRequest { model: "tiny".to_owned(), work: Work::Detect, samples: samples.into() }
+    }
+
+    #[test]
+    fn the_same_chunk_is_known_and_another_is_not() {
+        let mut quarantine = Quarantine::default();
+        quarantine.add(&request(&[0.1, 0.2]));
+        assert!(quarantine.holds(&request(&[0.1, 0.2])));
+        assert!(!quarantine.holds(&request(&[0.2, 0.1])));
+        let other_model = ChunkRequest { model: "medium".to_owned(), ..request(&[0.1, 0.2]) };
+        assert!(!quarantine.holds(&other_model));
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_first() {
+        let mut quarantine = Quarantine::default();
+        for n in 0..=MOST {
+            quarantine.add(&request(&[n as f32]));
+        }
+        assert_eq!(quarantine.len(), MOST);
+        assert!(!quarantine.holds(&request(&[0.0])) && quarantine.holds(&request(&[1.0])));
+    }
+}

@@ -1,0 +1,144 @@
+//! Chunks, and those that a worker is running.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::queue::JobId;
+use super::retry::History;
+use super::{ChunkDone, ChunkError, ChunkRequest};
+use crate::ipc::ChunkId;
+use crate::language::Language;
+use crate::transcript::Segment;
+
+/// A chunk from its arrival to its result.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) job: JobId,
+    pub(super) request: ChunkRequest,
+    pub(super) reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+    pub(super) arrived: Instant,
+    pub(super) history: History,
+    /// The failure of its last attempt: where, and when it was noticed.
+    pub(super) failed: Option<(usize, Instant)>,
+    /// The devices whose breaker it opened.
+    pub(super) opened: Vec<usize>,
+}
+
+impl Chunk {
+    pub(super) fn new(
+        job: JobId,
+        request: ChunkRequest,
+        reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        arrived: Instant,
+    ) -> Self {
+        let history = History::default();
+        Self { job, request, reply, arrived, history, failed: None, opened: Vec::new() }
+    }
+
+    /// Its length in seconds of audio.
+    pub(super) fn seconds(&self) -> f64 {
+        self.request.samples.len() as f64 / 16_000.0
+    }
+}
+
+/// A chunk on a worker.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) chunk: Chunk,
+    /// Why it runs here and not on a better device.
+    pub(super) fallback: Option<String>,
+    pub(super) started: Instant,
+    pub(super) segments: Vec<Segment>,
+    pub(super) languages: Vec<(Language, f32)>,
+    last_progress: Instant,
+}
+
+impl Running {
+    /// Seconds that it still takes at `speed`, in seconds of audio a second.
+    fn remaining(&self, speed: f64, now: Instant) -> f64 {
+        let expected = self.chunk.seconds() / speed.max(1e-3);
+        (expected - now.duration_since(self.started).as_secs_f64()).max(0.0)
+    }
+}
+
+/// The chunks on one worker.
+#[derive(Debug, Default)]
+pub(super) struct RunningChunks(BTreeMap<ChunkId, Running>);
+
+impl RunningChunks {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn add(
+        &mut self,
+        id: ChunkId,
+        chunk: Chunk,
+        fallback: Option<String>,
+        now: Instant,
+    ) {
+        let running = Running {
+            chunk,
+            fallback,
+            started: now,
+            segments: Vec::new(),
+            languages: Vec::new(),
+            last_progress: now,
+        };
+        self.0.insert(id, running);
+    }
+
+    pub(super) fn remove(&mut self, id: ChunkId) -> Option<Running> {
+        self.0.remove(&id)
+    }
+
+    /// Takes them all, the last one first, so that putting each back in front keeps their order.
+    pub(super) fn take_all(&mut self) -> Vec<Running> {
+        std::mem::take(&mut self.0).into_values().rev().collect()
+    }
+
+    /// A chunk is alive. `None` if it is not here.
+    pub(super) fn progress(&mut self, id: ChunkId, now: Instant) -> Option<&mut Running> {
+        let running = self.0.get_mut(&id)?;
+        running.last_progress = now;
+        Some(running)
+    }
+
+    /// The chunks of a request.
+    pub(super) fn of(&self, job: JobId) -> impl Iterator<Item = ChunkId> {
+        let of_job = self.0.iter().filter(move |(_, running)| running.chunk.job == job);
+        of_job.map(|(id, _)| *id)
+    }
+
+    /// Whether `chunk` may join them.
+    pub(super) fn may_join(&self, chunk: &Chunk) -> bool {
+        let lonely = |running: &Running| running.chunk.history.must_run_alone();
+        self.0.is_empty() || !(chunk.history.must_run_alone() || self.0.values().any(lonely))
+    }
+
+    /// Seconds that each still takes at `speed`.
+    pub(super) fn remaining(&self, speed: f64, now: Instant) -> impl Iterator<Item = f64> {
+        self.0.values().map(move |running| running.remaining(speed, now))
+    }
+
+    /// Seconds until the first of them is finished; 0 if there is none.
+    pub(super) fn first_free(&self, speed: f64, now: Instant) -> f64 {
+        self.remaining(speed, now).reduce(f64::min).unwrap_or(0.0)
+    }
+
+    /// Seconds until the last of them is finished; 0 if there is none.
+    pub(super) fn last_free(&self, speed: f64, now: Instant) -> f64 {
+        self.remaining(speed, now).fold(0.0, f64::max)
+    }
+
+    /// When the one that was silent for longest has been so for `stall`.
+    pub(super) fn last_sign(&self, stall: Duration) -> Option<Instant> {
+        self.0.values().map(|running| running.last_progress + stall).min()
+    }
+}

@@ -1,0 +1,303 @@
+//! Devices and workers that exist only in a simulation, with faults at random and a clock that
+//! jumps from event to event.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use crate::ipc::{ChunkId, Event, Failure, FailureKind, LoadReport, LoadSpec, Vitals};
+use crate::scheduler::lane::WorkerId;
+use crate::scheduler::memory::CONTEXT_BYTES;
+use crate::supervisor::{EndKind, Ending, ToWorker, WorkerEvent, WorkerHandle};
+use crate::transcript::Segment;
+
+/// A small generator of pseudo-random numbers (SplitMix64).
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// From 0 to below 1.
+    pub(super) fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    pub(super) fn chance(&mut self, probability: f64) -> bool {
+        self.unit() < probability
+    }
+}
+
+/// What a simulated device is like.
+#[derive(Debug, Clone)]
+pub(super) struct DeviceModel {
+    pub(super) is_cpu: bool,
+    pub(super) memory_bytes: u64,
+    /// Seconds of audio that one slot does in a second.
+    pub(super) speed: f64,
+    /// How probable each attempt's failure is while faults happen.
+    pub(super) faults: f64,
+}
+
+/// Weights of a simulated model by its file's name, in bytes, and each state's bytes.
+pub(super) const MODELS: [(&str, u64, u64); 2] =
+    [("small", 100 << 20, 100 << 20), ("large", 1500 << 20, 300 << 20)];
+
+pub(super) fn model_bytes(file: &str, slots: usize) -> u64 {
+    let (_, weights, state) = MODELS.iter().find(|(name, ..)| *name == file).unwrap();
+    CONTEXT_BYTES + weights + slots as u64 * state
+}
+
+struct Worker {
+    commands: UnboundedReceiver<ToWorker>,
+    spec: LoadSpec,
+    running: BTreeMap<ChunkId, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Happening {
+    Loaded,
+    Progress(ChunkId),
+    Done(ChunkId, f64),
+    Failed(ChunkId, FailureKind),
+    Ended(EndKind),
+}
+
+type Launched = Arc<Mutex<Vec<(WorkerId, LoadSpec, UnboundedReceiver<ToWorker>)>>>;
+
+/// The simulated outside of the scheduler.
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) devices: Vec<DeviceModel>,
+    /// Attempts that were made to fail on the processor, by chunk.
+    pub(super) cpu_failures: HashMap<u64, u32>,
+    /// Faults happen until then, in seconds.
+    pub(super) faults_until: f64,
+    pub(super) launched: Launched,
+    start: Instant,
+    seconds: f64,
+    workers: HashMap<(usize, usize, u64), Worker>,
+    agenda: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    happenings: Vec<Option<(WorkerId, Happening)>>,
+}
+
+fn key(id: WorkerId) -> (usize, usize, u64) {
+    (id.device, id.lane, id.worker)
+}
+
+impl World {
+    pub(super) fn new(seed: u64, devices: Vec<DeviceModel>, faults_until: f64) -> Self {
+        Self {
+            random: Random(seed),
+            devices,
+            cpu_failures: HashMap::new(),
+            faults_until,
+            launched: Launched::default(),
+            start: Instant::now(),
+            seconds: 0.0,
+            workers: HashMap::new(),
+            agenda: BinaryHeap::new(),
+            happenings: Vec::new(),
+        }
+    }
+
+    pub(super) fn launch(&self) -> crate::scheduler::device::Launch {
+        let launched = Arc::clone(&self.launched);
+        Box::new(move |id, _, spec| {
+            let (handle, commands): (WorkerHandle, mpsc::UnboundedReceiver<ToWorker>) =
+                WorkerHandle::channel();
+            launched.lock().unwrap().push((id, spec, commands));
+            handle
+        })
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.start + Duration::from_secs_f64(self.seconds)
+    }
+
+    pub(super) fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    pub(super) fn advance_to(&mut self, seconds: f64) {
+        self.seconds = self.seconds.max(seconds);
+    }
+
+    pub(super) fn seconds_of(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.start).as_secs_f64()
+    }
+
+    /// When the next thing happens, in seconds.
+    pub(super) fn next_happening(&self) -> Option<f64> {
+        self.agenda.peek().map(|Reverse((micros, ..))| *micros as f64 / 1e6)
+    }
+
+    fn plan(&mut self, id: WorkerId, after: f64, happening: Happening) {
+        let micros = ((self.seconds + after.max(1e-6)) * 1e6).ceil() as u64;
+        let index = self.happenings.len();
+        self.happenings.push(Some((id, happening)));
+        self.agenda.push(Reverse((micros, index as u64, index)));
+    }
+
+    /// Takes what happens now.
+    pub(super) fn happen(&mut self) -> Option<(WorkerId, WorkerEvent)> {
+        let Reverse((micros, _, index)) = self.agenda.pop()?;
+        self.advance_to(micros as f64 / 1e6);
+        let (id, happening) = self.happenings[index].take()?;
+        let worker = self.workers.get_mut(&key(id))?;
+        let vitals = Vitals { resident_bytes: 1 << 20, ..Vitals::default() };
+        let event = match happening {
+            Happening::Loaded => WorkerEvent::Loaded(LoadReport {
+                multilingual: true,
+                load_seconds: 1.0,
+                warm_up_seconds: 0.1,
+                device_bytes: None,
+                vitals,
+            }),
+            Happening::Progress(chunk) if worker.running.contains_key(&chunk) => {
+                self.plan(id, 5.0, Happening::Progress(chunk));
+                WorkerEvent::Chunk(Event::Progress { id: chunk })
+            }
+            Happening::Progress(_) => return None,
+            Happening::Done(chunk, inference_seconds) => {
+                worker.running.remove(&chunk)?;
+                WorkerEvent::Chunk(Event::Done { id: chunk, inference_seconds, vitals })
+            }
+            Happening::Failed(chunk, kind) => {
+                worker.running.remove(&chunk)?;
+                let failure = Failure { kind, message: "simulated".to_owned() };
+                WorkerEvent::Chunk(Event::Failed { id: chunk, failure })
+            }
+            Happening::Ended(kind) => {
+                self.workers.remove(&key(id));
+                WorkerEvent::Ended(Ending { kind, detail: "simulated".to_owned() })
+            }
+        };
+        Some((id, event))
+    }
+
+    /// Lets workers that were started exist, and does what they are told. Returns the texts that
+    /// chunks have, as events to deliver at once.
+    pub(super) fn obey(&mut self) -> Vec<(WorkerId, WorkerEvent)> {
+        let launched = std::mem::take(&mut *self.launched.lock().unwrap());
+        for (id, spec, commands) in launched {
+            self.workers.insert(key(id), Worker { commands, spec, running: BTreeMap::new() });
+            self.check_memory(id.device);
+            let load = 0.5 + self.random.unit();
+            let fault = self.fault(id.device);
+            let happening = match fault.then(|| self.random.below(5)) {
+                None => Happening::Loaded,
+                Some(0) => Happening::Ended(EndKind::OutOfMemory),
+                Some(1) => Happening::Ended(EndKind::StartTimeout),
+                Some(2) => Happening::Ended(EndKind::NotStarted),
+                Some(3) => Happening::Ended(EndKind::Killed),
+                Some(_) => Happening::Ended(EndKind::Aborted),
+            };
+            self.plan(id, load, happening);
+        }
+        let mut texts = Vec::new();
+        let mut ids: Vec<(usize, usize, u64)> = self.workers.keys().copied().collect();
+        ids.sort_unstable();
+        for (device, lane, worker) in ids {
+            let id = WorkerId { device, lane, worker };
+            loop {
+                let Some(worker) = self.workers.get_mut(&key(id)) else { break };
+                match worker.commands.try_recv() {
+                    Ok(ToWorker::Run { id: chunk, samples, .. }) => {
+                        texts.push(self.run(id, chunk, &samples));
+                    }
+                    Ok(ToWorker::Cancel { id: chunk }) => {
+                        self.plan(id, 0.1, Happening::Failed(chunk, FailureKind::Cancelled));
+                    }
+                    Ok(ToWorker::Kill { .. }) => {
+                        self.plan(id, 0.01, Happening::Ended(EndKind::Stalled));
+                    }
+                    Err(TryRecvError::Disconnected) => {
+                        assert!(worker.running.is_empty(), "a worker was ended while it worked");
+                        let (_, commands) = mpsc::unbounded_channel();
+                        // Its sender is gone, too, which must not count as a second ending.
+                        worker.commands = commands;
+                        self.plan(id, 0.05, Happening::Ended(EndKind::Stopped));
+                        break;
+                    }
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+        }
+        texts
+    }
+
+    fn run(&mut self, id: WorkerId, chunk: ChunkId, samples: &[f32]) -> (WorkerId, WorkerEvent) {
+        let number = samples[0] as u64;
+        let worker = self.workers.get_mut(&key(id)).unwrap();
+        worker.running.insert(chunk, number);
+        assert!(worker.running.len() <= worker.spec.slots, "more chunks than slots");
+        let device = &self.devices[id.device];
+        let takes = samples.len() as f64 / 16_000.0 / device.speed;
+        let is_cpu = device.is_cpu;
+        self.plan(id, 5.0, Happening::Progress(chunk));
+        let fault = self.fault(id.device);
+        if fault && is_cpu {
+            *self.cpu_failures.entry(number).or_default() += 1;
+        }
+        match fault.then(|| self.random.below(5)) {
+            None => self.plan(id, takes, Happening::Done(chunk, takes)),
+            Some(0) => self.plan(id, takes / 2.0, Happening::Ended(EndKind::OutOfMemory)),
+            Some(1) => self.plan(id, takes / 2.0, Happening::Ended(EndKind::Killed)),
+            Some(2) => {
+                self.plan(id, takes / 2.0, Happening::Failed(chunk, FailureKind::Engine));
+            }
+            Some(3) => {
+                // It hangs: without a sign of life it is killed.
+                self.happenings.iter_mut().for_each(|happening| {
+                    if *happening == Some((id, Happening::Progress(chunk))) {
+                        *happening = None;
+                    }
+                });
+            }
+            Some(_) => self.plan(id, takes / 2.0, Happening::Ended(EndKind::Aborted)),
+        }
+        let segment = Segment {
+            start: 0.0,
+            end: 1.0,
+            text: number.to_string(),
+            tokens: Vec::new(),
+            temperature: 0.0,
+            avg_logprob: 0.0,
+            compression_ratio: 1.0,
+            no_speech_prob: 0.0,
+            words: Vec::new(),
+        };
+        (id, WorkerEvent::Chunk(Event::Segment { id: chunk, segment }))
+    }
+
+    fn fault(&mut self, device: usize) -> bool {
+        let probability = self.devices[device].faults;
+        self.seconds < self.faults_until && self.random.chance(probability)
+    }
+
+    /// What live processes need must fit into the device.
+    fn check_memory(&self, device: usize) {
+        if self.devices[device].is_cpu {
+            return;
+        }
+        let of_device = self.workers.iter().filter(|((d, ..), _)| *d == device);
+        let taken: u64 = of_device
+            .map(|(_, worker)| model_bytes(worker.spec.model.to_str().unwrap(), worker.spec.slots))
+            .sum();
+        assert!(taken <= self.devices[device].memory_bytes, "the ledger of {device} is exceeded");
+    }
+}
