@@ -1,6 +1,7 @@
 //! The small subcommands: each a few lines around the library.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,12 +14,12 @@ use serde::Serialize;
 use crate::cli::{Cli, EngineArgs, HealthcheckArgs, ModelsArgs, ModelsCommand, WorkerArgs};
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::device::{Backend, DeviceInfo};
-use crate::engine::EngineKind;
 use crate::engine::fake::Fault;
+use crate::engine::{self, EngineKind};
 use crate::http;
 use crate::models::{self, Languages, Row, Store};
 use crate::output;
-use crate::worker;
+use crate::worker::{self, PrivatePipes};
 
 /// How long a server may take to say that it lives.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -173,12 +174,15 @@ pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
 pub fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     worker::die_of_panics();
     let pipes = worker::claim_stdio()?;
+    if args.probe || args.probe_driver.is_some() {
+        return probe(args, pipes);
+    }
     if let EngineKind::Fake(script) = &args.engine {
         if script.strikes(Fault::Exit) {
             return Ok(ExitCode::from(127));
         }
         if script.strikes(Fault::Garbage) || script.strikes(Fault::Version) {
-            crate::engine::fake::misgreet(script, pipes.events);
+            engine::fake::misgreet(script, pipes.events);
         }
     }
     let result = worker::run(pipes.requests, pipes.events, args.engine);
@@ -190,4 +194,20 @@ pub fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
             1
         }
     })
+}
+
+/// `auris worker --probe` and `--probe-driver`: prints a line for the parent, and ends.
+fn probe(args: WorkerArgs, mut pipes: PrivatePipes) -> anyhow::Result<ExitCode> {
+    worker::end_with(pipes.requests)?;
+    let environment = config::gpu_environment();
+    let line = match args.probe_driver {
+        Some(path) => serde_json::to_string(&engine::probe::driver_report(path, &environment)),
+        None => serde_json::to_string(&engine::probe::report(
+            &args.engine,
+            worker::BACKEND,
+            &environment,
+        )),
+    }?;
+    pipes.events.write_all(format!("{line}\n").as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

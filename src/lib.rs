@@ -14,6 +14,7 @@ pub mod audio;
 pub mod format;
 pub mod ipc;
 pub mod models;
+pub mod probe;
 // 2: the child's side
 pub mod engine;
 pub mod worker;

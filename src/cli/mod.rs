@@ -344,4 +344,10 @@ pub struct WorkerArgs {
     /// The engine
     #[arg(long, default_value = "whisper")]
     pub engine: EngineKind,
+    /// Print what this program can run on as a line of JSON, and end
+    #[arg(long)]
+    pub probe: bool,
+    /// Print what a library of the NVIDIA driver says as a line of JSON, and end
+    #[arg(long, value_name = "PATH", conflicts_with = "probe")]
+    pub probe_driver: Option<PathBuf>,
 }

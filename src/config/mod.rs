@@ -12,6 +12,7 @@ use crate::audio::{ChunkPolicy, Limits};
 use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
 use crate::models::{self, DownloadConfig, ModelError, ModelFile, Store};
+use crate::probe::GpuEnvironment;
 use crate::scheduler::Capacity;
 
 mod devices;
@@ -157,6 +158,20 @@ fn chunk_policy(args: &EngineArgs) -> anyhow::Result<ChunkPolicy> {
 /// A variable that is set and not empty.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What the environment says about GPUs.
+pub fn gpu_environment() -> GpuEnvironment {
+    // Set to nothing is not the same as unset: it hides every device. And what is no UTF-8 is
+    // nonsense to the driver as well.
+    let text = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    GpuEnvironment {
+        cuda_visible_devices: text("CUDA_VISIBLE_DEVICES"),
+        nvidia_visible_devices: text("NVIDIA_VISIBLE_DEVICES"),
+        nvidia_driver_capabilities: text("NVIDIA_DRIVER_CAPABILITIES"),
+        library_path: text("LD_LIBRARY_PATH"),
+        fake_free_bytes: variable("FAKE_CUDA_FREE").and_then(|value| value.parse().ok()),
+    }
 }
 
 /// Where `auris healthcheck` finds a server that listens on every address.

@@ -14,8 +14,14 @@ mod sequences;
 mod words;
 
 pub mod fake;
-#[allow(unsafe_code)] // callbacks into whisper.cpp; the only unsafe code of the crate
+#[allow(unsafe_code)] // callbacks into whisper.cpp
 pub mod whisper;
+// what there is to run on
+#[allow(unsafe_code)] // functions of NVIDIA's driver
+mod driver;
+#[allow(unsafe_code)] // ggml's list of devices
+mod ggml;
+pub mod probe;
 
 /// Which engine a worker runs.
 #[derive(Debug, Clone, PartialEq, Default)]

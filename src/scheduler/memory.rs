@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 /// What a worker process takes besides its models: CUDA's context and cuBLAS' workspace.
-pub const CONTEXT_BYTES: u64 = 512 << 20;
+pub(super) const CONTEXT_BYTES: u64 = 512 << 20;
 
 /// What is left free for the compute buffers' growth and for the desktop.
 const HEADROOM_BYTES: u64 = 256 << 20;

@@ -353,7 +353,7 @@ impl Events {
 }
 
 /// Passes stderr on to the log, and returns its last lines when it ends.
-async fn collect_stderr(stderr: ChildStderr) -> Vec<String> {
+pub(super) async fn collect_stderr(stderr: ChildStderr) -> Vec<String> {
     let mut last = VecDeque::with_capacity(STDERR_LINES);
     let mut lines = BufReader::new(stderr).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {

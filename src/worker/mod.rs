@@ -21,7 +21,7 @@ use crate::ipc::{
 
 mod stdio;
 
-pub use stdio::{PrivatePipes, claim_stdio};
+pub use stdio::{PrivatePipes, claim_stdio, end_with};
 
 /// What this program was built to drive.
 pub const BACKEND: Backend = if cfg!(feature = "cuda") { Backend::Cuda } else { Backend::Cpu };

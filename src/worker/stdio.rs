@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::thread;
 
 /// The protocol's pipes on private descriptors.
 pub struct PrivatePipes {
@@ -23,6 +25,23 @@ pub fn claim_stdio() -> io::Result<PrivatePipes> {
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
     Ok(PrivatePipes { requests: requests.into(), events: events.into() })
+}
+
+/// Ends this process at the end of `requests`, whatever it is doing, if that is a pipe: the parent
+/// holds the other end, and a driver that hangs must not outlive it.
+///
+/// # Errors
+/// No thread can be started.
+pub fn end_with(mut requests: File) -> io::Result<()> {
+    if !requests.metadata()?.file_type().is_fifo() {
+        return Ok(());
+    }
+    thread::Builder::new().name("parent".to_owned()).spawn(move || {
+        let _ = io::copy(&mut requests, &mut io::sink());
+        // Not `exit`, which runs handlers of the driver that may hang as well.
+        std::process::abort()
+    })?;
+    Ok(())
 }
 
 /// A duplicate above the standard descriptors that no child inherits.

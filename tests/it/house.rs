@@ -22,6 +22,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["utoipa"], &["http/", "format/"]),
     (&["metrics_exporter_prometheus"], &["http/state.rs", "serve.rs"]),
     (&["whisper_rs"], &["engine/"]),
+    (&["libloading"], &["engine/driver.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
     (&["reqwest"], &["models/", "commands.rs"]),
     (&["tokio::process", "process::Command"], &["supervisor/"]),

@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests are read, not linked to")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may panic")]
 
+mod fake_driver;
 mod harness;
 
 mod accuracy;
@@ -11,4 +12,5 @@ mod command_line;
 mod faults;
 mod house;
 mod limits;
+mod probe;
 mod service;

@@ -117,8 +117,7 @@ impl World {
     pub(super) fn launch(&self) -> crate::scheduler::device::Launch {
         let launched = Arc::clone(&self.launched);
         Box::new(move |id, _, spec| {
-            let (handle, commands): (WorkerHandle, mpsc::UnboundedReceiver<ToWorker>) =
-                WorkerHandle::channel();
+            let (handle, commands) = WorkerHandle::channel();
             launched.lock().unwrap().push((id, spec, commands));
             handle
         })
