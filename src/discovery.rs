@@ -101,6 +101,11 @@ impl Discovery {
         models: Vec<ModelPlan>,
         first: oneshot::Sender<Result<(), NoGpu>>,
     ) {
+        scheduler.set_unused(vec![UnusedBackend {
+            backend: Backend::Cuda,
+            cause: Some("not-yet-known".to_owned()),
+            detail: "the GPU's driver has not answered yet".to_owned(),
+        }]);
         let mut first = Some(first);
         let mut wait = FIRST_WAIT;
         loop {
@@ -113,8 +118,12 @@ impl Discovery {
                 scheduler.set_unused(vec![self.unused(failure)]);
             }
             if let Some(first) = first.take() {
-                if let Some(failure) = &failure {
-                    tracing::warn!(reason = failure.cause(), "no GPU is used: {failure}");
+                match failure.as_ref().map(|failure| (failure, self.unused(failure).cause)) {
+                    Some((failure, Some(cause))) => {
+                        tracing::warn!(cause, "no GPU is used: {failure}");
+                    }
+                    Some((failure, None)) => tracing::info!("no GPU is used: {failure}"),
+                    None => {}
                 }
                 // Nobody may be waiting for it any more.
                 let _ = first.send(result);

@@ -36,6 +36,9 @@ pub struct GpuArgs {
     /// Minutes after which a model that nobody uses is unloaded [default: never]
     #[arg(long, env = "AURIS_UNLOAD_AFTER_MINUTES", value_name = "MINUTES")]
     pub unload_after_minutes: Option<f64>,
+    /// Seconds that a GPU's driver may take to answer when it is looked for
+    #[arg(long, env = "AURIS_PROBE_SECONDS", value_name = "SECONDS", default_value_t = 15.0)]
+    pub probe_seconds: f64,
     /// The program that drives NVIDIA GPUs [default: auris-cuda beside this program]
     #[arg(long, env = "AURIS_CUDA_PROGRAM", value_name = "FILE")]
     pub cuda_program: Option<PathBuf>,

@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, bail, ensure};
 
-use super::variable;
+use super::{seconds, variable};
 use crate::cli::{DeviceChoice, EngineArgs};
 use crate::device::Backend;
 use crate::discovery::{Discovery, Select};
@@ -75,7 +75,7 @@ pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
     };
     Ok(Gpus::Wanted(Discovery {
         program: cuda_program(args)?,
-        limit: detect::PROBE_LIMIT,
+        limit: seconds("--probe-seconds", gpu.probe_seconds)?,
         select,
         slots: gpu.max_per_device,
         is_demanded,

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::{Loaded, Session, SessionEvent};
 use crate::device::Backend;
 use crate::ipc::{self, CRASH_PREFIX, ChunkOptions, Event, Failure, FailureKind, LoadSpec};
@@ -35,6 +37,13 @@ pub struct Script {
     pub times: u64,
     /// Seconds of audio transcribed in a second; 0 is as fast as it goes.
     pub speed: f64,
+    /// Only a worker with more slots than this has the fault.
+    pub over: usize,
+    /// Only a worker for a model file with this in its name has the fault.
+    pub model: Option<String>,
+    /// How many chunks in a hundred have the fault, chosen by their samples, and each only once if
+    /// there is a `marker`; `None` is every chunk meant by `chunk` and `prompt`.
+    pub percent: Option<u32>,
 }
 
 /// Ways to fail.
@@ -47,8 +56,12 @@ pub enum Fault {
     LoadBad,
     /// The load runs out of memory, as CUDA tells it, and aborts.
     LoadOom,
+    /// A state cannot be made, which whisper.cpp does not survive.
+    StateOom,
     /// The load never ends.
     LoadHang,
+    /// The load ends up on another device.
+    LoadElsewhere,
     /// No handshake: text on the protocol's channel.
     Garbage,
     /// A handshake of another version.
@@ -65,6 +78,8 @@ pub enum Fault {
     Error,
     /// The process is killed as by the kernel.
     Kill,
+    /// Each chunk picked by `percent` has one of those above.
+    Any,
 }
 
 /// The text is not an engine's name or script.
@@ -84,6 +99,11 @@ impl FromStr for Script {
                 Some(("chunk", value)) => script.chunk = value.parse().map_err(|_| wrong())?,
                 Some(("times", value)) => script.times = value.parse().map_err(|_| wrong())?,
                 Some(("speed", value)) => script.speed = value.parse().map_err(|_| wrong())?,
+                Some(("over", value)) => script.over = value.parse().map_err(|_| wrong())?,
+                Some(("percent", value)) => {
+                    script.percent = Some(value.parse().map_err(|_| wrong())?);
+                }
+                Some(("model", value)) => script.model = Some(value.to_owned()),
                 Some(("prompt", value)) => script.prompt = Some(value.to_owned()),
                 Some(("marker", value)) => script.marker = Some(value.into()),
                 Some(_) => return Err(wrong()),
@@ -98,7 +118,9 @@ fn fault(name: &str) -> Option<Fault> {
         "none" => Fault::None,
         "load-bad" => Fault::LoadBad,
         "load-oom" => Fault::LoadOom,
+        "state-oom" => Fault::StateOom,
         "load-hang" => Fault::LoadHang,
+        "load-elsewhere" => Fault::LoadElsewhere,
         "garbage" => Fault::Garbage,
         "version" => Fault::Version,
         "exit" => Fault::Exit,
@@ -107,6 +129,7 @@ fn fault(name: &str) -> Option<Fault> {
         "hang" => Fault::Hang,
         "error" => Fault::Error,
         "kill" => Fault::Kill,
+        "any" => Fault::Any,
         _ => return None,
     })
 }
@@ -121,8 +144,28 @@ impl Script {
         (0..self.times).any(|n| std::fs::File::create_new(folder.join(format!("{n}"))).is_ok())
     }
 
-    fn chunk_strikes(&self, chunk: u64, options: &ChunkOptions) -> Option<Fault> {
+    /// The script as it is for a worker that loads `spec`.
+    fn of_load(&self, spec: &LoadSpec) -> Self {
+        let file = spec.model.to_string_lossy();
+        let named = self.model.as_ref().is_none_or(|model| file.contains(model.as_str()));
+        let fault = if named && spec.slots > self.over { self.fault } else { Fault::None };
+        Self { fault, ..self.clone() }
+    }
+
+    /// What goes wrong with a chunk, if something does.
+    fn chunk_strikes(&self, chunk: u64, samples: &[f32], options: &ChunkOptions) -> Option<Fault> {
         let of_chunks = [Fault::Abort, Fault::Oom, Fault::Hang, Fault::Error, Fault::Kill];
+        if let Some(percent) = self.percent {
+            let sum = checksum(samples);
+            let first = |folder: &PathBuf| {
+                std::fs::File::create_new(folder.join(format!("{sum:08x}"))).is_ok()
+            };
+            if sum % 100 >= percent || !self.marker.as_ref().is_none_or(first) {
+                return None;
+            }
+            let any = of_chunks[(sum / 100) as usize % of_chunks.len()];
+            return Some(if self.fault == Fault::Any { any } else { self.fault });
+        }
         let prompted = match &self.prompt {
             Some(wanted) => options.prompt.as_ref().is_some_and(|prompt| prompt.contains(wanted)),
             None => self.chunk == 0 || self.chunk == chunk,
@@ -135,14 +178,23 @@ impl Script {
 /// "Loads" `spec`, or fails as the script says.
 ///
 /// # Errors
-/// `BadModel` on [`Fault::LoadBad`].
+/// `BadModel` on [`Fault::LoadBad`], `WrongDevice` on [`Fault::LoadElsewhere`].
 pub fn load(script: &Script, spec: &LoadSpec) -> Result<Loaded, Failure> {
+    let script = &script.of_load(spec);
     if script.strikes(Fault::LoadBad) {
         let message = "whisper_init_from_file: invalid model data (bad magic)".to_owned();
         return Err(Failure { kind: FailureKind::BadModel, message });
     }
     if script.strikes(Fault::LoadOom) {
         out_of_memory();
+    }
+    if script.strikes(Fault::LoadElsewhere) {
+        let message = "the model was loaded on the CPU instead of cuda:0".to_owned();
+        return Err(Failure { kind: FailureKind::WrongDevice, message });
+    }
+    if script.strikes(Fault::StateOom) {
+        write_stderr("ggml_gallocr_reserve_n_impl: failed to allocate CUDA0 buffer of size 98 MB");
+        die_by(Signal::SEGV);
     }
     if script.strikes(Fault::LoadHang) {
         hang();
@@ -173,10 +225,13 @@ pub fn misgreet(script: &Script, mut events: impl Write) -> ! {
 
 /// The text that the fake engine hears in `samples`: a pure function of them.
 pub fn text_of(samples: &[f32]) -> String {
-    let sum = samples.iter().fold(0u32, |sum, sample| {
+    format!(" {} samples {:08x}", samples.len(), checksum(samples))
+}
+
+fn checksum(samples: &[f32]) -> u32 {
+    samples.iter().fold(0u32, |sum, sample| {
         sum.rotate_left(1).wrapping_add((sample * 32_768.0).round() as i32 as u32)
-    });
-    format!(" {} samples {sum:08x}", samples.len())
+    })
 }
 
 struct FakeSession {
@@ -199,7 +254,7 @@ impl Session for FakeSession {
         let chunk = self.chunks.fetch_add(1, Ordering::Relaxed) + 1;
         let seconds = samples.len() as f64 / 16_000.0;
         self.work(seconds / 2.0, cancel, tell)?;
-        match self.script.chunk_strikes(chunk, options) {
+        match self.script.chunk_strikes(chunk, samples, options) {
             None => {}
             Some(Fault::Abort) => crash(
                 "CUDA error: unspecified launch failure\n  current device: 0, in function \
@@ -207,13 +262,7 @@ impl Session for FakeSession {
             ),
             Some(Fault::Oom) => out_of_memory(),
             Some(Fault::Hang) => hang(),
-            Some(Fault::Kill) => {
-                let _ = rustix::process::kill_process(
-                    rustix::process::getpid(),
-                    rustix::process::Signal::KILL,
-                );
-                hang();
-            }
+            Some(Fault::Kill) => die_by(Signal::KILL),
             Some(_) => {
                 let message = "whisper.cpp: failed to encode".to_owned();
                 return Err(Failure { kind: FailureKind::Engine, message });
@@ -279,6 +328,11 @@ fn out_of_memory() -> ! {
 fn crash(message: &str) -> ! {
     write_stderr(&format!("{CRASH_PREFIX}{message}"));
     process::abort()
+}
+
+fn die_by(signal: Signal) -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+    hang()
 }
 
 fn hang() -> ! {

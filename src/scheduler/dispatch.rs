@@ -52,12 +52,13 @@ impl State {
                     let candidates = candidates(devices, chunk, now);
                     return placement::least_loaded(&candidates, &board);
                 }
-                let is_held =
-                    !chunk.history.must_run_alone() && reserved.contains(&chunk.request.model);
+                let is_reserved = reserved.contains(&chunk.request.model);
+                if is_reserved && !chunk.history.must_run_alone() {
+                    return None;
+                }
                 match board.offer(&candidates(devices, chunk, now), chunk.seconds()) {
-                    Offer::Run(place) if !is_held => return Some(place),
-                    Offer::Wait(Some(place)) => wakes.push(place),
-                    Offer::Run(_) | Offer::Wait(None) => {}
+                    Offer::Run(place) => return Some(place),
+                    Offer::Wait(place) => wakes.extend(place),
                 }
                 None
             });
@@ -226,7 +227,9 @@ fn candidates(devices: &[Device], chunk: &Chunk, now: Instant) -> Vec<Candidate>
         }
         Some(Candidate {
             place: (index, lane_index),
+            ready: lane.may_run(chunk),
             wait_seconds: lane.wait_seconds(chunk, now)?,
+            slots: lane.shape().slots,
             speed: lane.pace.speed(),
             busy: device.busy_slots() as f64 / device.slots.max(1) as f64,
             utilisation: device.utilisation,

@@ -5,15 +5,20 @@
 //! finish there, and at some length of the queue the slow device is the better choice.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 /// What placement looks at on one device that could run the chunk's model.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Candidate {
     /// The caller's indices of the device and of the model's lane there.
     pub(super) place: (usize, usize),
-    /// Seconds until the lane can take a chunk: until its model is loaded, or one of its own
-    /// chunks is finished; 0 is now.
+    /// Whether the lane can take the chunk now.
+    pub(super) ready: bool,
+    /// If not, seconds until it can: until its model is loaded, or one of its own chunks is
+    /// finished. An estimate of 0 is not now.
     pub(super) wait_seconds: f64,
+    /// How many chunks the lane runs at once.
+    pub(super) slots: usize,
     /// Seconds of audio that a slot does in a second, measured or assumed.
     pub(super) speed: f64,
     /// The part of the device's slots that are busy, from 0 to 1.
@@ -35,28 +40,48 @@ pub(super) enum Offer {
 #[derive(Debug)]
 pub(super) struct Board {
     slots: Vec<Vec<f64>>,
+    /// The same of lanes that chunks wait for although the device has free slots: while a model
+    /// is loaded, the others use the device.
+    lanes: HashMap<(usize, usize), Vec<f64>>,
 }
 
 impl Board {
     /// From the usable slots of each device.
     pub(super) fn new(slots: Vec<Vec<f64>>) -> Self {
-        Self { slots }
+        Self { slots, lanes: HashMap::new() }
     }
 
     /// Finds a place for `seconds` of audio, and reserves it.
     pub(super) fn offer(&mut self, candidates: &[Candidate], seconds: f64) -> Offer {
         let timed = candidates.iter().filter_map(|candidate| {
-            let start = self.next_free(candidate.place.0)?.max(candidate.wait_seconds);
+            let start = self.next_free(candidate.place.0)?.max(self.lane_free(candidate));
             Some((start, start + seconds / candidate.speed.max(1e-3), candidate))
         });
         let Some((start, finish, best)) = timed.min_by(|a, b| earlier(a, b)) else {
             return Offer::Wait(None);
         };
-        let slots = &mut self.slots[best.place.0];
+        let device_is_free = self.next_free(best.place.0) <= Some(0.0);
+        let slots = match device_is_free && !(best.ready && start <= 0.0) {
+            true => self
+                .lanes
+                .entry(best.place)
+                .or_insert_with(|| vec![best.wait_seconds; best.slots.max(1)]),
+            false => &mut self.slots[best.place.0],
+        };
         if let Some(slot) = slots.iter_mut().min_by(|a, b| a.total_cmp(b)) {
             *slot = finish;
         }
-        if start <= 0.0 { Offer::Run(best.place) } else { Offer::Wait(Some(best.place)) }
+        match best.ready && start <= 0.0 {
+            true => Offer::Run(best.place),
+            false => Offer::Wait(Some(best.place)),
+        }
+    }
+
+    /// When the lane can take another chunk.
+    fn lane_free(&self, candidate: &Candidate) -> f64 {
+        let reserved = self.lanes.get(&candidate.place);
+        let free = reserved.and_then(|slots| slots.iter().copied().reduce(f64::min));
+        free.unwrap_or(if candidate.ready { 0.0 } else { candidate.wait_seconds })
     }
 
     /// When the first slot of a device is free; `None` if none may be used.
@@ -77,9 +102,8 @@ fn earlier(a: &(f64, f64, &Candidate), b: &(f64, f64, &Candidate)) -> Ordering {
 /// with the smallest part of its slots busy, then with the least utilisation.
 #[cfg(test)]
 pub(super) fn least_loaded(candidates: &[Candidate], board: &Board) -> Option<(usize, usize)> {
-    let is_free = |candidate: &&Candidate| {
-        candidate.wait_seconds <= 0.0 && board.next_free(candidate.place.0) == Some(0.0)
-    };
+    let is_free =
+        |candidate: &&Candidate| candidate.ready && board.next_free(candidate.place.0) == Some(0.0);
     let score = |candidate: &Candidate| (candidate.busy, candidate.utilisation.unwrap_or(100));
     let free = candidates.iter().filter(is_free);
     free.min_by(|a, b| score(a).partial_cmp(&score(b)).unwrap()).map(|best| best.place)
@@ -90,7 +114,9 @@ mod tests {
     use super::*;
 
     fn candidate(device: usize, wait_seconds: f64, speed: f64) -> Candidate {
-        Candidate { place: (device, 0), wait_seconds, speed, busy: 0.0, utilisation: None }
+        let place = (device, 0);
+        let ready = wait_seconds == 0.0;
+        Candidate { place, ready, wait_seconds, slots: 1, speed, busy: 0.0, utilisation: None }
     }
 
     #[test]
@@ -126,6 +152,21 @@ mod tests {
         assert_eq!(board.offer(&loading, 30.0), Offer::Wait(Some((1, 0))));
         let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
         assert_eq!(board.offer(&loading, 2.0), Offer::Run((0, 0)));
+    }
+
+    #[test]
+    fn who_waits_for_a_model_leaves_the_device_to_the_others_meanwhile() {
+        let loading = Candidate { place: (0, 1), ..candidate(0, 3.0, 20.0) };
+        let mut board = Board::new(vec![vec![0.0]]);
+        assert_eq!(board.offer(&[loading], 30.0), Offer::Wait(Some((0, 1))));
+        assert_eq!(board.offer(&[candidate(0, 0.0, 20.0)], 30.0), Offer::Run((0, 0)));
+    }
+
+    #[test]
+    fn nothing_runs_where_nothing_is_ready_however_short_the_wait() {
+        let mut board = Board::new(vec![vec![0.0]]);
+        let stopping = Candidate { ready: false, ..candidate(0, 0.0, 20.0) };
+        assert_eq!(board.offer(&[stopping], 30.0), Offer::Wait(Some((0, 0))));
     }
 
     #[test]

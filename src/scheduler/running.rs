@@ -12,6 +12,9 @@ use crate::ipc::ChunkId;
 use crate::language::Language;
 use crate::transcript::Segment;
 
+/// What a chunk that should be finished is assumed to take still.
+const OVERDUE_SECONDS: f64 = 0.01;
+
 /// A chunk from its arrival to its result.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -59,7 +62,8 @@ impl Running {
     /// Seconds that it still takes at `speed`, in seconds of audio a second.
     fn remaining(&self, speed: f64, now: Instant) -> f64 {
         let expected = self.chunk.seconds() / speed.max(1e-3);
-        (expected - now.duration_since(self.started).as_secs_f64()).max(0.0)
+        // One that is overdue is not finished yet.
+        (expected - now.duration_since(self.started).as_secs_f64()).max(OVERDUE_SECONDS)
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::harness::{Server, wav};
 
 /// What the fake engine hears in `wav`.
-fn heard(wav: &[u8]) -> String {
+pub fn heard(wav: &[u8]) -> String {
     let mut reader = hound::WavReader::new(wav).unwrap();
     let samples: Vec<f32> =
         reader.samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32_768.0).collect();
@@ -156,9 +156,13 @@ async fn a_poisonous_file_fails_alone() {
         server.transcribe(audio.clone(), &[]),
         server.transcribe(poison, &[("prompt", "poison")])
     );
-    bad.error(500, "engine_failed");
+    bad.error(422, "audio_quarantined");
     assert_eq!(bad.header("x-should-retry"), Some("false"));
     assert_eq!(good.text(), heard(&audio));
+    // It is remembered, and costs no further worker.
+    let again = server.transcribe(wav(4.0, 2), &[("prompt", "poison")]).await;
+    again.error(422, "audio_quarantined");
+    assert_eq!(server.devices().await["quarantined_chunks"], 1);
     let workers = &server.devices().await["devices"][0]["models"][0]["workers_started"];
     assert!((2..=3).contains(&workers.as_u64().unwrap()), "{workers}");
 }

@@ -28,7 +28,8 @@ pub fn auris() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auris"));
     // What the machine's user has set is not the test's.
     for (name, _) in std::env::vars() {
-        if name.starts_with("AURIS_") || name.starts_with("HF_") || name == "DEVICE" {
+        let is_ours = ["AURIS_", "HF_", "CUDA_", "FAKE_"].iter().any(|p| name.starts_with(p));
+        if is_ours || name == "DEVICE" || name == "GPU_AVAILABLE" {
             command.env_remove(name);
         }
     }
@@ -79,8 +80,35 @@ impl Server {
         server
     }
 
+    /// Starts a server whose processor does everything right on the fake engine, and whose GPUs
+    /// are those of the fake driver, with `script` for their engine. `driver` is the driver's
+    /// variables. Waits until the processor is ready.
+    pub async fn gpu(script: &str, driver: &[(&str, &str)], extra: &[&str]) -> Self {
+        Self::gpu_beside("none,speed=20", script, driver, extra).await
+    }
+
+    /// The same with a script for the processor's engine.
+    pub async fn gpu_beside(
+        cpu: &str,
+        script: &str,
+        driver: &[(&str, &str)],
+        extra: &[&str],
+    ) -> Self {
+        let gpu = format!("fake:{script}");
+        let extra: Vec<&str> = ["--cuda-engine", &gpu].iter().chain(extra).copied().collect();
+        let settings = super::fake_driver::settings(driver);
+        let server = Self::start_with(&format!("fake:{cpu}"), &extra, &settings);
+        server.ready().await;
+        server
+    }
+
     /// Starts a server on `engine`, which need not become ready.
     pub fn start(engine: &str, extra: &[&str]) -> Self {
+        Self::start_with(engine, extra, &[])
+    }
+
+    /// The same with variables.
+    fn start_with(engine: &str, extra: &[&str], variables: &[(String, String)]) -> Self {
         let client = auris::models::http_client(PATIENCE).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
@@ -92,6 +120,7 @@ impl Server {
             .arg("--spool-dir")
             .arg(&spool)
             .args(extra)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -128,6 +157,17 @@ impl Server {
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
         self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    /// What `/v1/devices` says of a device; null if it is not in use.
+    pub async fn device(&self, id: &str) -> Value {
+        let devices = self.devices().await;
+        let mut listed = devices["devices"].as_array().unwrap().iter();
+        listed.find(|device| device["id"] == id).cloned().unwrap_or_default()
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.get("/metrics").await.text().await.unwrap()
     }
 
     pub async fn devices(&self) -> Value {

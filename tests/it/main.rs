@@ -10,6 +10,7 @@ mod bad_clients;
 mod bad_input;
 mod command_line;
 mod faults;
+mod gpus;
 mod house;
 mod limits;
 mod probe;

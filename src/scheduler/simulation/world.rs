@@ -156,13 +156,14 @@ impl World {
         let Reverse((micros, _, index)) = self.agenda.pop()?;
         self.advance_to(micros as f64 / 1e6);
         let (id, happening) = self.happenings[index].take()?;
+        let load_seconds = if self.random.chance(0.5) { 1.0 } else { 0.0 };
         let worker = self.workers.get_mut(&key(id))?;
         let vitals = Vitals { resident_bytes: 1 << 20, ..Vitals::default() };
         let event = match happening {
             Happening::Loaded => WorkerEvent::Loaded(LoadReport {
                 multilingual: true,
-                load_seconds: 1.0,
-                warm_up_seconds: 0.1,
+                load_seconds,
+                warm_up_seconds: 0.0,
                 device_bytes: None,
                 vitals,
             }),

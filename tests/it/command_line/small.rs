@@ -70,8 +70,8 @@ fn only_a_downloaded_model_is_removed() {
 fn devices_are_a_table_with_a_reason_for_each_that_is_not_used() {
     let table = succeeds(&["devices", "--slots", "2", "--threads", "1"]).stdout;
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("DEVICE   SLOTS THREADS "), "{table}");
-    assert!(lines[1].starts_with("cpu      2     1 "), "{table}");
+    assert!(lines[0].starts_with("DEVICE   SLOTS     MEMORY "), "{table}");
+    assert!(lines[1].starts_with("cpu      2 "), "{table}");
     assert!(lines[2].starts_with("cuda     not used: "), "{table}");
 }
 
