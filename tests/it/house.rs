@@ -26,9 +26,12 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
     (&["reqwest"], &["models/", "commands.rs"]),
     (&["tokio::process", "process::Command"], &["supervisor/"]),
-    (&["env::var", "env::vars", "env::var_os"], &["config.rs"]),
+    (&["env::var", "env::vars", "env::var_os"], &["config/"]),
     (&["unsafe", "unsafe_code"], &["engine/"]),
-    (&["anyhow"], &["telemetry.rs", "output.rs", "config.rs", "serve.rs", "batch", "commands.rs"]),
+    (
+        &["anyhow"],
+        &["telemetry.rs", "output.rs", "config/", "serve.rs", "batch", "commands.rs", "doctor/"],
+    ),
 ];
 
 /// A source file.
