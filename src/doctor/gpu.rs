@@ -1,6 +1,6 @@
 //! Checks of the driver's answers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::driver::{Answers, Library, Said, trouble};
 use super::facts::Host;
@@ -20,9 +20,9 @@ pub(super) fn checks(
     stance: Stance,
 ) -> Vec<Check> {
     let mut checks = vec![cuda(host, &answers.cuda, stance)];
-    checks.extend(answers.cuda.others.iter().map(|(path, said)| copy("libcuda", path, said)));
+    checks.extend(copies("libcuda", &answers.cuda));
     checks.push(nvml(host, &answers.nvml, stance));
-    checks.extend(answers.nvml.others.iter().map(|(path, said)| copy("nvml", path, said)));
+    checks.extend(copies("nvml", &answers.nvml));
     let report = answers.program.as_ref().and_then(|report| report.as_ref().ok());
     checks.push(driver_version(host, &answers.nvml, report, stance));
     checks.push(gpus(answers, select, stance));
@@ -103,18 +103,22 @@ fn where_to_look(path: &Path) -> String {
     )
 }
 
-/// One that is not in use.
-fn copy(id: &'static str, path: &Path, said: &Said) -> Check {
-    let observed = format!("{}, which is not used{}", path.display(), version(said));
-    let check = Check::pass(Area::Gpu, id, observed);
-    match trouble(said) {
-        Some(trouble) => check.but(
-            Level::Warn,
-            trouble.problem(),
-            "remove it if it is left over: another program may find it first",
-        ),
-        None => check,
-    }
+/// A check for each copy that is not in use. Of a library that never answered it is not known
+/// which file it was, so that each copy may be the one.
+fn copies(id: &'static str, library: &Library) -> Vec<Check> {
+    let is_known = library.used.is_ok();
+    let check = |(path, said): &(PathBuf, Said)| {
+        let unused = if is_known { ", which is not used" } else { "" };
+        let observed = format!("{}{unused}{}", path.display(), version(said));
+        let check = Check::pass(Area::Gpu, id, observed);
+        let Some(trouble) = trouble(said) else { return check };
+        let fix = match is_known {
+            true => "remove it if it is left over: another program may find it first",
+            false => trouble.fix.as_str(),
+        };
+        check.but(Level::Warn, trouble.problem(), fix)
+    };
+    library.others.iter().map(check).collect()
 }
 
 fn nvml(host: &Host, library: &Library, stance: Stance) -> Check {

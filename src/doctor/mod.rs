@@ -23,6 +23,7 @@ mod driver;
 mod host;
 mod gpu;
 mod engine;
+mod models;
 mod service;
 
 use driver::Answers;
@@ -105,9 +106,9 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     let visit = Visit::new(&plan).await;
     let mut checks = visit.checks();
 
-    let (models, of_models) = engine::models(&args.engine.models, &source).await;
-    let trial_model = trial_model(&models, &source);
-    let plan = plan.with_models(models, &source.store);
+    let (installed, of_models) = models::checks(&args.engine.models, &source).await;
+    let trial_model = trial_model(&installed, &source);
+    let plan = plan.with_models(installed, &source.store);
     let limits = StartLimits {
         load: config::seconds("--load-seconds", args.engine.load_seconds)?.min(LOAD_LIMIT),
         ..StartLimits::default()
@@ -137,6 +138,6 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
 }
 
 /// The model that devices are tried with: the default one, or else any that is there.
-fn trial_model(models: &[ModelFile], source: &ModelSource) -> Option<ModelFile> {
-    models.first().cloned().or_else(|| source.store.resolve("demo").ok())
+fn trial_model(installed: &[ModelFile], source: &ModelSource) -> Option<ModelFile> {
+    installed.first().cloned().or_else(|| source.store.resolve("demo").ok())
 }

@@ -86,8 +86,35 @@ fn a_copy_that_works_and_is_not_found_is_pointed_at() {
 
 #[test]
 fn a_copy_that_is_no_use_is_a_warning() {
-    let broken = said("/opt/libcuda.so.1", None, 803);
-    has(&copy("libcuda", Path::new("/opt/libcuda.so.1"), &broken), Level::Warn, "remove it");
+    let broken = || vec![("/opt/libcuda.so.1", said("/opt/libcuda.so.1", None, 803))];
+    let well = said(CUDA_DRIVER, Some("/usr/lib64/libcuda.so.1"), 0);
+    let found = copies("libcuda", &library(well, broken()));
+    has(&found[0], Level::Warn, "remove it");
+    assert!(found[0].observed.contains("which is not used"), "{found:?}");
+    // It may be the very one that hangs.
+    let hangs = Err(Unavailable::new(Cause::InitHangs, "", Place::default()));
+    let found = copies("libcuda", &library(hangs, broken()));
+    has(&found[0], Level::Warn, "reboot");
+    assert!(!found[0].observed.contains("not used"), "{found:?}");
+}
+
+#[test]
+fn a_missing_driver_is_told_as_the_place_demands() {
+    for (wsl, container, fix) in [
+        (None, false, "install the NVIDIA driver"),
+        (None, true, "Container Toolkit"),
+        (Some(Wsl::Two), false, "in Windows, not in WSL"),
+        (Some(Wsl::Two), true, "--profile gpu"),
+        (Some(Wsl::One), false, "wsl --set-version"),
+    ] {
+        let place = Place { wsl, container };
+        let absent = Err(Unavailable::new(Cause::NoDriver, "", place));
+        let host = Host { place, ..Host::default() };
+        has(&cuda(&host, &library(absent, Vec::new()), AUTO), Level::Fail, fix);
+    }
+    let container = Place { wsl: None, container: true };
+    let host = Host { place: container, ..Host::default() };
+    has(&nvml(&host, &library(missing(), Vec::new()), AUTO), Level::Warn, "utility");
 }
 
 #[test]
