@@ -169,7 +169,8 @@ fn describe(info: &DeviceInfo) -> String {
 }
 
 impl Select {
-    fn matches(&self, info: &DeviceInfo) -> bool {
+    /// Whether `info` is one of them.
+    pub fn matches(&self, info: &DeviceInfo) -> bool {
         match self {
             Self::All => true,
             Self::Index(index) => info.id == DeviceId::indexed(Backend::Cuda, *index),

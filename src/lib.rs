@@ -30,6 +30,7 @@ pub mod telemetry;
 pub mod cli;
 pub mod config;
 pub mod output;
+pub mod doctor;
 pub mod serve;
 pub mod batch;
 pub mod commands;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use auris::cli::Command;
-use auris::{batch, commands, config, serve, telemetry};
+use auris::{batch, commands, config, doctor, serve, telemetry};
 
 fn main() -> ExitCode {
     let cli = config::command_line();
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Transcribe(args) => batch::run(args).await,
             Command::Devices(args) => commands::devices(&args).await,
+            Command::Doctor(args) => doctor::run(&args).await,
             Command::Models(args) => commands::models(args).await,
             Command::Openapi => commands::openapi(),
             Command::Healthcheck(args) => commands::healthcheck(&args).await,

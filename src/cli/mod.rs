@@ -60,6 +60,11 @@ pub enum Command {
     Transcribe(TranscribeArgs),
     /// Show what there is to run on
     Devices(EngineArgs),
+    /// Find out what works here, what does not, and what to do about it
+    ///
+    /// Exits with 0 if a GPU can be used, 10 if the processor is used by choice or for lack of a
+    /// GPU, 20 if there is a GPU and none can be used, 30 if auris cannot work here at all.
+    Doctor(DoctorArgs),
     /// List, download and remove models
     Models(ModelsArgs),
     /// Print the OpenAPI document
@@ -227,6 +232,29 @@ pub struct ServeArgs {
     #[arg(long, env = "AURIS_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 120.0)]
     pub drain_seconds: f64,
     /// What to run, and on what
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// Find out what works here
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// The address that the server is to listen on, or listens on
+    #[arg(
+        long,
+        env = "AURIS_LISTEN",
+        value_name = "ADDRESS:PORT",
+        value_parser = listen_address,
+        default_value = "127.0.0.1:8000"
+    )]
+    pub listen: SocketAddr,
+    /// Where uploads wait [default: the system's folder for temporary files]
+    #[arg(long, env = "AURIS_SPOOL_DIR", value_name = "FOLDER")]
+    pub spool_dir: Option<PathBuf>,
+    /// What is to run, and on what
     #[command(flatten)]
     pub engine: EngineArgs,
 }

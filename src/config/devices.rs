@@ -123,6 +123,6 @@ fn slots_and_threads(args: &EngineArgs) -> anyhow::Result<(usize, usize)> {
 }
 
 /// The cores that this process may use: affinity and the container's quota included.
-pub(super) fn cores() -> usize {
+pub fn cores() -> usize {
     available_parallelism().map_or(1, usize::from)
 }

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -18,6 +19,7 @@ use crate::scheduler::Capacity;
 mod devices;
 mod plan;
 
+pub use devices::cores;
 pub use plan::EnginePlan;
 
 /// Reads the command line and the AURIS_ variables. Ends the process for help and for what cannot
@@ -115,13 +117,22 @@ pub fn capacity(args: &ServeArgs) -> anyhow::Result<Capacity> {
 /// # Errors
 /// A spool folder that cannot be written to, or an option that cannot be meant.
 pub fn uploads(args: &ServeArgs) -> anyhow::Result<UploadSettings> {
-    let spool = args.spool_dir.clone().unwrap_or_else(env::temp_dir);
+    let spool = spool(args.spool_dir.as_deref())?;
+    let idle_timeout = seconds("--upload-idle-seconds", args.upload_idle_seconds)?;
+    Ok(UploadSettings { spool, max_bytes: args.max_upload_bytes, idle_timeout })
+}
+
+/// The folder that uploads wait in: `given`, or else the system's folder for temporary files.
+///
+/// # Errors
+/// It cannot be written to.
+pub fn spool(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let spool = given.map_or_else(env::temp_dir, Path::to_owned);
     tempfile::tempfile_in(&spool).with_context(|| {
         let spool = spool.display();
         format!("uploads cannot be written to {spool}: give another folder with --spool-dir")
     })?;
-    let idle_timeout = seconds("--upload-idle-seconds", args.upload_idle_seconds)?;
-    Ok(UploadSettings { spool, max_bytes: args.max_upload_bytes, idle_timeout })
+    Ok(spool)
 }
 
 /// A number of seconds above 0 as a duration.

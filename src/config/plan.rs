@@ -11,7 +11,7 @@ use super::{chunk_policy, limits, seconds};
 use crate::audio::{ChunkPolicy, Limits};
 use crate::cli::{EngineArgs, OnOom, Standby};
 use crate::device::DeviceInfo;
-use crate::discovery::NoGpu;
+use crate::discovery::{Discovery, NoGpu};
 use crate::engine::EngineKind;
 use crate::models::{self, ModelFile, Routing, Store};
 use crate::pipeline::Pipeline;
@@ -90,6 +90,17 @@ impl EnginePlan {
         let plain = |plan: &ModelPlan| ModelPlan { variants: Vec::new(), ..plan.clone() };
         self.cpu.models = self.gpu_models.iter().map(plain).collect();
         Self { models, ..self }
+    }
+
+    /// How GPUs are found, or why none is wanted.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn discovery(&self) -> Result<&Discovery, &str> {
+        match &self.gpus {
+            Gpus::Wanted(discovery) => Ok(discovery),
+            Gpus::Unwanted(unused) => Err(&unused.detail),
+        }
     }
 
     /// The GPUs that would be used, or why there are none. Asks the driver.

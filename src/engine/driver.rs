@@ -7,7 +7,7 @@
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_uint};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
@@ -84,17 +84,20 @@ pub(super) fn ask_nvml(path: &OsStr) -> Result<String, Trouble> {
     Ok(string(&text))
 }
 
-/// The file that the loader took for the CUDA driver, if one is loaded.
-pub(super) fn loaded_driver() -> Option<PathBuf> {
+/// The file that the loader took for the library at `path`, if one of its name is loaded.
+pub(super) fn loaded_file(path: &Path) -> Option<PathBuf> {
+    // A library's file name goes on with the version of the driver: libcuda.so.550.54.14.
+    let name = path.file_name()?.to_str()?;
+    let stem = &name[..name.find(".so").map_or(name.len(), |at| at + 3)];
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
-    let mut paths: Vec<&str> = maps
+    let mut files: Vec<&str> = maps
         .lines()
         .filter_map(|line| line.find('/').map(|at| &line[at..]))
-        .filter(|path| path.rsplit('/').next().is_some_and(|name| name.starts_with("libcuda.so")))
+        .filter(|file| file.rsplit('/').next().is_some_and(|name| name.starts_with(stem)))
         .collect();
     // On WSL the one that programs load in turn loads one of those of Windows.
-    paths.sort_by_key(|path| path.contains("/wsl/drivers/"));
-    paths.first().map(PathBuf::from)
+    files.sort_by_key(|file| file.contains("/wsl/drivers/"));
+    files.first().map(PathBuf::from)
 }
 
 /// Loads a library for good: a driver's threads and exit handlers outlive every handle.

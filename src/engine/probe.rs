@@ -38,7 +38,7 @@ pub fn report(kind: &EngineKind, backend: Backend, environment: &GpuEnvironment)
         Ok(devices) => (devices, None),
         Err(unavailable) => (Vec::new(), Some(unavailable)),
     };
-    let loaded = driver::loaded_driver();
+    let loaded = driver::loaded_file(Path::new(CUDA_DRIVER));
     let mut drivers =
         library_candidates(Path::new("/"), CUDA_DRIVER, environment.library_path.as_deref());
     for candidate in &mut drivers {
@@ -75,6 +75,7 @@ pub fn driver_report(path: PathBuf, environment: &GpuEnvironment) -> DriverRepor
     DriverReport {
         protocol: PROTOCOL_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        file: driver::loaded_file(&path),
         path,
         driver_version,
         devices,

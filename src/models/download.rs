@@ -226,8 +226,11 @@ async fn install(
     task.await.unwrap_or_else(|error| Err(ModelError::Write { path: target, source: error.into() }))
 }
 
-/// The SHA-256 of a file in lower-case hexadecimal.
-fn sha256(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file in lower-case hexadecimal. Blocks for about a second a gigabyte.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

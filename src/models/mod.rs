@@ -15,7 +15,7 @@ mod transfer;
 // which one is used
 mod routing;
 
-pub use download::{DownloadConfig, Progress, obtain, pull};
+pub use download::{DownloadConfig, Progress, obtain, pull, sha256};
 pub use error::ModelError;
 pub use header::{Dimensions, Languages};
 pub use progress::progress_bar;

@@ -174,8 +174,10 @@ pub struct DriverReport {
     pub protocol: u32,
     /// The program's package version.
     pub version: String,
-    /// The library that was tried.
+    /// The library that was tried: a path, or a name for the loader to find.
     pub path: PathBuf,
+    /// The file that the loader took for it.
+    pub file: Option<PathBuf>,
     /// The CUDA version of a CUDA driver, or the driver's own version from NVML.
     pub driver_version: Option<String>,
     /// The names of the devices that it sees.

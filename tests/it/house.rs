@@ -28,7 +28,10 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["tokio::process", "process::Command"], &["supervisor/"]),
     (&["env::var", "env::vars", "env::var_os"], &["config/"]),
     (&["unsafe", "unsafe_code"], &["engine/"]),
-    (&["anyhow"], &["telemetry.rs", "output.rs", "config/", "serve.rs", "batch", "commands.rs"]),
+    (
+        &["anyhow"],
+        &["telemetry.rs", "output.rs", "config/", "serve.rs", "batch", "commands.rs", "doctor/"],
+    ),
 ];
 
 /// A source file.

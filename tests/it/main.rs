@@ -9,6 +9,7 @@ mod accuracy;
 mod bad_clients;
 mod bad_input;
 mod command_line;
+mod doctor;
 mod faults;
 mod gpus;
 mod house;

@@ -191,12 +191,12 @@ async fn the_engine_for_the_processor_offers_the_processor() {
 #[tokio::test]
 async fn a_program_that_is_missing_or_of_another_release_stays_so() {
     let missing = WorkerProgram { path: "/nowhere/auris-cuda".into(), arguments: Vec::new() };
-    let told = probe(&missing, SHORT).await.unwrap_err();
+    let told = probe(&missing, PATIENCE).await.unwrap_err();
     assert_eq!(told.cause, Cause::ProgramMissing, "{told}");
     assert!(told.is_permanent() && told.detail.contains("/nowhere/auris-cuda"), "{told}");
 
     let other = shell(r#"echo '{"protocol":9999,"version":"9.9.9","more":[]}'"#);
-    let told = probe(&other, SHORT).await.unwrap_err();
+    let told = probe(&other, PATIENCE).await.unwrap_err();
     assert_eq!(told.cause, Cause::OtherRelease, "{told}");
     assert!(told.is_permanent() && told.detail.contains("auris 9.9.9"), "{told}");
     assert!(told.fix.contains("from the same release"), "{told}");
@@ -225,7 +225,7 @@ async fn what_is_no_probe_is_told_from_what_cannot_start() {
         assert!(!told.is_permanent(), "{told}");
     }
     let no_program = WorkerProgram { path: "/dev/null".into(), arguments: Vec::new() };
-    let told = probe(&no_program, SHORT).await.unwrap_err();
+    let told = probe(&no_program, PATIENCE).await.unwrap_err();
     assert_eq!(told.cause, Cause::ProgramBroken, "{told}");
 }
 

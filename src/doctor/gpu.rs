@@ -1,0 +1,283 @@
+//! Checks of the driver's answers.
+
+use std::path::{Path, PathBuf};
+
+use super::driver::{Answers, Library, Said, trouble};
+use super::facts::Host;
+use super::report::{Area, Check, Level, Stance};
+use crate::discovery::Select;
+use crate::probe::{CUDA_DRIVER, Cause, NVML, ProbeReport, Unavailable, Wsl};
+
+/// The oldest driver that runs programs of a major version of CUDA, and the oldest that is known to
+/// do it well.
+const DRIVERS: [(u32, u32, u32); 2] = [(12, 525, 550), (13, 580, 580)];
+
+/// The checks of the driver and of the program that uses it, without loading a model.
+pub(super) fn checks(
+    host: &Host,
+    answers: &Answers,
+    select: Option<&Select>,
+    stance: Stance,
+) -> Vec<Check> {
+    let mut checks = vec![cuda(host, &answers.cuda, stance)];
+    checks.extend(copies("libcuda", &answers.cuda));
+    checks.push(nvml(host, &answers.nvml, stance));
+    checks.extend(copies("nvml", &answers.nvml));
+    let report = answers.program.as_ref().and_then(|report| report.as_ref().ok());
+    checks.push(driver_version(host, &answers.nvml, report, stance));
+    checks.push(gpus(answers, select, stance));
+    checks.extend(report.map(|report| architecture(report, stance)));
+    checks.push(visible_devices(host, stance));
+    checks.push(compat_path(host, answers, stance));
+    checks
+}
+
+fn version(said: &Said) -> String {
+    match said {
+        Ok(report) => {
+            let version = report.driver_version.as_deref().unwrap_or("of an unknown version");
+            let what =
+                if report.path.to_string_lossy().contains("cuda") { "CUDA" } else { "driver" };
+            let devices = match report.devices.as_slice() {
+                [] => String::new(),
+                names => format!(", {}", names.join(", ")),
+            };
+            format!(": {what} {version}{devices}")
+        }
+        Err(_) => String::new(),
+    }
+}
+
+fn named(name: &str, library: &Library) -> String {
+    let file = library.file().map(|file| format!(" is {}", file.display())).unwrap_or_default();
+    format!("{name}{file}{}", version(&library.used))
+}
+
+fn cuda(host: &Host, library: &Library, stance: Stance) -> Check {
+    let Some(trouble) = library.trouble() else {
+        return Check::pass(Area::Gpu, "libcuda", named(CUDA_DRIVER, library));
+    };
+    if trouble.cause == Cause::NoDriver {
+        let check = Check::pass(Area::Gpu, "libcuda", format!("{CUDA_DRIVER} is not found"));
+        return match healthy(library) {
+            Some(path) => check.but(
+                stance.level(),
+                format!("the loader does not look for it where {} is", path.display()),
+                where_to_look(path),
+            ),
+            None => check.but(stance.level(), trouble.problem(), trouble.fix.as_str()),
+        };
+    }
+    let check = Check::pass(Area::Gpu, "libcuda", named(CUDA_DRIVER, library));
+    let foreign = library.file().filter(|file| !file.starts_with("/usr/lib/wsl"));
+    if let (Some(Wsl::Two), false, Some(file)) = (host.place.wsl, host.place.container, foreign) {
+        return check.but(
+            stance.level(),
+            format!("a Linux driver inside of WSL hides that of Windows; {}", trouble.problem()),
+            format!(
+                "remove the package that {} belongs to (`dpkg -S`), then `sudo ldconfig`",
+                file.display()
+            ),
+        );
+    }
+    match healthy(library) {
+        Some(path) => check.but(
+            stance.level(),
+            format!("{}; the copy {} works and is not used", trouble.problem(), path.display()),
+            where_to_look(path),
+        ),
+        None => check.but(stance.level(), trouble.problem(), trouble.fix.as_str()),
+    }
+}
+
+/// A copy that works and is not the one in use.
+fn healthy(library: &Library) -> Option<&Path> {
+    let mut others = library.others.iter();
+    others.find(|(_, said)| trouble(said).is_none()).map(|(path, _)| path.as_path())
+}
+
+fn where_to_look(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(Path::new("/")).display();
+    format!(
+        "put {folder} in front of LD_LIBRARY_PATH, or into /etc/ld.so.conf.d and run `sudo ldconfig`"
+    )
+}
+
+/// A check for each copy that is not in use. Of a library that never answered it is not known
+/// which file it was, so that each copy may be the one.
+fn copies(id: &'static str, library: &Library) -> Vec<Check> {
+    let is_known = library.used.is_ok();
+    let check = |(path, said): &(PathBuf, Said)| {
+        let unused = if is_known { ", which is not used" } else { "" };
+        let observed = format!("{}{unused}{}", path.display(), version(said));
+        let check = Check::pass(Area::Gpu, id, observed);
+        let Some(trouble) = trouble(said) else { return check };
+        let fix = match is_known {
+            true => "remove it if it is left over: another program may find it first",
+            false => trouble.fix.as_str(),
+        };
+        check.but(Level::Warn, trouble.problem(), fix)
+    };
+    library.others.iter().map(check).collect()
+}
+
+fn nvml(host: &Host, library: &Library, stance: Stance) -> Check {
+    match library.trouble() {
+        None => Check::pass(Area::Gpu, "nvml", named(NVML, library)),
+        Some(trouble) if trouble.cause == Cause::NoDriver => {
+            let check = Check::pass(Area::Gpu, "nvml", format!("{NVML} is not found"));
+            if !stance.there {
+                return check;
+            }
+            let fix = match host.place.container {
+                true => "set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+                false => "install the driver's own tools (nvidia-smi and its library)",
+            };
+            check.but(Level::Warn, "the driver's version and use cannot be told", fix)
+        }
+        Some(trouble) => Check::pass(Area::Gpu, "nvml", named(NVML, library)).but(
+            Level::Warn,
+            trouble.problem(),
+            trouble.fix.as_str(),
+        ),
+    }
+}
+
+fn driver_version(
+    host: &Host,
+    nvml: &Library,
+    report: Option<&ProbeReport>,
+    stance: Stance,
+) -> Check {
+    let of_nvml = nvml.used.as_ref().ok().and_then(|report| report.driver_version.clone());
+    let Some(version) = of_nvml.or_else(|| host.kernel_module.clone()) else {
+        return Check::pass(Area::Gpu, "driver-version", "not known");
+    };
+    let check = |more: &str| Check::pass(Area::Gpu, "driver-version", format!("{version}{more}"));
+    let Some(cuda) = report.and_then(|report| report.build.cuda) else { return check("") };
+    let check = check(&format!(", for a program built with CUDA {cuda}"));
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    let needs = DRIVERS.iter().find(|(of_cuda, ..)| *of_cuda == cuda.major());
+    match (major, needs) {
+        (Some(major), Some((_, least, _))) if major < *least => check.but(
+            stance.level(),
+            format!("CUDA {cuda} needs driver {least} or newer"),
+            Cause::DriverTooOld.fix(host.place),
+        ),
+        (Some(major), Some((_, _, good))) if major < *good => check.but(
+            Level::Warn,
+            format!("CUDA {cuda} is known to run well from driver {good} on"),
+            Cause::DriverTooOld.fix(host.place),
+        ),
+        _ => check,
+    }
+}
+
+fn gpus(answers: &Answers, select: Option<&Select>, stance: Stance) -> Check {
+    let check = |observed: String| Check::pass(Area::Gpu, "gpu", observed);
+    let unavailable = match (&answers.program, select) {
+        (Some(Ok(report)), Some(select)) if report.unavailable.is_none() => {
+            return listed(report, select, stance);
+        }
+        (Some(Ok(report)), _) => report.unavailable.as_ref(),
+        (Some(Err(unavailable)), _) => Some(unavailable),
+        (None, _) => return check("none is wanted".to_owned()),
+    };
+    let missing = unavailable.is_some_and(|reason| reason.cause == Cause::ProgramMissing);
+    match unavailable {
+        // A program for the processor alone is a choice, and without a GPU nothing is lost.
+        Some(_) if missing && !stance.there && !stance.demanded => check("none".to_owned()),
+        Some(reason) => check("none can be used".to_owned()).but(
+            if missing && !stance.demanded { Level::Warn } else { stance.level() },
+            reason.problem(),
+            reason.fix.as_str(),
+        ),
+        None => check("none is listed".to_owned()),
+    }
+}
+
+fn listed(report: &ProbeReport, select: &Select, stance: Stance) -> Check {
+    let names = |wanted: bool| {
+        let devices = report.devices.iter().filter(|info| !wanted || select.matches(info));
+        devices.map(|info| format!("{} {}", info.id, info.name)).collect::<Vec<_>>().join(", ")
+    };
+    let wanted = names(true);
+    let cuda = report.driver_cuda.map(|cuda| format!(", CUDA {cuda}")).unwrap_or_default();
+    if wanted.is_empty() {
+        return Check::pass(Area::Gpu, "gpu", names(false)).but(
+            stance.level(),
+            format!("--device {select} is not among them"),
+            "choose one of them, or `--device auto`",
+        );
+    }
+    Check::pass(Area::Gpu, "gpu", format!("{wanted}{cuda}"))
+}
+
+fn architecture(report: &ProbeReport, stance: Stance) -> Check {
+    let check = |observed: String| Check::pass(Area::Gpu, "architecture", observed);
+    let Some(built) = &report.build.architectures else {
+        return check("what the program is built for is not known".to_owned());
+    };
+    let capability = |info: &crate::device::DeviceInfo| info.compute_capability.clone();
+    let list: Vec<String> = report
+        .devices
+        .iter()
+        .map(|info| format!("{} has {}", info.id, capability(info).as_deref().unwrap_or("?")))
+        .collect();
+    let check = check(format!("built for {built}; {}", list.join(", ")));
+    let without: Vec<String> = report
+        .devices
+        .iter()
+        .filter(|info| capability(info).and_then(|cc| report.build.supports(&cc)) == Some(false))
+        .map(|info| info.id.to_string())
+        .collect();
+    if without.is_empty() {
+        return check;
+    }
+    check.but(
+        // Others may do.
+        if without.len() < report.devices.len() { Level::Warn } else { stance.level() },
+        format!("the program has no kernels for {}", without.join(", ")),
+        Cause::NoKernel.fix(crate::probe::Place::default()),
+    )
+}
+
+fn visible_devices(host: &Host, stance: Stance) -> Check {
+    let value = host.environment.cuda_visible_devices.as_ref();
+    let observed = match value {
+        Some(value) => format!("CUDA_VISIBLE_DEVICES is `{value}`"),
+        None => "CUDA_VISIBLE_DEVICES is not set".to_owned(),
+    };
+    let check = Check::pass(Area::Gpu, "visible-devices", observed);
+    if !host.environment.hides_devices() {
+        return check;
+    }
+    let fix = Cause::Hidden.fix(host.place);
+    check.but(stance.level(), Cause::Hidden.meaning(), fix)
+}
+
+fn compat_path(host: &Host, answers: &Answers, stance: Stance) -> Check {
+    let is_compat = |path: &Path| path.components().any(|part| part.as_os_str() == "compat");
+    let path = host.environment.library_path.as_deref().unwrap_or_default();
+    let listed = path.split(':').find(|folder| is_compat(Path::new(folder)));
+    let used = answers.cuda.file().filter(|file| is_compat(file));
+    let Some(folder) = listed.map(str::to_owned).or(used.map(|file| file.display().to_string()))
+    else {
+        return Check::pass(Area::Gpu, "compat-path", "no cuda-compat in use");
+    };
+    let harmed = |unavailable: &Unavailable| {
+        matches!(unavailable.cause, Cause::DriverMismatch | Cause::ForwardCompat)
+    };
+    let level = match answers.cuda.trouble() {
+        Some(trouble) if harmed(trouble) => stance.level(),
+        _ => Level::Warn,
+    };
+    Check::pass(Area::Gpu, "compat-path", folder).but(
+        level,
+        "cuda-compat is for data centre GPUs and keeps others from working",
+        "take it out of LD_LIBRARY_PATH and of /etc/ld.so.conf.d",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! Checks of the machine: system, container, device files, processor.
+
+use super::facts::Host;
+use super::report::{Area, Check, Level, Stance};
+use crate::probe::{Cause, Wsl};
+
+/// The checks that come before any driver is asked.
+pub(super) fn checks(host: &Host, stance: Stance) -> Vec<Check> {
+    vec![os(host, stance), container(host, stance), device_nodes(host, stance)]
+}
+
+fn os(host: &Host, stance: Stance) -> Check {
+    let wsl = match host.place.wsl {
+        None => "",
+        Some(Wsl::One) => ", WSL 1",
+        Some(Wsl::Two) => ", WSL 2",
+    };
+    let check = Check::pass(Area::Gpu, "os", format!("{}{wsl}", host.system));
+    match host.place.wsl {
+        Some(Wsl::One) => {
+            check.but(stance.level(), "WSL 1 has no GPUs", Cause::NoDevice.fix(host.place))
+        }
+        _ => check,
+    }
+}
+
+fn container(host: &Host, stance: Stance) -> Check {
+    if !host.place.container {
+        return Check::pass(Area::Gpu, "container", "none");
+    }
+    let environment = &host.environment;
+    let (visible, capabilities) =
+        (&environment.nvidia_visible_devices, &environment.nvidia_driver_capabilities);
+    let shown = |name: &str, value: &Option<String>| {
+        value.as_ref().map(|value| format!(", {name}={value}")).unwrap_or_default()
+    };
+    let check = Check::pass(
+        Area::Gpu,
+        "container",
+        format!(
+            "inside of one{}{}",
+            shown("NVIDIA_VISIBLE_DEVICES", visible),
+            shown("NVIDIA_DRIVER_CAPABILITIES", capabilities)
+        ),
+    );
+    // `void` is no mistake: it is how CDI tells the older hook to stay away.
+    let hidden = visible.as_deref().is_some_and(|value| value == "none" || value.is_empty());
+    if hidden && host.nodes.is_empty() {
+        return check.but(
+            stance.level(),
+            "NVIDIA_VISIBLE_DEVICES keeps GPUs out of the container",
+            "set NVIDIA_VISIBLE_DEVICES=all",
+        );
+    }
+    let has_compute = |list: &str| list.split(',').any(|c| ["compute", "all"].contains(&c.trim()));
+    match capabilities.as_deref().filter(|list| !list.is_empty()) {
+        Some(list) if !has_compute(list) => check.but(
+            stance.level(),
+            "the container toolkit mounts no CUDA driver without `compute`",
+            "set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        ),
+        _ => check,
+    }
+}
+
+fn device_nodes(host: &Host, stance: Stance) -> Check {
+    let list: Vec<String> = host.nodes.iter().map(|node| node.path.display().to_string()).collect();
+    let observed = match (list.is_empty(), host.pci_gpus) {
+        (false, _) => list.join(", "),
+        (true, 0) => "none".to_owned(),
+        (true, gpus) => format!("none, with {gpus} NVIDIA GPUs on the PCI bus"),
+    };
+    let check = Check::pass(Area::Gpu, "device-nodes", observed);
+    let has = |name: &str| host.nodes.iter().any(|node| node.path.ends_with(name));
+    if let Some(node) = host.nodes.iter().find(|node| !node.usable) {
+        return check.but(
+            stance.level(),
+            format!("this user may not use {}", node.path.display()),
+            "run auris as a user or group that may (`ls -l /dev/nvidia* /dev/dxg`), or change the \
+             permissions",
+        );
+    }
+    match host.place.wsl {
+        Some(Wsl::One) => check,
+        Some(Wsl::Two) if !has("dxg") => check.but(
+            stance.level(),
+            "without /dev/dxg WSL has no GPU",
+            if host.place.container {
+                Cause::NoDevice.fix(host.place)
+            } else {
+                "run `wsl --update` and `wsl --shutdown` in Windows, and look whether Windows \
+                 itself shows the GPU"
+            },
+        ),
+        None if !host.nodes.is_empty() && !has("nvidia-uvm") => check.but(
+            stance.level(),
+            "without /dev/nvidia-uvm CUDA cannot start",
+            "run `sudo nvidia-modprobe -u -c=0` on the host",
+        ),
+        None if host.nodes.is_empty() && host.pci_gpus > 0 => {
+            check.but(stance.level(), "no driver runs these GPUs", Cause::NoDriver.fix(host.place))
+        }
+        None if host.nodes.is_empty() && stance.demanded => {
+            check.but(stance.level(), "a GPU is asked for", Cause::NoDriver.fix(host.place))
+        }
+        _ => check,
+    }
+}
+
+/// Whether the processor has `lacking` none of the instructions that whisper.cpp is built with.
+pub(super) fn cpu_features(name: &str, lacking: &[&str]) -> Check {
+    let check = Check::pass(Area::Service, "cpu-features", name);
+    if lacking.is_empty() {
+        return check;
+    }
+    check.but(
+        Level::Warn,
+        format!("it lacks {}: released programs end with SIGILL on it", lacking.join(", ")),
+        "build auris on this machine (`make build`)",
+    )
+}
+
+/// The instructions of the released programs that this processor lacks.
+pub(super) fn lacking_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has = [
+            ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
+            ("FMA", std::arch::is_x86_feature_detected!("fma")),
+            ("F16C", std::arch::is_x86_feature_detected!("f16c")),
+        ];
+        has.into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    Vec::new()
+}
+
+/// Whether `slots` of `threads` each have a core of their own for every thread.
+pub(super) fn threads(host: &Host, slots: usize, threads: usize, cores: usize) -> Check {
+    let available = host.quota_cores.map_or(cores as f64, |quota| quota.min(cores as f64));
+    let quota = match host.quota_cores {
+        Some(quota) => format!(", CPU quota {quota}"),
+        None => String::new(),
+    };
+    let observed = format!("{slots} chunks at once × {threads} threads on {cores} cores{quota}");
+    let check = Check::pass(Area::Service, "threads", observed);
+    // A quota between two whole numbers is rounded as for the defaults; there is always a thread.
+    if (slots * threads) as f64 <= available.ceil().max(1.0) {
+        return check;
+    }
+    check.but(
+        Level::Warn,
+        "threads that share a core spin while they wait for each other, and are many times slower",
+        format!(
+            "give --slots and --threads whose product is at most {}, or more cores",
+            available.floor().max(1.0)
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::facts::Node;
+    use crate::probe::{GpuEnvironment, Place};
+
+    const AUTO: Stance = Stance { wanted: true, demanded: false, there: false };
+
+    fn node(path: &str) -> Node {
+        Node { path: path.into(), usable: true }
+    }
+
+    fn in_place(container: bool, wsl: Option<Wsl>) -> Host {
+        Host { place: Place { container, wsl }, ..Host::default() }
+    }
+
+    /// The level, and the fix if there is one.
+    fn told(check: &Check) -> (Level, &str) {
+        assert_eq!(check.fix.is_some(), check.level != Level::Pass, "{check:?}");
+        assert_eq!(check.cause.is_some(), check.level != Level::Pass, "{check:?}");
+        (check.level, check.fix.as_deref().unwrap_or_default())
+    }
+
+    #[track_caller]
+    fn has(check: &Check, level: Level, words: &str) {
+        let (told_level, fix) = told(check);
+        assert_eq!(told_level, level, "{check:?}");
+        assert!(fix.contains(words), "{words:?} is missing: {check:?}");
+    }
+
+    #[test]
+    fn a_machine_without_a_gpu_is_well() {
+        for check in checks(&Host::default(), AUTO) {
+            assert_eq!(check.level, Level::Pass, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_wsl_is_told_how_to_become_the_second() {
+        let check = os(&in_place(false, Some(Wsl::One)), AUTO);
+        has(&check, Level::Warn, "wsl --set-version <distro> 2");
+        let there = Stance { demanded: true, ..AUTO };
+        has(&os(&in_place(false, Some(Wsl::One)), there), Level::Fail, "--set-version");
+        assert_eq!(os(&in_place(false, Some(Wsl::Two)), AUTO).level, Level::Pass);
+    }
+
+    #[test]
+    fn windows_needs_its_device() {
+        let mut host = in_place(false, Some(Wsl::Two));
+        has(&device_nodes(&host, AUTO), Level::Warn, "wsl --update");
+        host.nodes = vec![node("/dev/dxg")];
+        assert_eq!(device_nodes(&host, AUTO).level, Level::Pass);
+        has(&device_nodes(&in_place(true, Some(Wsl::Two)), AUTO), Level::Warn, "--profile gpu");
+    }
+
+    #[test]
+    fn device_files_must_be_complete_and_usable() {
+        let there = Stance { there: true, ..AUTO };
+        let mut host = Host { nodes: vec![node("/dev/nvidia0")], ..Host::default() };
+        has(&device_nodes(&host, there), Level::Fail, "nvidia-modprobe");
+        host.nodes.push(node("/dev/nvidia-uvm"));
+        assert_eq!(device_nodes(&host, there).level, Level::Pass);
+        host.nodes[0].usable = false;
+        has(&device_nodes(&host, there), Level::Fail, "ls -l");
+        let driverless = Host { pci_gpus: 1, ..Host::default() };
+        has(&device_nodes(&driverless, AUTO), Level::Warn, "install the NVIDIA driver");
+    }
+
+    #[test]
+    fn a_container_must_be_given_its_gpu() {
+        let with = |visible: Option<&str>, capabilities: Option<&str>| {
+            let environment = GpuEnvironment {
+                nvidia_visible_devices: visible.map(str::to_owned),
+                nvidia_driver_capabilities: capabilities.map(str::to_owned),
+                ..GpuEnvironment::default()
+            };
+            container(&Host { environment, ..in_place(true, None) }, AUTO)
+        };
+        assert_eq!(with(None, None).level, Level::Pass);
+        assert_eq!(with(Some("all"), Some("compute,utility")).level, Level::Pass);
+        assert_eq!(with(Some("void"), Some("all")).level, Level::Pass);
+        has(&with(Some("none"), None), Level::Warn, "NVIDIA_VISIBLE_DEVICES=all");
+        has(&with(Some("all"), Some("utility")), Level::Warn, "compute,utility");
+    }
+
+    #[test]
+    fn threads_fit_into_the_quota() {
+        let with = |quota_cores, slots, per_slot| {
+            threads(&Host { quota_cores, ..Host::default() }, slots, per_slot, 8)
+        };
+        assert_eq!(with(None, 2, 4).level, Level::Pass);
+        assert_eq!(with(Some(1.5), 1, 2).level, Level::Pass);
+        has(&with(None, 4, 4), Level::Warn, "at most 8");
+        has(&with(Some(2.0), 2, 4), Level::Warn, "at most 2");
+        has(&with(Some(0.5), 2, 1), Level::Warn, "at most 1");
+        assert_eq!(with(Some(0.5), 1, 1).level, Level::Pass);
+    }
+
+    #[test]
+    fn missing_instructions_are_named() {
+        assert_eq!(cpu_features("A processor", &[]).level, Level::Pass);
+        let check = cpu_features("A processor", &["AVX2", "FMA"]);
+        assert!(check.cause.as_ref().unwrap().contains("AVX2, FMA"), "{check:?}");
+    }
+}

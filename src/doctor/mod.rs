@@ -1,0 +1,143 @@
+//! `auris doctor`: what works here, what does not, and what to do about it. Parent side.
+//!
+//! Facts are gathered first (`facts`, `driver`), then each check is a small function from facts to
+//! a [`Check`], in the order in which they build on one another. Whatever may hang or crash is
+//! asked by a process of its own. Nothing here changes anything.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::{DoctorArgs, EngineArgs};
+use crate::config::{self, EnginePlan, ModelSource};
+use crate::device::DeviceInfo;
+use crate::discovery::Discovery;
+use crate::models::ModelFile;
+use crate::output;
+use crate::supervisor::StartLimits;
+
+mod report;
+mod facts;
+mod driver;
+// the checks
+mod host;
+mod gpu;
+mod engine;
+mod models;
+mod service;
+
+use driver::Answers;
+use engine::Trial;
+use facts::Host;
+use report::Stance;
+
+pub use report::{Area, Check, Level, Report, Verdict};
+
+/// The longest that the trial of a device may take.
+const LOAD_LIMIT: Duration = Duration::from_secs(120);
+
+/// `auris doctor`.
+///
+/// # Errors
+/// An option that cannot be meant, or standard output that cannot be written to.
+pub async fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let report = examine(args).await?;
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&report)? + "\n",
+        false => report.text(),
+    };
+    output::result(&text)?;
+    Ok(ExitCode::from(report.exit_code))
+}
+
+/// The lines about GPUs that are not well, for a server that cannot do without one. Asks the
+/// driver, and loads nothing. Empty if all is well.
+///
+/// # Errors
+/// An option that cannot be meant.
+pub async fn explain(args: &EngineArgs) -> anyhow::Result<String> {
+    let plan = EnginePlan::new(args)?;
+    let visit = Visit::new(&plan).await;
+    Ok(Report::new(visit.checks(), visit.stance, &[]).gpu_troubles())
+}
+
+/// What is known of the machine and its driver.
+struct Visit {
+    host: Host,
+    /// `None` if no GPU is wanted.
+    discovery: Option<Discovery>,
+    stance: Stance,
+    answers: Answers,
+}
+
+impl Visit {
+    async fn new(plan: &EnginePlan) -> Self {
+        let host = Host::look(Path::new("/"), config::gpu_environment());
+        let discovery = plan.discovery().ok().cloned();
+        let answers = driver::ask(&host, &plan.cpu.program, discovery.as_ref()).await;
+        let stance = Stance {
+            wanted: discovery.is_some(),
+            demanded: discovery.as_ref().is_some_and(|discovery| discovery.is_demanded),
+            there: host.has_gpu() || answers.cuda.trouble().is_none(),
+        };
+        Self { host, discovery, stance, answers }
+    }
+
+    /// The checks that load nothing.
+    fn checks(&self) -> Vec<Check> {
+        let select = self.discovery.as_ref().map(|discovery| &discovery.select);
+        let mut checks = host::checks(&self.host, self.stance);
+        checks.extend(gpu::checks(&self.host, &self.answers, select, self.stance));
+        checks
+    }
+
+    /// The GPUs that are wanted and listed.
+    fn gpus(&self) -> Vec<DeviceInfo> {
+        let (Some(discovery), Some(Ok(report))) = (&self.discovery, &self.answers.program) else {
+            return Vec::new();
+        };
+        report.devices.iter().filter(|info| discovery.select.matches(info)).cloned().collect()
+    }
+}
+
+async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
+    let plan = EnginePlan::new(&args.engine)?;
+    let source = ModelSource::new(&args.engine.store)?;
+    let visit = Visit::new(&plan).await;
+    let mut checks = visit.checks();
+
+    let (installed, of_models) = models::checks(&args.engine.models, &source).await;
+    let trial_model = trial_model(&installed, &source);
+    let plan = plan.with_models(installed, &source.store);
+    let limits = StartLimits {
+        load: config::seconds("--load-seconds", args.engine.load_seconds)?.min(LOAD_LIMIT),
+        ..StartLimits::default()
+    };
+
+    let gpus = visit.gpus();
+    checks.extend(engine::memory(&gpus, &plan.cpu.models));
+    let trials: Vec<Trial<'_>> = match &visit.discovery {
+        Some(discovery) => gpus
+            .iter()
+            .map(|info| Trial { info, program: &discovery.program, threads: 1 })
+            .collect(),
+        None => Vec::new(),
+    };
+    let model = trial_model.as_ref();
+    let (usable, of_gpus) = engine::gpu_loads(&trials, model, limits, visit.stance).await;
+    checks.extend(of_gpus);
+    let (slots, threads) = (plan.cpu.slots, plan.cpu.threads);
+    let trial = Trial { info: &plan.cpu.info, program: &plan.cpu.program, threads };
+    checks.push(engine::cpu_load(&trial, model, limits).await);
+    checks.extend(of_models);
+    checks.push(host::cpu_features(&plan.cpu.info.name, &host::lacking_features()));
+    checks.push(host::threads(&visit.host, slots, threads, config::cores()));
+    checks.extend(service::listen(args.listen, visit.stance).await);
+    checks.push(service::spool(args.spool_dir.as_deref()));
+    Ok(Report::new(checks, visit.stance, &usable))
+}
+
+/// The model that devices are tried with: the default one, or else any that is there.
+fn trial_model(installed: &[ModelFile], source: &ModelSource) -> Option<ModelFile> {
+    installed.first().cloned().or_else(|| source.store.resolve("demo").ok())
+}

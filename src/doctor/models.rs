@@ -1,0 +1,89 @@
+//! Checks of the models: are they here, and are they what was published.
+
+use indicatif::BinaryBytes;
+use tokio::task::spawn_blocking;
+
+use super::report::{Area, Check, Level};
+use crate::config::ModelSource;
+use crate::models::{self, ModelError, ModelFile};
+
+/// Looks for the models called `names`: those that can be used, and a check for each.
+pub(super) async fn checks(names: &[String], source: &ModelSource) -> (Vec<ModelFile>, Vec<Check>) {
+    let (mut usable, mut checks) = (Vec::new(), Vec::new());
+    for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+        let found = source.store.resolve(name);
+        checks.push(match found {
+            Ok(file) => {
+                let (file, check) = verified(file).await;
+                usable.extend(file);
+                check
+            }
+            Err(error) => missing(name, &error, source.download.offline),
+        });
+    }
+    (usable, checks)
+}
+
+/// The file, unless it is damaged.
+async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
+    let size = BinaryBytes(file.size_bytes);
+    let check = |more: &str| {
+        let observed = format!("{}: {}, {size}{more}", file.name, file.path.display());
+        Check::pass(Area::Service, "model", observed)
+    };
+    // A file of the user's own has nothing to be compared with.
+    let Some(entry) = models::find(&file.name) else {
+        let check = check(", no published checksum");
+        return (Some(file), check);
+    };
+    let path = file.path.clone();
+    let sum = spawn_blocking(move || models::sha256(&path)).await;
+    match sum.map_err(Into::into).and_then(|sum| sum) {
+        Ok(sum) if sum == entry.sha256 => {
+            let check = check(", SHA-256 is the published one");
+            (Some(file), check)
+        }
+        Ok(sum) => {
+            let cause = format!("its SHA-256 is {sum}, and {} is published", entry.sha256);
+            let fix = format!("`auris models rm {0}` and `auris models pull {0}`", file.name);
+            (None, check("").but(Level::Fail, cause, fix))
+        }
+        Err(error) => {
+            let check = check("").but(
+                Level::Fail,
+                format!("it cannot be read: {error}"),
+                "make the file readable for the user that runs auris",
+            );
+            (None, check)
+        }
+    }
+}
+
+fn missing(name: &str, error: &ModelError, offline: bool) -> Check {
+    let check = Check::pass(Area::Service, "model", format!("{name} is not here"));
+    match error {
+        ModelError::NotInstalled { .. } if !offline => check.but(
+            Level::Warn,
+            "it is downloaded when the server starts",
+            format!("to have it before, `auris models pull {name}`"),
+        ),
+        error => check.but(Level::Fail, error.to_string(), "see `auris models list`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_model_is_a_failure_only_where_it_cannot_come() {
+        let error = ModelError::NotInstalled {
+            name: "tiny".to_owned(),
+            url: "https://models.example/tiny".to_owned(),
+            path: "/models/ggml-tiny.bin".into(),
+        };
+        assert_eq!(missing("tiny", &error, false).level, Level::Warn);
+        assert_eq!(missing("tiny", &error, true).level, Level::Fail);
+        assert_eq!(missing("x", &ModelError::Unknown("x".to_owned()), false).level, Level::Fail);
+    }
+}

@@ -1,0 +1,159 @@
+//! Checks of what the server needs besides devices: its address and its spool. And of a server
+//! that is running there already, what it says about its devices.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::BinaryBytes;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::report::{Area, Check, Level, Stance};
+use crate::config;
+use crate::models;
+
+/// How long a server may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The default largest upload. Less room than for one is worth a warning.
+const ROOM_BYTES: u64 = 2 << 30;
+
+/// The address, and the server on it if there is one.
+pub(super) async fn listen(address: SocketAddr, stance: Stance) -> Vec<Check> {
+    let check = |more: &str| Check::pass(Area::Service, "port", format!("{address} {more}"));
+    let Err(error) = TcpListener::bind(address).await else { return vec![check("is free")] };
+    if error.kind() != ErrorKind::AddrInUse {
+        let cause = format!("it cannot be listened on: {error}");
+        let fix = "give an address of this machine and a port above 1023 with --listen";
+        return vec![check("is no use").but(Level::Fail, cause, fix)];
+    }
+    match devices_of(address).await {
+        Some(devices) => {
+            let mut checks = vec![check("is taken by a running auris")];
+            checks.extend(running(&devices, stance));
+            checks
+        }
+        // Another address is as good; and who asks may mean another machine's.
+        None => vec![check("is taken").but(
+            Level::Warn,
+            "another program listens there, or an auris that does not answer",
+            "end it, or give another address with --listen",
+        )],
+    }
+}
+
+/// What a running auris says about its devices; `None` if it is none.
+async fn devices_of(address: SocketAddr) -> Option<Value> {
+    let client = models::local_http_client(ANSWER_TIMEOUT).ok()?;
+    let get = async |path: &str| {
+        let url = format!("http://{}{path}", config::reachable(address));
+        let request = async { client.get(url).send().await?.text().await };
+        let text = tokio::time::timeout(ANSWER_TIMEOUT, request).await.ok()?.ok()?;
+        serde_json::from_str::<Value>(&text).ok()
+    };
+    let health = get("/healthz").await?;
+    if health["status"] != "ok" {
+        return None;
+    }
+    get("/v1/devices").await.filter(|devices| devices["devices"].is_array())
+}
+
+/// A check for each device of a running server.
+fn running(list: &Value, stance: Stance) -> Vec<Check> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let array = |key: &str| list[key].as_array().cloned().unwrap_or_default();
+    let mut checks = Vec::new();
+    for device in array("devices") {
+        let area = if device["backend"] == "cpu" { Area::Service } else { Area::Gpu };
+        let state = format!("{} is {}", text(&device["id"]), text(&device["state"]));
+        let check = Check::pass(area, "server-device", state);
+        let advice = text(&device["advice"]);
+        let tried = "it is tried again by itself; the other lines say what is wrong now";
+        // A device that has failed is the server's to bring back, and costs time, no transcript.
+        checks.push(match (text(&device["reason"]), advice) {
+            (reason, advice) if !reason.is_empty() => {
+                check.but(Level::Warn, reason, if advice.is_empty() { tried } else { &advice })
+            }
+            (_, advice) if !advice.is_empty() => {
+                check.but(Level::Warn, "it runs out of memory at times", advice)
+            }
+            _ => check,
+        });
+    }
+    for unused in array("unused") {
+        let reason = text(&unused["reason"]);
+        let observed = format!("{} is not used", text(&unused["backend"]));
+        let check = Check::pass(Area::Gpu, "server-device", observed);
+        checks.push(match stance.wanted && (stance.there || stance.demanded) {
+            true => check.but(Level::Warn, reason, "mend it; the server looks again by itself"),
+            false => Check { observed: format!("{}: {reason}", check.observed), ..check },
+        });
+    }
+    checks
+}
+
+/// The folder that uploads wait in.
+pub(super) fn spool(given: Option<&Path>) -> Check {
+    let check = |observed: String| Check::pass(Area::Service, "spool", observed);
+    let folder = match config::spool(given) {
+        Ok(folder) => folder,
+        Err(error) => {
+            let observed = given.map_or_else(String::new, |folder| folder.display().to_string());
+            let fix = "create it, make it writable, or give another one with --spool-dir";
+            return check(observed).but(Level::Fail, format!("{error:#}"), fix);
+        }
+    };
+    let Ok(room) = rustix::fs::statvfs(&folder) else {
+        return check(format!("{} is writable", folder.display()));
+    };
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    let check = check(format!("{}: {} free", folder.display(), BinaryBytes(free)));
+    if free >= ROOM_BYTES {
+        return check;
+    }
+    check.but(
+        Level::Warn,
+        format!("one upload may take {}", BinaryBytes(ROOM_BYTES)),
+        "make room, give another folder with --spool-dir, or lower --max-upload-bytes",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_server_tells_what_its_devices_lack() {
+        let list = serde_json::json!({
+            "devices": [
+                {"id": "cpu", "backend": "cpu", "state": "ready", "reason": null},
+                {"id": "cuda:0", "backend": "cuda", "state": "recovering",
+                 "reason": "the worker crashed", "advice": null},
+                {"id": "cuda:1", "backend": "cuda", "state": "ready", "reason": null,
+                 "advice": "start with --max-per-device 2"},
+            ],
+            "unused": [{"backend": "cuda", "reason": "no driver"}],
+        });
+        let stance = Stance { wanted: true, demanded: false, there: true };
+        let checks = running(&list, stance);
+        let levels: Vec<Level> = checks.iter().map(|check| check.level).collect();
+        assert_eq!(levels, [Level::Pass, Level::Warn, Level::Warn, Level::Warn]);
+        assert_eq!(checks[1].cause.as_deref(), Some("the worker crashed"));
+        assert_eq!(checks[2].fix.as_deref(), Some("start with --max-per-device 2"));
+        let quiet = running(&list, Stance { there: false, ..stance });
+        assert_eq!(quiet[3].level, Level::Pass);
+        assert_eq!(quiet[3].observed, "cuda is not used: no driver");
+        assert!(running(&Value::Null, stance).is_empty());
+    }
+
+    #[test]
+    fn a_spool_must_be_writable() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_ne!(spool(Some(folder.path())).level, Level::Fail);
+        let check = spool(Some(Path::new("/nowhere")));
+        assert_eq!(check.level, Level::Fail);
+        assert!(check.fix.unwrap().contains("--spool-dir"));
+    }
+}
