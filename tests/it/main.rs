@@ -11,4 +11,5 @@ mod command_line;
 mod faults;
 mod house;
 mod limits;
+mod linking;
 mod service;
