@@ -30,16 +30,11 @@ async fn memory_that_runs_out_ends_the_newcomer_and_nobody_else() {
             Err(ending) => break ending,
         }
     };
-    println!(
-        "| {} workers held {:.0} MB, the next one ended: {} | {} |",
-        ballast.len(),
-        megabytes(free),
-        ending.kind,
-        ending.detail
-    );
-    assert_eq!(ending.kind, EndKind::OutOfMemory, "{}", ending.detail);
+    let detail = &ending.detail;
+    assert_eq!(ending.kind, EndKind::OutOfMemory, "{detail}");
     assert_eq!(resident.transcribe(&clip).await.texts, before, "a neighbour is disturbed");
 
+    let held = ballast.len();
     let (_, given_back) = timed(async {
         for worker in ballast {
             worker.stop().await;
@@ -47,13 +42,27 @@ async fn memory_that_runs_out_ends_the_newcomer_and_nobody_else() {
     })
     .await;
     let after = resident.transcribe(&clip).await.vitals[0].device_free_bytes.unwrap();
-    println!("| the memory came back in {:.2} s |", given_back.as_secs_f64());
+    println!(
+        "| MB free at first | workers of {BALLAST_SLOTS} slots until full | the next one ended as | MB free afterwards | given back in s |"
+    );
+    println!("|---|---|---|---|---|");
+    println!(
+        "| {:.0} | {held} | {}: {detail} | {:.0} | {:.2} |",
+        megabytes(free),
+        ending.kind,
+        megabytes(after),
+        given_back.as_secs_f64()
+    );
     assert!(after + TOLERANCE >= free, "{free} bytes were free, {after} are");
     resident.stop().await;
 }
 
 #[tokio::test]
 async fn a_killed_worker_is_replaced_and_leaves_no_memory_taken() {
+    println!(
+        "| model | end seen after s | successor ready after s | its first chunk done after s |"
+    );
+    println!("|---|---|---|---|");
     for model in models() {
         let chunk = long_chunks(1);
         let others = processes();
@@ -72,7 +81,7 @@ async fn a_killed_worker_is_replaced_and_leaves_no_memory_taken() {
         let (mut successor, ready) = timed(Worker::on_gpu(&model.path, 1)).await;
         let (again, transcribed) = timed(successor.transcribe(&chunk)).await;
         println!(
-            "| {} | end seen after {:.3} s | successor ready after {:.2} s | chunk done after {:.2} s |",
+            "| {} | {:.3} | {:.2} | {:.2} |",
             model.name,
             noticed.as_secs_f64(),
             ready.as_secs_f64(),
