@@ -4,19 +4,26 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench accuracy openapi build
+.PHONY: help setup run test lint bench accuracy openapi build cuda test-gpu
 
 # Where `make run` listens.
 PORT ?= 8000
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 AURIS := $(TARGET)/release/auris
+# The GPU worker program is built in a folder of its own, since it is the same crate with other
+# features, and put beside the server.
+CUDA_TARGET := $(TARGET)/cuda
+# What the kernels are compiled for, as CMake names it: 90, or a list such as 75;80;86;89;90.
+# Default: as the last time; at first this machine's GPU, or where there is none every generation
+# since Turing.
+CUDA_ARCHITECTURES ?=
 # A release looks for the bundled model beside itself, which a target folder elsewhere is not.
 export AURIS_MODELS_DIR := $(CURDIR)/models
 
 # List the targets
 help:
-	@awk '/^# /{about=substr($$0,3)} /^[a-z]+:/{sub(":.*",""); printf "make %-9s %s\n",$$0,about}' Makefile
+	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:/{sub(":.*",""); printf "make %-9s %s\n",$$0,about}' Makefile
 
 # Install the build tools that are missing (Debian, Ubuntu)
 setup:
@@ -81,6 +88,20 @@ lint: setup
 # Build the release program
 build: setup
 	@cargo build --release --locked
+
+# Build the GPU worker program auris-cuda beside auris (CUDA_ARCHITECTURES=90)
+cuda: setup
+	@source scripts/cuda-environment $(CUDA_TARGET) "$(CUDA_ARCHITECTURES)"
+	cargo build --release --locked --features cuda --bin auris --target-dir $(CUDA_TARGET)
+	install -D $(CUDA_TARGET)/release/auris $(AURIS)-cuda
+
+# Test and measure on this machine's NVIDIA GPU (AURIS_GPU_MODELS=FILE,FILE for more models)
+test-gpu: setup
+	@source scripts/cuda-environment $(CUDA_TARGET) "$(CUDA_ARCHITECTURES)"
+	# In the release profile, for which `make cuda` has compiled the kernels; one at a time, since
+	# they measure speed and free memory.
+	cargo test --release --locked --features cuda --test gpu --target-dir $(CUDA_TARGET) \
+	  -- --test-threads 1 --nocapture
 
 # Compare speed, memory and text with pywhispercpp
 bench: build

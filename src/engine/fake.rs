@@ -206,6 +206,7 @@ pub fn load(script: &Script, spec: &LoadSpec) -> Result<Loaded, Failure> {
         multilingual: true,
         load_seconds: 0.0,
         warm_up_seconds: 0.0,
+        gpu: None,
     })
 }
 

@@ -58,6 +58,8 @@ pub struct Loaded {
     pub load_seconds: f64,
     /// Wall-clock seconds of warming up.
     pub warm_up_seconds: f64,
+    /// Where the model is; `None` for the host's memory.
+    pub gpu: Option<whisper::Gpu>,
 }
 
 /// What a session tells while it works.

@@ -104,10 +104,18 @@ pub(super) fn diagnose(status: ExitStatus, stderr: &[String]) -> Ending {
     Ending { kind, detail: format!("the worker {what}{said}") }
 }
 
+/// The words of the C library, of ggml, of CUDA and, the last, of cuBLAS
+/// (`CUBLAS_STATUS_ALLOC_FAILED` in CUDA 13).
+const OUT_OF_MEMORY: [&str; 5] = [
+    "out of memory",
+    "failed to allocate",
+    "unable to allocate",
+    "bad_alloc",
+    "resource allocation failed",
+];
+
 fn tells_out_of_memory(line: &str) -> bool {
-    ["out of memory", "failed to allocate", "unable to allocate", "bad_alloc"]
-        .iter()
-        .any(|words| line.contains(words))
+    OUT_OF_MEMORY.iter().any(|words| line.contains(words))
 }
 
 #[cfg(test)]
@@ -119,6 +127,7 @@ mod tests {
         const ABORT: i32 = 6; // raw wait status: the signal's number
         for (raw, stderr, kind, words) in [
             (ABORT, "auris-crash: CUDA error: out of memory", EndKind::OutOfMemory, "CUDA error"),
+            (ABORT, "CUDA error: the resource allocation failed", EndKind::OutOfMemory, "resource"),
             (ABORT, "auris-crash: CUDA error: unspecified", EndKind::Aborted, "unspecified"),
             (11, "ggml: failed to allocate buffer", EndKind::OutOfMemory, "SIGSEGV"),
             (4, "", EndKind::Aborted, "instruction"),

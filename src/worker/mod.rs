@@ -14,6 +14,7 @@ use std::time::Instant;
 use rustix::process::{Resource, Rlimit};
 
 use crate::device::Backend;
+use crate::engine::whisper::Gpu;
 use crate::engine::{self, EngineKind, Loaded, Session, SessionEvent};
 use crate::ipc::{
     self, ChunkId, Event, Failure, FailureKind, Frame, LoadReport, Request, Vitals, Work,
@@ -143,39 +144,49 @@ fn receive(reader: &mut impl Read, queue: &Sender<Job>, cancels: &Cancels) -> io
 
 /// Reports the load and starts a thread for each slot.
 fn serve(loaded: Loaded, jobs: Receiver<Job>, cancels: &Cancels, out: &Out) -> io::Result<()> {
-    let jobs = Arc::new(Mutex::new(jobs));
     let report = LoadReport {
         multilingual: loaded.multilingual,
         load_seconds: loaded.load_seconds,
         warm_up_seconds: loaded.warm_up_seconds,
-        device_bytes: None,
-        vitals: vitals(),
+        device_bytes: loaded.gpu.as_ref().map(Gpu::taken_bytes),
+        vitals: vitals(loaded.gpu.as_ref()),
     };
+    let shared = Arc::new(Shared {
+        jobs: Mutex::new(jobs),
+        cancels: cancels.clone(),
+        out: out.clone(),
+        gpu: loaded.gpu,
+    });
     for (slot, session) in loaded.sessions.into_iter().enumerate() {
-        let (jobs, cancels, out) = (Arc::clone(&jobs), cancels.clone(), out.clone());
+        let shared = Arc::clone(&shared);
         thread::Builder::new()
             .name(format!("slot-{slot}"))
-            .spawn(move || run_slot(session, &jobs, &cancels, &out))?;
+            .spawn(move || run_slot(session, &shared))?;
     }
     out.send(&Event::Loaded(report))
 }
 
-fn run_slot(
-    mut session: Box<dyn Session>,
-    jobs: &Mutex<Receiver<Job>>,
-    cancels: &Cancels,
-    out: &Out,
-) {
+/// What the slots share.
+struct Shared {
+    jobs: Mutex<Receiver<Job>>,
+    cancels: Cancels,
+    out: Out,
+    gpu: Option<Gpu>,
+}
+
+fn run_slot(mut session: Box<dyn Session>, shared: &Shared) {
     loop {
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
         let id = job.id;
-        let event = match run_job(session.as_mut(), job, out) {
-            Ok(inference_seconds) => Event::Done { id, inference_seconds, vitals: vitals() },
+        let event = match run_job(session.as_mut(), job, &shared.out) {
+            Ok(inference_seconds) => {
+                Event::Done { id, inference_seconds, vitals: vitals(shared.gpu.as_ref()) }
+            }
             Err(failure) => Event::Failed { id, failure },
         };
-        cancels.lock().remove(&id);
-        if out.send(&event).is_err() {
+        shared.cancels.lock().remove(&id);
+        if shared.out.send(&event).is_err() {
             return;
         }
     }
@@ -221,9 +232,13 @@ impl Out {
     }
 }
 
-/// How this process is.
-fn vitals() -> Vitals {
-    Vitals { resident_bytes: resident_bytes(), ..Vitals::default() }
+/// How this process and its GPU are.
+fn vitals(gpu: Option<&Gpu>) -> Vitals {
+    Vitals {
+        resident_bytes: resident_bytes(),
+        device_free_bytes: gpu.map(Gpu::free_bytes),
+        utilisation_percent: gpu.and_then(Gpu::utilisation_percent),
+    }
 }
 
 /// This process's resident memory in bytes; 0 where the system does not tell.

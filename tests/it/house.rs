@@ -21,7 +21,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["tower_http", "utoipa_axum", "utoipa_swagger_ui"], &["http/"]),
     (&["utoipa"], &["http/", "format/"]),
     (&["metrics_exporter_prometheus"], &["http/state.rs", "serve.rs"]),
-    (&["whisper_rs"], &["engine/"]),
+    (&["whisper_rs", "nvml_wrapper"], &["engine/"]),
     (&["libloading"], &["engine/driver.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
     (&["reqwest"], &["models/", "commands.rs"]),

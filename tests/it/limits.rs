@@ -50,12 +50,3 @@ async fn a_long_file_is_never_whole_in_memory() {
     // An hour of samples at 16 kHz is 220 MiB.
     assert!(grown < 40 * MIB, "the server took {} MiB more", grown / MIB);
 }
-
-#[test]
-fn the_server_program_is_not_linked_to_a_gpu() {
-    let program = fs::read(env!("CARGO_BIN_EXE_auris")).unwrap();
-    for library in ["libcuda.so", "libcudart.so", "libcublas.so"] {
-        let found = program.windows(library.len()).any(|window| window == library.as_bytes());
-        assert!(!found, "the program names {library}");
-    }
-}

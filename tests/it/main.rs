@@ -14,5 +14,6 @@ mod faults;
 mod gpus;
 mod house;
 mod limits;
+mod linking;
 mod probe;
 mod service;

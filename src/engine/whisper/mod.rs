@@ -17,8 +17,11 @@ use crate::ipc::{CRASH_PREFIX, ChunkOptions, Failure, FailureKind, LoadSpec};
 use crate::language::Language;
 use crate::transcript::Task;
 
+mod gpu;
 mod listener;
+mod load_log;
 
+pub use gpu::Gpu;
 use listener::{Heard, Listener};
 
 /// What whisper.cpp uses by default when it samples, and what it allocates memory for.
@@ -44,17 +47,20 @@ const MIN_SAMPLES: usize = 16_000;
 /// Loads the model, and warms up one state for each slot.
 ///
 /// # Errors
-/// `BadModel` for a file that whisper.cpp refuses, `OutOfMemory` when a state cannot be made.
+/// `BadModel` for a file that whisper.cpp refuses, `OutOfMemory` when a state cannot be made,
+/// `WrongDevice` when the GPU that was asked for is not there or the model not on it.
 pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
     // SAFETY: the callback is a plain function that stays valid, and is set before any other
     // thread of this process calls ggml.
     unsafe { sys::ggml_set_abort_callback(Some(record_crash)) };
+    load_log::listen();
+    let gpu = spec.gpu_index.map(Gpu::find).transpose()?;
 
     let started = Instant::now();
     let mut params = WhisperContextParameters::default();
     // On the CPU, flash attention does without llamafile's matrix kernels, and takes more than
     // twice the time: 2.4 s against 1.0 s to encode a window with tiny's dimensions.
-    let on_gpu = spec.gpu_index.is_some();
+    let on_gpu = gpu.is_some();
     params.use_gpu(on_gpu).flash_attn(on_gpu);
     if let Some(index) = spec.gpu_index {
         params.gpu_device(c_int::try_from(index).unwrap_or(c_int::MAX));
@@ -64,6 +70,9 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
         Failure { kind: FailureKind::BadModel, message }
     })?;
     let load_seconds = started.elapsed().as_secs_f64();
+    if let Some(gpu) = &gpu {
+        gpu.check_placement(std::fs::metadata(&spec.model).map_or(0, |file| file.len()))?;
+    }
 
     let threads = c_int::try_from(spec.threads.max(1)).unwrap_or(1);
     let vocabulary = Vocabulary {
@@ -103,6 +112,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
         sessions: sessions.into_iter().map(|session| Box::new(session) as _).collect(),
         load_seconds,
         warm_up_seconds: started.elapsed().as_secs_f64(),
+        gpu,
     })
 }
 
@@ -241,3 +251,6 @@ fn failure(error: WhisperError) -> Failure {
     };
     Failure { kind, message: format!("whisper.cpp: {error}") }
 }
+
+#[cfg(test)]
+mod tests;

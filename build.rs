@@ -1,0 +1,42 @@
+//! Tells the linker where CUDA's libraries are. Only `--features cuda` needs it, which makes the
+//! GPU worker program; the server's build links no CUDA and does nothing here.
+//!
+//! The run path belongs to the program, so it is here and not in flags of one build command: with
+//! `RUSTFLAGS` every change would compile all kernels again, which takes most of an hour.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// Where the program looks for cudart and cuBLAS when it starts: beside itself, then where a
+/// package puts them.
+const RUN_PATHS: [&str; 2] = ["$ORIGIN", "$ORIGIN/../lib/auris"];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return;
+    }
+    for name in ["CUDA_PATH", "CUDA_HOME"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    for folder in RUN_PATHS {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}");
+    }
+    for libraries in toolkit().iter().flat_map(|root| library_folders(root)) {
+        println!("cargo::rustc-link-search=native={}", libraries.display());
+        // libcuda is the driver's; the toolkit's stub serves the linker and must not be run.
+        println!("cargo::rustc-link-search=native={}", libraries.join("stubs").display());
+        // Last, so that libraries put beside the program win over the build machine's.
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", libraries.display());
+    }
+}
+
+/// The toolkit that the environment names; `scripts/cuda-toolkit` finds one.
+fn toolkit() -> Option<PathBuf> {
+    ["CUDA_PATH", "CUDA_HOME"].into_iter().find_map(env::var_os).map(PathBuf::from)
+}
+
+fn library_folders(root: &Path) -> Vec<PathBuf> {
+    let places = ["lib64", "lib"].map(|name| root.join(name));
+    places.into_iter().filter(|folder| folder.join("libcudart.so").exists()).take(1).collect()
+}

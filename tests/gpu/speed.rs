@@ -1,0 +1,51 @@
+//! How fast, and in how much memory. Numbers to read; only their plausibility is checked.
+
+use super::worker::{Worker, long_chunks, megabytes, models, seconds};
+
+const SLOTS: [usize; 4] = [1, 2, 4, 8];
+
+/// What a state may decode at once; whisper.cpp's default when it samples.
+const DECODERS: u32 = 5;
+
+#[tokio::test]
+async fn speed_and_memory_by_slots() {
+    println!(
+        "| model | slots | ready s | load s | warm-up s | taken MB | estimate MB | per further slot MB | × real time | busy % |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for model in models() {
+        let mut first = None;
+        for slots in SLOTS {
+            let mut worker = Worker::on_gpu(&model.path, slots).await;
+            let chunks = long_chunks(slots.max(2) * 4);
+            let outcome = worker.transcribe(&chunks).await;
+            let audio: f64 = chunks.iter().map(|(samples, _)| seconds(samples)).sum();
+
+            // What was taken when the worker was ready, and what a chunk took on top.
+            let ready = worker.report.vitals.device_free_bytes.unwrap();
+            let least = outcome.vitals.iter().filter_map(|vitals| vitals.device_free_bytes).min();
+            let taken = worker.report.device_bytes.unwrap() + ready.saturating_sub(least.unwrap());
+            let one = *first.get_or_insert(taken);
+            let further = match slots as u64 {
+                1 => 0,
+                slots => taken.saturating_sub(one) / (slots - 1),
+            };
+            let estimate = model.memory_bytes(slots as u32, DECODERS);
+            let busy = outcome.vitals.iter().filter_map(|vitals| vitals.utilisation_percent).max();
+            println!(
+                "| {} | {slots} | {:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {} |",
+                model.name,
+                worker.start_seconds,
+                worker.report.load_seconds,
+                worker.report.warm_up_seconds,
+                megabytes(taken),
+                megabytes(estimate),
+                megabytes(further),
+                audio / outcome.wall_seconds,
+                busy.map_or("not told".to_owned(), |percent| percent.to_string()),
+            );
+            assert!(taken >= model.size_bytes / 2, "{} is not on the GPU", model.name);
+            worker.stop().await;
+        }
+    }
+}
