@@ -310,9 +310,12 @@ pub fn read_frame<M: for<'de> Deserialize<'de>>(
     reader: &mut impl Read,
 ) -> io::Result<Option<Frame<M>>> {
     let mut length = [0; 4];
-    match reader.read(&mut length[..1])? {
-        0 => return Ok(None),
-        _ => reader.read_exact(&mut length[1..])?,
+    match reader.read(&mut length[..1]) {
+        Ok(0) => return Ok(None),
+        Ok(_) => reader.read_exact(&mut length[1..])?,
+        // A signal says nothing about the pipe.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return read_frame(reader),
+        Err(error) => return Err(error),
     }
     let length = u32::from_be_bytes(length) as usize;
     if length > MAX_FRAME_BYTES {

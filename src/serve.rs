@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::ServeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
+use crate::doctor;
 use crate::http::{self, AppState};
 use crate::metrics;
 use crate::output;
@@ -52,7 +53,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         }
     });
 
-    let pipeline = plan.start(capacity).await?;
+    let pipeline = match plan.start(capacity).await {
+        Err(error) if args.engine.gpu.require_gpu => {
+            output::report(&doctor::explain(&args.engine).await?);
+            return Err(error);
+        }
+        started => started?,
+    };
     let scheduler = pipeline.scheduler.clone();
     let app = http::router(AppState { pipeline, uploads: uploads.into(), metrics });
     // Before the address is told: who knows it may send a signal at once.

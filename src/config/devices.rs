@@ -55,7 +55,7 @@ pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
     let unwanted = match gpu_available()? {
         _ if gpu.no_gpu => Some("--no-gpu"),
         Some(false) => Some("GPU_AVAILABLE=false"),
-        _ if choice == DeviceChoice::Cpu => Some("--device or DEVICE is cpu"),
+        _ if choice == DeviceChoice::Cpu => Some("--device cpu"),
         _ => None,
     };
     if let Some(reason) = unwanted {
@@ -65,7 +65,7 @@ pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
         if let DeviceChoice::Cuda(select) = choice {
             bail!("--device {select} contradicts {reason}: leave one of them out");
         }
-        let detail = format!("no GPU is used, because of {reason}");
+        let detail = format!("the CPU is chosen by {reason}");
         return Ok(Gpus::Unwanted(UnusedBackend { backend: Backend::Cuda, cause: None, detail }));
     }
     let is_demanded = gpu.require_gpu || choice != DeviceChoice::Auto;

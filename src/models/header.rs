@@ -81,11 +81,11 @@ impl Dimensions {
             + (layers + 1) * keys_and_values(self.audio_context)
     }
 
-    /// Bytes of the engine's compute buffers for one whisper state: a line through what
-    /// whisper.cpp 1.8.3 logs for models of 128 to 1280 (`compute buffer` in
-    /// `whisper_init_state`).
+    /// Bytes of the engine's compute buffers for one whisper state on a GPU: a line through what
+    /// whisper.cpp 1.8.3 logs for tiny, small, medium and large with flash attention (table in
+    /// docs/gpu.md), and 64 MB for cuBLAS' workspace, which it does not log.
     pub fn compute_bytes(self) -> u64 {
-        (104 << 20) + u64::from(self.state) * (203 << 10)
+        64_000_000 + 102_300_000 + u64::from(self.state) * 74_800
     }
 }
 
