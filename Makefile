@@ -108,6 +108,7 @@ bench: build
 	@set -x
 	bench/compare.py --auris $(AURIS)
 	bench/same_text.py --auris $(AURIS)
+	bench/memory.py --auris $(AURIS)
 
 # Measure text, languages, translation and times on the evaluation set
 accuracy: build
