@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::device::{Backend, DeviceId, DeviceInfo};
-use crate::probe::Unavailable;
+use crate::probe::{Cause, Unavailable};
 use crate::scheduler::{DevicePlan, ModelPlan, Scheduler, UnusedBackend};
 use crate::supervisor::WorkerProgram;
 use crate::supervisor::detect;
@@ -50,6 +50,9 @@ pub enum NoGpu {
     /// The program or the driver says so.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// The program under that name drives something else.
+    #[error("{0} drives the CPU, it is no program for GPUs: install auris-cuda in its place")]
+    OtherProgram(String),
     /// There are some, and not the one that is wanted.
     #[error("--device {wanted} is not among the GPUs here: {found}")]
     NotSelected {
@@ -65,6 +68,7 @@ impl NoGpu {
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Unavailable(unavailable) => unavailable.cause.as_str(),
+            Self::OtherProgram(_) => Cause::BadProbe.as_str(),
             Self::NotSelected { .. } => "not-selected",
         }
     }
@@ -82,6 +86,9 @@ impl Discovery {
     /// [`NoGpu`]. Cancel safe.
     pub async fn look(&self) -> Result<Vec<DeviceInfo>, NoGpu> {
         let found = detect::probe(&self.program, self.limit).await?;
+        if found.iter().any(|info| info.backend != Backend::Cuda) {
+            return Err(NoGpu::OtherProgram(self.program.path.display().to_string()));
+        }
         let wanted: Vec<DeviceInfo> =
             found.iter().filter(|info| self.select.matches(info)).cloned().collect();
         if wanted.is_empty() {

@@ -57,7 +57,7 @@ impl Board {
             let start = self.next_free(candidate.place.0)?.max(self.lane_free(candidate));
             Some((start, start + seconds / candidate.speed.max(1e-3), candidate))
         });
-        let Some((start, finish, best)) = timed.min_by(|a, b| earlier(a, b)) else {
+        let Some((start, finish, best)) = timed.min_by(earlier) else {
             return Offer::Wait(None);
         };
         let device_is_free = self.next_free(best.place.0) <= Some(0.0);

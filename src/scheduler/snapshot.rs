@@ -2,11 +2,12 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::breaker::Phase;
+use super::breaker::{Breaker, Phase};
 use super::device::Device;
 use super::journal::Journal;
 use super::plan::{Settings, UnusedBackend};
 use crate::device::DeviceInfo;
+use crate::supervisor::EndKind;
 
 /// The state of everything at one moment.
 #[derive(Debug, Clone)]
@@ -84,9 +85,9 @@ impl BreakerStatus {
 
 impl Device {
     pub(super) fn status(&self, settings: &Settings, now: Instant) -> DeviceStatus {
-        let cause = self.breaker().and_then(|breaker| breaker.cause());
-        let reason = cause.map_or("unknown", |cause| cause.as_str());
-        let breaker = match self.breaker().map(|breaker| breaker.phase()) {
+        let cause = self.breaker().and_then(Breaker::cause);
+        let reason = cause.map_or("unknown", EndKind::as_str);
+        let breaker = match self.breaker().map(Breaker::phase) {
             None | Some(Phase::Closed) => BreakerStatus::Closed,
             Some(Phase::Open { until }) => BreakerStatus::Open {
                 retry_in_seconds: until.saturating_duration_since(now).as_secs_f64(),

@@ -33,9 +33,6 @@ const LONGEST_ANSWER: u64 = 1 << 20;
 /// How long a process that has answered, or was killed, is waited for.
 const END_GRACE: Duration = Duration::from_secs(2);
 
-/// The program that drives CUDA devices, installed beside this one.
-const CUDA_PROGRAM: &str = "auris-cuda";
-
 /// The devices that `program` can use.
 ///
 /// # Errors
@@ -66,15 +63,6 @@ pub async fn driver_report(
     limit: Duration,
 ) -> Result<DriverReport, Unavailable> {
     ask(program, &[OsStr::new("--probe-driver"), path.as_os_str()], limit).await
-}
-
-/// Why no CUDA device is used, seen from the folder that this program is installed in.
-pub fn why_no_cuda(folder: &Path) -> String {
-    if folder.join(CUDA_PROGRAM).exists() {
-        format!("{CUDA_PROGRAM} is installed, but this release of auris drives the CPU only")
-    } else {
-        format!("the program {CUDA_PROGRAM} is not installed in {}", folder.display())
-    }
 }
 
 /// Starts `program` with more `arguments` and reads the line that it prints.

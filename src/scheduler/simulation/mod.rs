@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::state::State;
 use super::{
     ChunkDone, ChunkError, ChunkRequest, Command, DevicePlan, MemoryNeed, ModelPlan, Settings,
+    Variant,
 };
 use crate::device::{Backend, DeviceId, DeviceInfo};
 use crate::ipc::Work;
@@ -69,11 +71,17 @@ fn plan(index: usize, device: &DeviceModel) -> DevicePlan {
         true => (Backend::Cpu, DeviceId::cpu()),
         false => (Backend::Cuda, DeviceId::indexed(Backend::Cuda, index as u32)),
     };
-    let models = MODELS.iter().map(|(name, weights, state)| ModelPlan {
+    let need = |weights_bytes, state_bytes| MemoryNeed { weights_bytes, state_bytes };
+    let variant = |&(name, weights, state): &(&str, u64, u64)| Variant {
+        name: name.to_owned(),
+        file: Some(name.into()),
+        need: need(weights, state),
+    };
+    let models = MODELS[..2].iter().map(|(name, weights, state)| ModelPlan {
         name: (*name).to_owned(),
         file: (*name).into(),
-        need: MemoryNeed { weights_bytes: *weights, state_bytes: *state },
-        variants: Vec::new(),
+        need: need(*weights, *state),
+        variants: MODELS[2..].iter().filter(|_| *name == "large").map(variant).collect(),
     });
     DevicePlan {
         info: DeviceInfo {
@@ -120,7 +128,8 @@ impl Simulation {
         let arrivals = arrivals(&mut world.random, requests);
         let settings = Settings {
             recycle_after: 5 + world.random.below(20),
-            unload_after: None,
+            unload_after: world.random.chance(0.3).then_some(Duration::from_secs(15)),
+            swap_variants: world.random.chance(0.3),
             ..Settings::default()
         };
         let slots = Arc::new(AtomicUsize::new(0));
@@ -305,6 +314,7 @@ fn no_chunk_is_lost_in_thousands_of_histories_of_faults() {
 /// On the same requests, earliest estimated finish against the simple score: the free device with
 /// the smallest share of busy slots.
 #[test]
+#[allow(clippy::print_stdout, reason = "the figure that ARCHITECTURE.md quotes")]
 fn the_earliest_finish_beats_the_simple_score() {
     let (mut ours, mut simple) = (0.0, 0.0);
     for seed in 0..200 {

@@ -53,8 +53,15 @@ pub(super) struct DeviceModel {
 }
 
 /// Weights of a simulated model by its file's name, in bytes, and each state's bytes.
-pub(super) const MODELS: [(&str, u64, u64); 2] =
-    [("small", 100 << 20, 100 << 20), ("large", 1500 << 20, 300 << 20)];
+pub(super) const MODELS: [(&str, u64, u64); 3] = [
+    ("small", 100 << 20, 100 << 20),
+    ("large", 1500 << 20, 300 << 20),
+    // the large one's variant
+    ("large-q", 500 << 20, 300 << 20),
+];
+
+/// Every so manieth chunk crashes whatever runs it, while faults happen.
+pub(super) const POISON_EVERY: u64 = 61;
 
 pub(super) fn model_bytes(file: &str, slots: usize) -> u64 {
     let (_, weights, state) = MODELS.iter().find(|(name, ..)| *name == file).unwrap();
@@ -213,8 +220,7 @@ impl World {
         ids.sort_unstable();
         for (device, lane, worker) in ids {
             let id = WorkerId { device, lane, worker };
-            loop {
-                let Some(worker) = self.workers.get_mut(&key(id)) else { break };
+            while let Some(worker) = self.workers.get_mut(&key(id)) {
                 match worker.commands.try_recv() {
                     Ok(ToWorker::Run { id: chunk, samples, .. }) => {
                         texts.push(self.run(id, chunk, &samples));
@@ -249,11 +255,12 @@ impl World {
         let takes = samples.len() as f64 / 16_000.0 / device.speed;
         let is_cpu = device.is_cpu;
         self.plan(id, 5.0, Happening::Progress(chunk));
-        let fault = self.fault(id.device);
+        let poison = self.faults_until > 0.0 && number % POISON_EVERY == POISON_EVERY - 1;
+        let fault = poison || self.fault(id.device);
         if fault && is_cpu {
             *self.cpu_failures.entry(number).or_default() += 1;
         }
-        match fault.then(|| self.random.below(5)) {
+        match fault.then(|| if poison { 4 } else { self.random.below(5) }) {
             None => self.plan(id, takes, Happening::Done(chunk, takes)),
             Some(0) => self.plan(id, takes / 2.0, Happening::Ended(EndKind::OutOfMemory)),
             Some(1) => self.plan(id, takes / 2.0, Happening::Ended(EndKind::Killed)),

@@ -135,3 +135,17 @@ async fn an_installed_variant_takes_over_when_memory_is_short() {
     let squeezes = history(&device).into_iter().filter(|(kind, _)| kind == "squeezed");
     assert_eq!(squeezes.count(), 2, "half the slots, then the variant");
 }
+
+#[tokio::test]
+async fn frequent_lacks_of_memory_bring_advice() {
+    let server = Server::gpu("oom,chunk=0", &[], &[]).await;
+    until_models_are(&server, "cuda:0", "ready").await;
+    assert_eq!(server.device("cuda:0").await["advice"], serde_json::Value::Null);
+    transcribe(&server, 1).await;
+    until_models_are(&server, "cuda:0", "ready").await;
+    transcribe(&server, 2).await;
+    let device = server.device("cuda:0").await;
+    let advice = device["advice"].as_str().unwrap();
+    assert!(advice.contains("--max-per-device"), "{advice}");
+    assert!(server.log().contains(advice), "the log does not say it");
+}

@@ -83,7 +83,7 @@ async fn check_middle(script: &str, reason: &str, device: &str) {
     tell(&server, reason, "middle").await;
     let metrics = server.metrics().await;
     let delay = metric(&metrics, "auris_chunk_retry_delay_seconds_sum").unwrap();
-    println!("{reason}: the next attempt began {:.1} ms after the failure", delay * 1e3);
+    eprintln!("{reason}: the next attempt began {:.1} ms after the failure", delay * 1e3);
     assert!(delay < 1.0, "{delay} s from the failure to the next attempt");
     let retries = format!("auris_chunk_retries_total{{device=\"cuda:0\",reason=\"{reason}\"}}");
     assert!(metric(&metrics, &retries) >= Some(1.0), "{retries} is missing");
