@@ -43,7 +43,7 @@ async fn memory_that_runs_out_ends_the_newcomer_and_nobody_else() {
     .await;
     let after = resident.transcribe(&clip).await.vitals[0].device_free_bytes.unwrap();
     println!(
-        "| MB free at first | workers of {BALLAST_SLOTS} slots until full | the next one ended as | MB free afterwards | given back in s |"
+        "\n| MB free at first | workers of {BALLAST_SLOTS} slots until full | the next one ended as | MB free afterwards | given back in s |"
     );
     println!("|---|---|---|---|---|");
     println!(
@@ -60,7 +60,7 @@ async fn memory_that_runs_out_ends_the_newcomer_and_nobody_else() {
 #[tokio::test]
 async fn a_killed_worker_is_replaced_and_leaves_no_memory_taken() {
     println!(
-        "| model | end seen after s | successor ready after s | its first chunk done after s |"
+        "\n| model | end seen after s | successor ready after s | its first chunk done after s |"
     );
     println!("|---|---|---|---|");
     for model in models() {

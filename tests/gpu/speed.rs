@@ -10,7 +10,7 @@ const DECODERS: u32 = 5;
 #[tokio::test]
 async fn speed_and_memory_by_slots() {
     println!(
-        "| model | slots | ready s | load s | warm-up s | taken MB | estimate MB | per further slot MB | × real time | busy % |"
+        "\n| model | slots | ready s | load s | warm-up s | taken MB | estimate MB | per further slot MB | × real time | busy % |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for model in models() {

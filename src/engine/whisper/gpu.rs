@@ -145,6 +145,10 @@ fn why(listed: usize) -> String {
         return format!("the engine sees {listed}, counted from 0; is CUDA_VISIBLE_DEVICES set?");
     }
     match load_log::last_error() {
+        // CUDA's words for no driver at all, too.
+        Some(error) if error.contains("driver version is insufficient") => {
+            format!("the engine sees none: {error}, or there is no driver")
+        }
         Some(error) => format!("the engine sees none: {error}"),
         None => "the engine sees none".to_owned(),
     }
