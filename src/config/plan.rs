@@ -168,14 +168,8 @@ impl EnginePlan {
 
 /// What a model takes on a device.
 fn need(size_bytes: u64, dimensions: models::Dimensions) -> MemoryNeed {
-    MemoryNeed {
-        weights_bytes: size_bytes,
-        state_bytes: dimensions.state_bytes(DECODERS) + dimensions.compute_bytes(),
-    }
+    MemoryNeed { weights_bytes: size_bytes, state_bytes: dimensions.slot_bytes() }
 }
-
-/// whisper.cpp's own number of candidates when it samples.
-const DECODERS: u32 = 5;
 
 /// The quantised variants of a published model, the largest first.
 fn variants(name: &str, store: &Store) -> Vec<Variant> {

@@ -52,6 +52,9 @@ impl fmt::Display for Languages {
     }
 }
 
+/// whisper.cpp's own number of candidates when it samples.
+const DECODERS: u32 = 5;
+
 /// The sizes of a model's tensors that decide how much memory its use takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dimensions {
@@ -71,7 +74,7 @@ impl Dimensions {
     /// Self and cross attention keep keys and values as f16 for each decoder layer, padded to 256
     /// positions; whisper.cpp 1.8.3 allots two spare caches when there is more than one decoder,
     /// and one layer of padding for flash attention. The compute buffers come on top.
-    pub fn state_bytes(self, decoders: u32) -> u64 {
+    fn state_bytes(self, decoders: u32) -> u64 {
         let caches = if decoders > 1 { u64::from(decoders) + 2 } else { 1 };
         let keys_and_values = |positions: u32| {
             2 * 2 * u64::from(self.state) * u64::from(positions).next_multiple_of(256)
@@ -81,10 +84,15 @@ impl Dimensions {
             + (layers + 1) * keys_and_values(self.audio_context)
     }
 
+    /// Bytes that a slot on a GPU takes besides the weights: one whisper state that samples.
+    pub fn slot_bytes(self) -> u64 {
+        self.state_bytes(DECODERS) + self.compute_bytes()
+    }
+
     /// Bytes of the engine's compute buffers for one whisper state on a GPU: a line through what
     /// whisper.cpp 1.8.3 logs for tiny, small, medium and large with flash attention (table in
     /// docs/gpu.md), and 64 MB for cuBLAS' workspace, which it does not log.
-    pub fn compute_bytes(self) -> u64 {
+    fn compute_bytes(self) -> u64 {
         64_000_000 + 102_300_000 + u64::from(self.state) * 74_800
     }
 }

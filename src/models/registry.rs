@@ -32,12 +32,6 @@ impl Entry {
         let endpoint = endpoint.trim_end_matches('/');
         format!("{endpoint}/{REPOSITORY}/resolve/{REVISION}/{}", self.file_name)
     }
-
-    /// Bytes of memory for the weights and `states` whisper states that each decode `decoders`
-    /// candidates at once, without the engine's compute buffers. See [`Dimensions::state_bytes`].
-    pub fn memory_bytes(&self, states: u32, decoders: u32) -> u64 {
-        self.size_bytes + u64::from(states) * self.dimensions.state_bytes(decoders)
-    }
 }
 
 /// The entry of that name.
@@ -148,12 +142,5 @@ mod tests {
     fn the_address_is_below_the_endpoint() {
         let tiny = find("tiny-q8_0").unwrap();
         insta::assert_snapshot!(tiny.url("https://mirror.example/"), @"https://mirror.example/ggerganov/whisper.cpp/resolve/5359861c739e955e79d9a303bcbc70fb988958b1/ggml-tiny-q8_0.bin");
-    }
-
-    #[test]
-    fn memory_is_the_weights_and_the_caches_of_each_state() {
-        let tiny = find("tiny").unwrap();
-        assert_eq!(tiny.memory_bytes(0, 5), 77_691_713);
-        assert_eq!(tiny.memory_bytes(2, 1), 77_691_713 + 2 * 14_942_208);
     }
 }

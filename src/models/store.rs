@@ -28,13 +28,6 @@ pub struct ModelFile {
     pub dimensions: Dimensions,
 }
 
-impl ModelFile {
-    /// Bytes of memory for the weights and `states` whisper states, as [`Entry::memory_bytes`].
-    pub fn memory_bytes(&self, states: u32, decoders: u32) -> u64 {
-        self.size_bytes + u64::from(states) * self.dimensions.state_bytes(decoders)
-    }
-}
-
 /// A line of the list of models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {

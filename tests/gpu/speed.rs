@@ -4,9 +4,6 @@ use super::worker::{Worker, long_chunks, megabytes, models, seconds};
 
 const SLOTS: [usize; 4] = [1, 2, 4, 8];
 
-/// What a state may decode at once; whisper.cpp's default when it samples.
-const DECODERS: u32 = 5;
-
 #[tokio::test]
 async fn speed_and_memory_by_slots() {
     println!(
@@ -30,7 +27,7 @@ async fn speed_and_memory_by_slots() {
                 1 => 0,
                 slots => taken.saturating_sub(one) / (slots - 1),
             };
-            let estimate = model.memory_bytes(slots as u32, DECODERS);
+            let estimate = model.size_bytes + slots as u64 * model.dimensions.slot_bytes();
             let busy = outcome.vitals.iter().filter_map(|vitals| vitals.utilisation_percent).max();
             println!(
                 "| {} | {slots} | {:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {} |",

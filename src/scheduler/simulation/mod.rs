@@ -276,7 +276,7 @@ impl Simulation {
             }
             let free = self.state.devices.iter().enumerate().filter_map(|(index, device)| {
                 let lane = &device.lanes[device.lane_of(&chunk.request.model)?];
-                let allowed = chunk.history.allows(index, device.is_cpu(), 0);
+                let allowed = chunk.history.allows(index, device.is_cpu(), lane.variants());
                 (allowed && device.usable_slots() > 0)
                     .then(|| device.busy_slots() < device.usable_slots() && lane.may_run(chunk))
             });
@@ -324,6 +324,8 @@ fn the_earliest_finish_beats_the_simple_score() {
                 vec![cpu(0.0), gpu(8, 20.0, 0.0), gpu(6, 8.0 + random.unit() * 30.0, 0.0)];
             let mut simulation = Simulation::new(seed, devices, 20, 0.0);
             simulation.state.by_load = by_load;
+            // The simple score has no answer to a model that is not loaded.
+            simulation.state.settings.unload_after = None;
             simulation.run()
         };
         ours += run(false);

@@ -103,7 +103,7 @@ async fn a_thousand_requests_with_faults_in_one_of_twenty_are_all_answered() {
     let server = &server;
     let client = |client: usize| async move {
         for n in 0..1_000 / CLIENTS {
-            let audio = wav(0.2, (client * 1_000 + n) as u32);
+            let audio = wav(0.2, (client * (1_000 / CLIENTS) + n) as u32);
             let answer = server.transcribe(audio.clone(), &[("language", "en")]).await;
             assert_eq!(answer.text(), heard(&audio), "{}", server.log());
         }
