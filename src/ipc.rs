@@ -39,6 +39,9 @@ pub struct LoadSpec {
     pub model: PathBuf,
     /// The device's index in the engine's own list; `None` is the host's processor.
     pub gpu_index: Option<u32>,
+    /// The device's UUID, if it has one. It goes before the index, which another device may have
+    /// by now.
+    pub gpu_uuid: Option<String>,
     /// How many chunks run at once.
     pub slots: usize,
     /// How many threads each of them may use.

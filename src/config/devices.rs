@@ -43,7 +43,7 @@ pub(super) fn cpu(args: &EngineArgs) -> anyhow::Result<DevicePlan> {
 pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
     let gpu = &args.gpu;
     gpu.cuda_engine.parse::<EngineKind>()?;
-    ensure!(gpu.max_per_device > 0, "--max-per-device starts at 1");
+    ensure!((1..=64).contains(&gpu.max_per_device), "--max-per-device must be from 1 to 64");
     ensure!(gpu.recycle_after > 0, "--recycle-after starts at 1");
     let choice = match (&gpu.device, variable("DEVICE")) {
         (Some(choice), _) => choice.clone(),

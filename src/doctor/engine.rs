@@ -166,6 +166,7 @@ async fn load(
     let spec = LoadSpec {
         model: model.path.clone(),
         gpu_index: trial.info.index,
+        gpu_uuid: trial.info.uuid.clone(),
         slots: 1,
         threads: trial.threads,
     };

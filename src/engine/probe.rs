@@ -34,8 +34,13 @@ pub fn report(kind: &EngineKind, backend: Backend, environment: &GpuEnvironment)
             (build, cuda, found)
         }
     };
+    // One that this build has no kernels for ends every worker; it kept its place for the indexes.
+    let has_kernels = |device: &DeviceInfo| {
+        let capability = device.compute_capability.as_deref();
+        capability.and_then(|capability| build.supports(capability)).unwrap_or(true)
+    };
     let (devices, unavailable) = match found {
-        Ok(devices) => (devices, None),
+        Ok(devices) => (devices.into_iter().filter(has_kernels).collect(), None),
         Err(unavailable) => (Vec::new(), Some(unavailable)),
     };
     let loaded = driver::loaded_file(Path::new(CUDA_DRIVER));

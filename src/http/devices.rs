@@ -80,7 +80,7 @@ pub(super) struct Device {
     /// What to change so that it runs out of memory less often.
     #[schema(required)]
     advice: Option<String>,
-    /// Chunks that ran elsewhere because of it, by reason.
+    /// How often a chunk ran elsewhere because of it, by reason.
     fallbacks: BTreeMap<String, u64>,
     /// How often it was used again after it had failed.
     returns: u64,
@@ -132,7 +132,7 @@ pub(super) struct DeviceModel {
     /// Device memory that its worker took, in bytes.
     #[schema(required)]
     device_memory_bytes: Option<u64>,
-    /// Device memory that it is expected to need, in bytes; 0 on the processor.
+    /// Memory that it would be expected to need on a GPU, in bytes.
     device_memory_needed_bytes: u64,
     /// Seconds that loading took.
     #[schema(required)]
@@ -239,8 +239,9 @@ impl From<DeviceStatus> for Device {
 
 /// What a device is good for, and why it is not, if so.
 fn state_and_reason(status: &DeviceStatus) -> (&'static str, Option<String>) {
-    let failure = status.models.iter().find_map(|model| model.last_failure.as_ref());
-    let failure = failure.map(|(_, detail, _)| detail.clone());
+    let failures = status.models.iter().filter_map(|model| model.last_failure.as_ref());
+    let latest = failures.max_by_key(|(_, _, at)| *at);
+    let failure = latest.map(|(_, detail, _)| detail.clone());
     if let BreakerStatus::Open { reason, .. } | BreakerStatus::HalfOpen { reason } = status.breaker
     {
         return ("recovering", Some(failure.unwrap_or_else(|| reason.to_owned())));

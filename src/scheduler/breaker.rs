@@ -45,6 +45,7 @@ pub(super) struct Breaker {
     /// Openings in a row.
     strikes: u32,
     closed_since: Option<Instant>,
+    opened_at: Option<Instant>,
     ooms: Vec<Instant>,
     /// What opened it last.
     cause: Option<EndKind>,
@@ -69,6 +70,7 @@ impl Breaker {
             phase: Phase::Closed,
             strikes: 0,
             closed_since: None,
+            opened_at: None,
             ooms: Vec::new(),
             cause: None,
             seed,
@@ -126,6 +128,7 @@ impl Breaker {
             self.strikes = 0;
         }
         self.closed_since = None;
+        self.opened_at = Some(now);
         self.cause = Some(kind);
         self.phase = Phase::Open { until: now + self.wait() };
         self.strikes += 1;
@@ -141,29 +144,37 @@ impl Breaker {
         due
     }
 
-    /// A fresh worker passed its warm-up. While the breaker is open that is one which was started
-    /// before; it shows the same.
-    pub(super) fn warmed_up(&mut self) {
-        if self.phase != Phase::Closed {
+    /// Whether a worker was started since the breaker last opened. Another one's hold on the
+    /// device may be as broken as the one that failed, and what it does proves nothing.
+    pub(super) fn is_fresh(&self, started: Instant) -> bool {
+        self.opened_at.is_none_or(|opened| started >= opened)
+    }
+
+    /// A worker that was `started` at some time passed its warm-up.
+    pub(super) fn warmed_up(&mut self, started: Instant) {
+        if self.phase == Phase::Probing && self.is_fresh(started) {
             self.phase = Phase::Trial;
         }
     }
 
-    /// A chunk succeeded. Returns whether the device has returned by it.
-    pub(super) fn succeeded(&mut self, now: Instant) -> bool {
-        let returned = self.phase == Phase::Trial;
+    /// A chunk succeeded on a worker that was `started` at some time. Returns whether the device
+    /// has returned by it.
+    pub(super) fn succeeded(&mut self, started: Instant, now: Instant) -> bool {
+        let returned = self.phase == Phase::Trial && self.is_fresh(started);
         if returned {
             self.close(now);
         }
         returned
     }
 
-    /// What opened it was the chunk's fault and not the device's.
-    pub(super) fn forgive(&mut self, now: Instant) {
-        if self.phase != Phase::Closed {
+    /// What opened it was the chunk's fault and not the device's. Returns whether it was open.
+    pub(super) fn forgive(&mut self, now: Instant) -> bool {
+        let was_open = self.phase != Phase::Closed;
+        if was_open {
             self.strikes = self.strikes.saturating_sub(1);
             self.close(now);
         }
+        was_open
     }
 
     fn close(&mut self, now: Instant) {
@@ -202,11 +213,11 @@ mod tests {
         now += Duration::from_secs(7);
         assert!(breaker.tick(now));
         assert_eq!((breaker.usable_slots(4), breaker.allows_start()), (0, true));
-        breaker.warmed_up();
+        breaker.warmed_up(now);
         assert_eq!(breaker.usable_slots(4), 1);
-        assert!(breaker.succeeded(now));
+        assert!(breaker.succeeded(now, now));
         assert_eq!(breaker.usable_slots(4), 4);
-        assert!(!breaker.succeeded(now));
+        assert!(!breaker.succeeded(now, now));
     }
 
     #[test]
@@ -222,6 +233,21 @@ mod tests {
                 assert!(breaker.tick(now));
             }
         }
+    }
+
+    #[test]
+    fn a_worker_from_before_the_failure_proves_nothing() {
+        let before = Instant::now();
+        let now = before + Duration::from_secs(10);
+        let mut breaker = Breaker::new(1);
+        breaker.failed(EndKind::Aborted, now);
+        breaker.warmed_up(before);
+        assert!(matches!(breaker.phase(), Phase::Open { .. }));
+        breaker.tick(now + Duration::from_secs(7));
+        breaker.warmed_up(before);
+        assert_eq!(breaker.phase(), Phase::Probing);
+        breaker.warmed_up(now + Duration::from_secs(7));
+        assert!(!breaker.succeeded(before, now + Duration::from_secs(8)));
     }
 
     #[test]
@@ -259,8 +285,8 @@ mod tests {
             assert!(wait <= longest && wait >= longest / 1.6, "{wait} for {longest}");
             now += Duration::from_secs(60);
             breaker.tick(now);
-            breaker.warmed_up();
-            breaker.succeeded(now);
+            breaker.warmed_up(now);
+            breaker.succeeded(now, now);
         }
     }
 

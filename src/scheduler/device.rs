@@ -10,14 +10,20 @@ use super::lane::{Lane, WorkerId};
 use super::memory::Ledger;
 use super::plan::{DevicePlan, Settings};
 use crate::device::DeviceInfo;
-use crate::ipc::{LoadSpec, Vitals};
+use crate::ipc::{LoadReport, LoadSpec, Vitals};
 use crate::supervisor::{EndKind, Ending, WorkerHandle, WorkerProgram};
 
 /// Starts a worker.
 pub(super) type Launch = Box<dyn FnMut(WorkerId, &WorkerProgram, LoadSpec) -> WorkerHandle + Send>;
 
+/// Why a model is not on a device that has not enough memory for it, in a word.
+pub(super) const NO_ROOM: &str = "no-room";
+
 /// A device that failed so often in a row is not worth waiting for.
 const HOPELESS_STRIKES: u32 = 3;
+
+/// So many errors of the engine in a row are the device's fault.
+const MOST_ERRORS: u32 = 3;
 
 /// A model that was used within this time is not unloaded for the sake of another.
 const EVICTABLE_AFTER: Duration = Duration::from_secs(10);
@@ -36,6 +42,10 @@ pub(super) struct Device {
     breaker: Option<Breaker>,
     /// The processor has none: its memory is not for us alone to give.
     ledger: Option<Ledger>,
+    /// Workers started and ended; a load is undisturbed if there was no other meanwhile.
+    changes: u64,
+    /// What that was when each lane's worker was started.
+    changes_at_start: Vec<u64>,
 }
 
 impl Device {
@@ -48,6 +58,8 @@ impl Device {
             lanes: models.into_iter().map(lane).collect(),
             journal: Journal::default(),
             utilisation: None,
+            changes: 0,
+            changes_at_start: Vec::new(),
             breaker: is_gpu.then(|| Breaker::new(seed)),
             ledger: is_gpu.then(ledger),
             info,
@@ -78,8 +90,7 @@ impl Device {
     /// Seconds until each usable slot is free.
     pub(super) fn slot_times(&self, now: Instant) -> Vec<f64> {
         let usable = self.usable_slots();
-        let busy =
-            self.lanes.iter().flat_map(|lane| lane.running.remaining(lane.pace.speed(), now));
+        let busy = self.lanes.iter().flat_map(|lane| lane.running.remaining(now));
         // One that is overdue is not free yet.
         let mut times: Vec<f64> = busy.map(|seconds| seconds.max(0.01)).collect();
         times.sort_by(f64::total_cmp);
@@ -94,7 +105,7 @@ impl Device {
     }
 
     fn reserved_bytes(&self) -> u64 {
-        self.lanes.iter().map(Lane::reserved_bytes).sum()
+        self.lanes.iter().map(Lane::reserved_bytes).fold(0, u64::saturating_add)
     }
 
     /// Bytes that a further worker may take.
@@ -118,17 +129,18 @@ impl Device {
         for lane in self.lanes.iter_mut().filter(|lane| lane.has_no_room()) {
             lane.retry_room(room, now);
         }
+        let is_probing = phase == Some(breaker::Phase::Probing);
+        let is_due = |lane: &Lane| lane.is_due(now) || is_probing && lane.is_off();
         let mut due: Vec<usize> =
-            (0..self.lanes.len()).filter(|lane| self.lanes[*lane].is_due(now)).collect();
-        if phase == Some(breaker::Phase::Probing) {
+            (0..self.lanes.len()).filter(|lane| is_due(&self.lanes[*lane])).collect();
+        if is_probing {
             // One fresh worker shows whether the device works; not the model that keeps failing.
-            if self.lanes.iter().any(Lane::has_process) {
-                return;
-            }
             due.sort_by_key(|lane| self.lanes[*lane].failed_starts());
-            due.truncate(1);
         }
         for lane_index in due {
+            if is_probing && self.lanes.iter().any(Lane::has_process) {
+                return;
+            }
             let room = self.room(now);
             let lane = &mut self.lanes[lane_index];
             let Some(shape) = lane.fit(room) else {
@@ -138,8 +150,11 @@ impl Device {
             if let Some(ledger) = &mut self.ledger {
                 ledger.take(shape.bytes(&lane.model));
             }
+            self.changes += 1;
+            self.changes_at_start.resize(self.changes_at_start.len().max(lane_index + 1), 0);
+            self.changes_at_start[lane_index] = self.changes;
             let program = &self.program;
-            lane.start(shape, self.info.index, self.threads, now, |worker, spec| {
+            lane.start(shape, &self.info, self.threads, now, |worker, spec| {
                 launch(WorkerId { device: index, lane: lane_index, worker }, program, spec)
             });
         }
@@ -160,7 +175,7 @@ impl Device {
     pub(super) fn read(&mut self, vitals: Vitals, now: Instant) {
         self.utilisation = vitals.utilisation_percent;
         let starting = self.lanes.iter().filter(|lane| lane.is_starting());
-        let coming = starting.map(Lane::reserved_bytes).sum();
+        let coming = starting.map(Lane::reserved_bytes).fold(0, u64::saturating_add);
         if let (Some(ledger), Some(free)) = (&mut self.ledger, vitals.device_free_bytes) {
             ledger.read(free, coming, now);
         }
@@ -168,6 +183,7 @@ impl Device {
 
     /// A worker's process is gone: its memory is free again.
     pub(super) fn reclaim(&mut self, bytes: u64) {
+        self.changes += 1;
         if let Some(ledger) = &mut self.ledger {
             ledger.give_back(bytes);
         }
@@ -201,30 +217,46 @@ impl Device {
         };
         let again = format!("tried again in {:.0} s", wait.as_secs_f64());
         match effect {
-            Effect::None => {}
-            Effect::Opened => {
-                self.journal.note(EventKind::Opened, note.0, note.1, again);
-                // Their hold on the device may be as broken as the one that failed.
-                self.lanes.iter_mut().for_each(|lane| lane.retire(true));
-            }
+            Effect::None => return effect,
+            Effect::Opened => self.journal.note(EventKind::Opened, note.0, note.1, again),
             Effect::ProbeFailed => {
                 self.journal.note(EventKind::ProbeFailed, note.0, note.1, again);
                 self.journal.probe_failures += 1;
             }
         }
+        // The others' hold on the device may be as broken as the one that failed.
+        self.lanes.iter_mut().for_each(|lane| lane.retire(true));
         effect
     }
 
-    /// A fresh worker is loaded and warmed up.
-    pub(super) fn warmed_up(&mut self) {
+    /// A lane's worker is loaded and warmed up.
+    pub(super) fn loaded(&mut self, lane: usize, report: LoadReport, now: Instant) {
+        let vitals = report.vitals;
+        let undisturbed = self.changes_at_start.get(lane) == Some(&self.changes);
+        self.lanes[lane].loaded(report, undisturbed, now);
+        let started = self.lanes[lane].started();
         if let Some(breaker) = &mut self.breaker {
-            breaker.warmed_up();
+            breaker.warmed_up(started);
+            if !breaker.is_fresh(started) {
+                self.lanes[lane].retire(true);
+            }
         }
+        self.read(vitals, now);
     }
 
-    /// A chunk succeeded. Returns whether the device has returned by it.
-    pub(super) fn succeeded(&mut self, now: Instant) -> bool {
-        let returned = self.breaker.as_mut().is_some_and(|breaker| breaker.succeeded(now));
+    /// The engine reported an error for a chunk; a sick device does so for each. Returns the end
+    /// that this amounts to, if it does.
+    pub(super) fn errs(&mut self, lane: usize, message: &str) -> Option<Ending> {
+        let is_tried = self.breaker.as_ref()?.phase() == breaker::Phase::Trial;
+        let errors = self.lanes[lane].count_error();
+        (is_tried || errors >= MOST_ERRORS)
+            .then(|| Ending { kind: EndKind::EngineErrors, detail: message.to_owned() })
+    }
+
+    /// A chunk succeeded on a lane. Returns whether the device has returned by it.
+    pub(super) fn succeeded(&mut self, lane: usize, now: Instant) -> bool {
+        let started = self.lanes[lane].started();
+        let returned = self.breaker.as_mut().is_some_and(|b| b.succeeded(started, now));
         if returned {
             self.journal.returns += 1;
             self.journal.note(EventKind::Returned, None, "recovered", "used again");
@@ -234,8 +266,8 @@ impl Device {
 
     /// What closed the device off was a chunk's fault.
     pub(super) fn forgive(&mut self, now: Instant) {
-        if let Some(breaker) = &mut self.breaker {
-            breaker.forgive(now);
+        if self.breaker.as_mut().is_some_and(|breaker| breaker.forgive(now)) {
+            self.journal.note(EventKind::Returned, None, "forgiven", "a chunk was to blame");
         }
     }
 
@@ -250,11 +282,12 @@ impl Device {
         if self.breaker.as_mut().is_some_and(|breaker| breaker.tick(now)) {
             tracing::info!(device.id = %self.info.id, "trying the device again");
         }
+        let room = self.room(now);
         for lane in &mut self.lanes {
             lane.kill_if_stalled(now);
             lane.stop_if_retired();
             let is_wanted = wanted(&lane.model.name);
-            let relaxed = lane.relax(now);
+            let relaxed = !is_wanted && lane.relax(room, now);
             let worn_out = lane.worn_out(settings.recycle_after, is_wanted);
             if let Some(reason) = worn_out.or(relaxed.then_some("memory is free again")) {
                 self.journal.note(EventKind::Recycled, Some(&lane.model.name), reason, "");
@@ -272,7 +305,7 @@ impl Device {
     /// Unloads the model that was not used for longest, if `lane` lacks room and that may help.
     pub(super) fn make_room(&mut self, lane: usize, wanted: impl Fn(&str) -> bool, now: Instant) {
         let is_coming = |lane: &Lane| lane.has_process() && !lane.is_ready();
-        if !self.lanes[lane].has_no_room() || self.lanes.iter().any(is_coming) {
+        if !self.could_fit(lane, now) || self.lanes.iter().any(is_coming) {
             return;
         }
         let idle = self
@@ -285,17 +318,25 @@ impl Device {
         }
     }
 
+    /// Whether a lane without room would have some if idle models were unloaded.
+    fn could_fit(&self, lane: usize, now: Instant) -> bool {
+        let idle = self.lanes.iter().filter(|other| other.is_idle_for(Duration::ZERO, now));
+        let idle = idle.map(Lane::reserved_bytes).fold(0, u64::saturating_add);
+        let lane = &self.lanes[lane];
+        lane.has_no_room() && lane.smallest_bytes() <= self.room(now).saturating_add(idle)
+    }
+
     /// Why no chunk should wait for a lane; `None` if there is hope.
     pub(super) fn hopeless(&self, lane: usize, now: Instant) -> Option<String> {
+        let could_fit = self.could_fit(lane, now);
         let lane = &self.lanes[lane];
-        if self
-            .breaker
-            .as_ref()
-            .is_some_and(|b| b.strikes() >= HOPELESS_STRIKES && !lane.is_ready())
-        {
+        let is_failing = |breaker: &Breaker| {
+            breaker.strikes() >= HOPELESS_STRIKES && breaker.phase() != breaker::Phase::Closed
+        };
+        if self.breaker.as_ref().is_some_and(is_failing) && !lane.is_ready() {
             return Some(format!("{} has failed repeatedly", self.info.id));
         }
-        if lane.has_no_room() {
+        if lane.has_no_room() && !could_fit {
             return Some(format!("{} has not enough memory for it", self.info.id));
         }
         lane.hopeless(now).map(str::to_owned)
@@ -309,7 +350,7 @@ impl Device {
         }
         match () {
             () if lane.is_ready() => None,
-            () if lane.has_no_room() => Some("no-room"),
+            () if lane.has_no_room() => Some(NO_ROOM),
             () if lane.is_off() => Some("unloaded"),
             () => Some(lane.last_end().map_or("starting", EndKind::as_str)),
         }
@@ -337,6 +378,10 @@ impl Device {
             _ => None,
         };
         let lanes = self.lanes.iter().filter_map(|lane| lane.deadline(settings.unload_after));
-        lanes.chain(opens).filter(|at| *at > now).min()
+        // A model that lacks room may have it once another has been idle for long enough.
+        let is_short = self.lanes.iter().any(Lane::has_no_room);
+        let evictable = self.lanes.iter().filter(|lane| is_short && lane.is_ready());
+        let evictable = evictable.map(|lane| lane.last_used() + EVICTABLE_AFTER);
+        lanes.chain(opens).chain(evictable).filter(|at| *at > now).min()
     }
 }

@@ -5,13 +5,14 @@ use std::time::Instant;
 use metrics::{counter, gauge, histogram};
 
 use super::ChunkError;
-use super::device::Device;
+use super::device::{Device, NO_ROOM};
 #[cfg(test)]
 use super::placement;
 use super::placement::{Board, Candidate, Offer};
 use super::queue::Queue;
 use super::running::Chunk;
 use super::state::State;
+use crate::device::Backend;
 use crate::metrics as names;
 
 /// A better device that a chunk does not run on, by its place in the plan or its kind, and why.
@@ -37,26 +38,30 @@ impl State {
     pub(super) fn place_chunks(&mut self, now: Instant) -> bool {
         let mut wakes: Vec<(usize, usize)> = Vec::new();
         while self.devices.iter().any(Device::may_have_place) {
-            // A chunk that must run alone would wait for ever if others kept joining; so while
-            // one waits, its model's workers run empty.
-            let alone = self.queue.fronts().filter(|chunk| chunk.history.must_run_alone());
-            let reserved: Vec<String> = alone.map(|chunk| chunk.request.model.clone()).collect();
+            wakes.clear();
             let devices = &self.devices;
-            let times = devices.iter().map(|device| device.slot_times(now)).collect();
-            let mut board = Board::new(times);
+            let mut board = board(devices, now);
+            // A chunk that must run alone would wait for ever if others kept joining; so while it
+            // waits, the worker that it waits for runs empty.
+            let alone = self.queue.fronts().filter(|chunk| chunk.history.must_run_alone());
+            let reserve = |chunk| match board.offer(&candidates(devices, chunk, now)) {
+                Offer::Run(place) => Some(place),
+                Offer::Wait(place) => place,
+            };
+            let reserved: Vec<(usize, usize)> = alone.filter_map(reserve).collect();
+            let mut board = self::board(devices, now);
             #[cfg(test)]
             let by_load = self.by_load;
             let popped = self.queue.pop(|chunk| {
+                let mut candidates = candidates(devices, chunk, now);
+                if !chunk.history.must_run_alone() {
+                    candidates.retain(|candidate| !reserved.contains(&candidate.place));
+                }
                 #[cfg(test)]
                 if by_load {
-                    let candidates = candidates(devices, chunk, now);
                     return placement::least_loaded(&candidates, &board);
                 }
-                let is_reserved = reserved.contains(&chunk.request.model);
-                if is_reserved && !chunk.history.must_run_alone() {
-                    return None;
-                }
-                match board.offer(&candidates(devices, chunk, now), chunk.seconds()) {
+                match board.offer(&candidates) {
                     Offer::Run(place) => return Some(place),
                     Offer::Wait(place) => wakes.extend(place),
                 }
@@ -65,19 +70,9 @@ impl State {
             let Some((chunk, place)) = popped else { break };
             self.run_chunk(chunk, place, now);
         }
-        let mut woke = self.wake(&wakes, now);
-        woke |= self.make_room(now);
-        gauge!(names::QUEUED_CHUNKS).set(self.queue.len() as f64);
-        for device in &self.devices {
-            gauge!(names::BUSY_SLOTS, "device" => device.info.id.to_string())
-                .set(device.busy_slots() as f64);
-            let used = f64::from(u8::from(device.usable_slots() > 0));
-            gauge!(names::DEVICE_USED, "device" => device.info.id.to_string()).set(used);
-            if let Some((free, _)) = device.memory() {
-                gauge!(names::DEVICE_FREE_BYTES, "device" => device.info.id.to_string())
-                    .set(free as f64);
-            }
-        }
+        let woke = self.wake(&wakes, now);
+        self.make_room(now);
+        self.tell_gauges();
         woke
     }
 
@@ -91,21 +86,31 @@ impl State {
         woke
     }
 
-    /// Has GPUs give up idle models for those that chunks wait for.
-    fn make_room(&mut self, now: Instant) -> bool {
-        let waiting = self.queue.models();
-        if waiting.is_empty() {
-            return false;
-        }
-        let wanted = |model: &str| waiting.iter().any(|other| other == model);
+    /// Has GPUs give up idle models for those that chunks wait for, or would have run on.
+    fn make_room(&mut self, now: Instant) {
+        let mut models = self.queue.models();
+        models.append(&mut self.short_of_room);
+        let wanted = |model: &str| models.iter().any(|other| other == model);
         for device in &mut self.devices {
-            for model in &waiting {
+            for model in &models {
                 if let Some(lane) = device.lane_of(model) {
                     device.make_room(lane, wanted, now);
                 }
             }
         }
-        true
+    }
+
+    fn tell_gauges(&self) {
+        gauge!(names::QUEUED_CHUNKS).set(self.queue.len() as f64);
+        for device in &self.devices {
+            let label = [("device", device.info.id.to_string())];
+            gauge!(names::BUSY_SLOTS, &label).set(device.busy_slots() as f64);
+            let used = device.usable_slots() > 0;
+            gauge!(names::DEVICE_USED, &label).set(f64::from(u8::from(used)));
+            if let Some((free, _)) = device.memory() {
+                gauge!(names::DEVICE_FREE_BYTES, &label).set(free as f64);
+            }
+        }
     }
 
     fn run_chunk(&mut self, mut chunk: Chunk, (device, lane): (usize, usize), now: Instant) {
@@ -113,7 +118,7 @@ impl State {
         let failed = chunk.failed.take();
         if let Some((failed_on, at)) = failed {
             let delay = now.duration_since(at);
-            self.devices[failed_on].journal.lose(delay);
+            self.lose(failed_on, delay);
             histogram!(names::RETRY_DELAY_SECONDS).record(delay.as_secs_f64());
         }
         let target = &self.devices[device];
@@ -135,6 +140,9 @@ impl State {
             );
         }
         let reason = fallback.map(|fallback| fallback.reason);
+        if reason.as_deref() == Some(NO_ROOM) {
+            self.short_of_room.push(chunk.request.model.clone());
+        }
         self.devices[device].lanes[lane].run(chunk, reason, now);
     }
 
@@ -146,6 +154,10 @@ impl State {
         }
         if !self.devices[device].is_cpu() {
             return None;
+        }
+        if chunk.crashed_gpu_before {
+            let (from, reason) = (Backend::Cuda.to_string(), "crashed-before".to_owned());
+            return Some(Fallback { device: None, from, reason });
         }
         let mut gpus = self.devices.iter().enumerate().filter(|(_, device)| !device.is_cpu());
         let out = |(index, device): (usize, &Device)| {
@@ -211,10 +223,15 @@ impl Queue<Chunk> {
 
 impl Device {
     /// Whether some chunk might start here, or have a model loaded.
-    fn may_have_place(&self) -> bool {
+    pub(super) fn may_have_place(&self) -> bool {
         let free = self.busy_slots() < self.usable_slots();
         self.lanes.iter().any(|lane| lane.is_off() || free && lane.is_ready())
     }
+}
+
+/// When each device's slots are free.
+fn board(devices: &[Device], now: Instant) -> Board {
+    Board::new(devices.iter().map(|device| device.slot_times(now)).collect())
 }
 
 /// Where `chunk` could run.
@@ -230,7 +247,7 @@ fn candidates(devices: &[Device], chunk: &Chunk, now: Instant) -> Vec<Candidate>
             ready: lane.may_run(chunk),
             wait_seconds: lane.wait_seconds(chunk, now)?,
             slots: lane.shape().slots,
-            speed: lane.pace.speed(),
+            takes_seconds: lane.pace.seconds(chunk.cost_seconds(), now),
             busy: device.busy_slots() as f64 / device.slots.max(1) as f64,
             utilisation: device.utilisation,
         })
@@ -241,13 +258,15 @@ fn candidates(devices: &[Device], chunk: &Chunk, now: Instant) -> Vec<Candidate>
 /// Why no device will ever run `chunk`; `None` if one may.
 fn hopeless(devices: &[Device], chunk: &Chunk, now: Instant) -> Option<String> {
     let mut reason = None;
-    for (index, device) in devices.iter().enumerate() {
+    // The processor's reason is the one that counts.
+    let (cpus, gpus): (Vec<_>, Vec<_>) =
+        devices.iter().enumerate().partition(|(_, device)| device.is_cpu());
+    for (index, device) in cpus.into_iter().chain(gpus) {
         let Some(lane) = device.lane_of(&chunk.request.model) else { continue };
         let variants = device.lanes[lane].variants();
         if !chunk.history.allows(index, device.is_cpu(), variants) {
             continue;
         }
-        // The processor's reason is the one that counts; it comes first in the plan.
         reason = reason.or(Some(device.hopeless(lane, now)?));
     }
     reason

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge, histogram};
 
 use super::breaker::Effect;
+use super::device::Device;
 use super::journal::EventKind;
 use super::lane::WorkerId;
 use super::retry::{Attempt, Verdict};
@@ -13,7 +14,7 @@ use super::state::State;
 use super::{ChunkDone, ChunkError};
 use crate::ipc::{Event, FailureKind, LoadReport, Vitals, Work};
 use crate::metrics as names;
-use crate::supervisor::{Ending, WorkerEvent};
+use crate::supervisor::{EndKind, Ending, WorkerEvent};
 
 impl State {
     /// Takes note of an event. Returns whether something may have become possible by it.
@@ -46,10 +47,7 @@ impl State {
             device_bytes = report.device_bytes,
             "model ready"
         );
-        let vitals = report.vitals;
-        lane.loaded(report, now);
-        device.warmed_up();
-        device.read(vitals, now);
+        device.loaded(id.lane, report, now);
     }
 
     /// As [`hear`](Self::hear).
@@ -89,6 +87,7 @@ impl State {
                     let verdict = chunk.history.after_error(kind, attempt);
                     self.lose(place.device, now.duration_since(running.started));
                     self.settle(place, chunk, verdict, kind, &failure.message, now);
+                    self.device_errs(place, &failure.message, now);
                 }
                 true
             }
@@ -109,7 +108,7 @@ impl State {
     ) {
         let device = &mut self.devices[place.device];
         device.read(vitals, now);
-        if device.succeeded(now) {
+        if device.succeeded(place.lane, now) {
             tracing::info!(device.id = %device.info.id, "the device is used again");
             counter!(names::RETURNS, "device" => device.info.id.to_string()).increment(1);
         }
@@ -119,7 +118,7 @@ impl State {
         let Running { chunk, fallback, started, segments, languages, .. } = running;
         // A detection says nothing about the speed of transcription.
         if chunk.request.work != Work::Detect {
-            lane.pace.learn(chunk.seconds(), inference_seconds);
+            lane.pace.learn(chunk.seconds(), inference_seconds, now);
             histogram!(names::AUDIO_SECONDS, &labels).record(chunk.seconds());
         }
         histogram!(names::INFERENCE_SECONDS, &labels).record(inference_seconds);
@@ -128,17 +127,34 @@ impl State {
         let [device_label, model_label] = labels;
         counter!(names::CHUNKS, &[device_label, model_label, ("outcome", "done".to_owned())])
             .increment(1);
+        let (info, is_cpu) = (device.info.clone(), device.is_cpu());
+        // What the processor can do and a GPU cannot is left to the processor from now on.
+        if is_cpu && chunk.history.gpu_crashes > 0 {
+            self.gpu_crashers.add(&chunk.request);
+        }
+        if is_cpu && chunk.history.gpu_crashes > 1 {
+            self.forgive(&chunk, now);
+        }
         // Nobody listens when the client has left.
         let _ = chunk.reply.send(Ok(ChunkDone {
             segments,
             languages,
-            device: device.info.id.clone(),
-            backend: device.info.backend,
+            device: info.id,
+            backend: info.backend,
             model,
             fallback_reason: fallback,
             queue_time,
             inference_time: Duration::try_from_secs_f64(inference_seconds).unwrap_or_default(),
         }));
+    }
+
+    /// The engine reported an error: if that is one too many, the device is left alone.
+    fn device_errs(&mut self, place: WorkerId, message: &str, now: Instant) {
+        let device = &mut self.devices[place.device];
+        if let Some(ending) = device.errs(place.lane, message) {
+            let effect = device.failed(place.lane, &ending, false, now);
+            tell_effect(&self.devices[place.device], effect, &ending);
+        }
     }
 
     fn worker_ended(&mut self, id: WorkerId, ending: &Ending, now: Instant) {
@@ -166,19 +182,14 @@ impl State {
             device.journal.note(EventKind::Squeezed, Some(&model), ending.kind.as_str(), detail);
         }
         let effect = device.failed(id.lane, ending, while_starting, now);
-        if effect == Effect::ProbeFailed {
-            counter!(names::PROBE_FAILURES, "device" => device.info.id.to_string()).increment(1);
-        }
-        if effect != Effect::None {
-            tracing::warn!(device.id = %device.info.id, reason = %ending.kind, "the device is left alone for a while");
-        }
+        tell_effect(device, effect, ending);
         if let Some(advice) = device.advice(&self.settings, now) {
             tracing::warn!(device.id = %device.info.id, "{advice}");
         }
         let attempt = self.attempt(id, running.len() == 1);
         for running in running {
             let mut chunk = running.chunk;
-            if effect == Effect::Opened {
+            if effect != Effect::None {
                 chunk.opened.push(id.device);
             }
             let verdict = chunk.history.after_end(ending.kind, attempt);
@@ -191,11 +202,18 @@ impl State {
         Attempt { device: place.device, is_cpu: self.devices[place.device].is_cpu(), alone }
     }
 
-    fn lose(&mut self, device: usize, time: Duration) {
+    pub(super) fn lose(&mut self, device: usize, time: Duration) {
         let device = &mut self.devices[device];
         device.journal.lose(time);
         gauge!(names::LOST_SECONDS, "device" => device.info.id.to_string())
             .set(device.journal.seconds_lost);
+    }
+
+    /// Takes back what devices are suffering because of a chunk.
+    fn forgive(&mut self, chunk: &Chunk, now: Instant) {
+        for device in &chunk.opened {
+            self.devices[*device].forgive(now);
+        }
     }
 
     /// Queues a chunk again or gives it up.
@@ -215,6 +233,10 @@ impl State {
             self.queue.put_back(chunk.job, chunk.seconds(), chunk);
             return;
         }
+        let is_to_blame = verdict == Verdict::Quarantine || kind == EndKind::Stalled.as_str();
+        if is_to_blame {
+            self.forgive(&chunk, now);
+        }
         let outcome = if verdict == Verdict::Quarantine { "quarantined" } else { "failed" };
         counter!(names::CHUNKS, "device" => device, "model" => chunk.request.model.clone(),
                  "outcome" => outcome)
@@ -222,12 +244,19 @@ impl State {
         if verdict == Verdict::Quarantine {
             tracing::warn!("a chunk crashed two workers; it is refused from now on");
             self.quarantine.add(&chunk.request);
-            for device in &chunk.opened {
-                self.devices[*device].forgive(now);
-            }
             let _ = chunk.reply.send(Err(ChunkError::Quarantined));
         } else {
             let _ = chunk.reply.send(Err(ChunkError::Failed { reason: reason.to_owned() }));
         }
+    }
+}
+
+/// Tells what a failure did to the device.
+fn tell_effect(device: &Device, effect: Effect, ending: &Ending) {
+    if effect == Effect::ProbeFailed {
+        counter!(names::PROBE_FAILURES, "device" => device.info.id.to_string()).increment(1);
+    }
+    if effect != Effect::None {
+        tracing::warn!(device.id = %device.info.id, reason = %ending.kind, "the device is left alone for a while");
     }
 }

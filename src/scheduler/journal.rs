@@ -11,7 +11,7 @@ const MOST_EVENTS: usize = 50;
 pub struct Journal {
     /// The last events, the oldest first.
     pub events: VecDeque<DeviceEvent>,
-    /// Chunks that ran elsewhere because of this device, by reason.
+    /// How often a chunk ran elsewhere because of this device, by reason.
     pub fallbacks: BTreeMap<String, u64>,
     /// How often the device was used again after it had failed.
     pub returns: u64,

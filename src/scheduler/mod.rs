@@ -194,7 +194,7 @@ impl Scheduler {
         Self { commands, slots }
     }
 
-    /// Takes devices into use, the processor first. One with a known id is passed over.
+    /// Takes devices into use. One with a known id is passed over.
     pub fn add_devices(&self, plans: Vec<DevicePlan>) {
         self.send(Command::AddDevices { plans });
     }

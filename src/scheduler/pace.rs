@@ -1,46 +1,67 @@
 //! How fast a model is on a device, as measured. Pure.
 
+use std::time::{Duration, Instant};
+
 /// What is assumed of a slot until it has been measured, in seconds of audio a second.
 const ASSUMED_CPU_SPEED: f64 = 2.0;
 const ASSUMED_GPU_SPEED: f64 = 40.0;
 
-/// The weight of the newest measurement in the running mean of the speed.
-const SPEED_WEIGHT: f64 = 0.2;
+/// A chunk costs as much as its own length and this many seconds more: the encoder takes the same
+/// time for a short chunk as for one of 30 s.
+const FIXED_SECONDS: f64 = 10.0;
+
+/// The weight of the newest measurement in the running mean.
+const WEIGHT: f64 = 0.2;
+
+/// A GPU that was slow so long ago may be fast again: somebody else was using it.
+const STALE: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pace {
-    assumed: f64,
-    measured: Option<f64>,
+    is_gpu: bool,
+    /// Seconds of audio a second, fixed cost included and not.
+    rate: Option<(f64, Instant)>,
+    speed: Option<f64>,
     chunks: u64,
     audio_seconds: f64,
 }
 
 impl Pace {
     pub(super) fn new(is_gpu: bool) -> Self {
-        let assumed = if is_gpu { ASSUMED_GPU_SPEED } else { ASSUMED_CPU_SPEED };
-        Self { assumed, measured: None, chunks: 0, audio_seconds: 0.0 }
+        Self { is_gpu, rate: None, speed: None, chunks: 0, audio_seconds: 0.0 }
     }
 
     /// Learns from a finished chunk.
-    pub(super) fn learn(&mut self, audio_seconds: f64, inference_seconds: f64) {
+    pub(super) fn learn(&mut self, audio_seconds: f64, inference_seconds: f64, now: Instant) {
         self.chunks += 1;
         self.audio_seconds += audio_seconds;
-        let new = audio_seconds / inference_seconds.max(1e-6);
-        self.measured = Some(match self.measured {
-            Some(old) => old + SPEED_WEIGHT * (new - old),
-            None => new,
-        });
+        let mean = |old: Option<f64>, new: f64| old.map_or(new, |old| old + WEIGHT * (new - old));
+        let took = inference_seconds.max(1e-6);
+        let rate = mean(self.rate.map(|(rate, _)| rate), (FIXED_SECONDS + audio_seconds) / took);
+        self.rate = Some((rate, now));
+        self.speed = Some(mean(self.speed, audio_seconds / took));
+    }
+
+    /// Seconds that a chunk is likely to take.
+    pub(super) fn seconds(&self, audio_seconds: f64, now: Instant) -> f64 {
+        let assumed = if self.is_gpu { ASSUMED_GPU_SPEED } else { ASSUMED_CPU_SPEED };
+        let rate = match self.rate {
+            Some((rate, at)) if self.is_gpu && now.duration_since(at) > STALE => rate.max(assumed),
+            Some((rate, _)) => rate,
+            None => assumed,
+        };
+        (FIXED_SECONDS + audio_seconds) / rate.max(1e-3)
     }
 
     /// Seconds of audio that a slot does in a second.
     pub(super) fn speed(&self) -> f64 {
-        self.measured.unwrap_or(self.assumed)
+        self.speed.unwrap_or(if self.is_gpu { ASSUMED_GPU_SPEED } else { ASSUMED_CPU_SPEED })
     }
 
     /// The same, if a chunk was finished yet.
     pub(super) fn measured(&self) -> Option<f64> {
-        self.measured
+        self.speed
     }
 
     /// Chunks finished.
@@ -60,12 +81,33 @@ mod tests {
 
     #[test]
     fn a_measurement_replaces_the_assumption_and_later_ones_move_it() {
+        let now = Instant::now();
         let mut pace = Pace::new(true);
         assert_eq!((pace.speed(), pace.measured()), (ASSUMED_GPU_SPEED, None));
-        pace.learn(30.0, 3.0);
+        pace.learn(30.0, 3.0, now);
         assert_eq!(pace.speed(), 10.0);
-        pace.learn(30.0, 1.5);
+        pace.learn(30.0, 1.5, now);
         assert_eq!(pace.speed(), 12.0);
         assert_eq!((pace.chunks(), pace.audio_seconds()), (2, 60.0));
+    }
+
+    #[test]
+    fn short_chunks_do_not_make_a_device_look_slow() {
+        let now = Instant::now();
+        let mut pace = Pace::new(false);
+        pace.learn(1.0, 1.1, now); // mostly the encoder
+        assert!((pace.seconds(30.0, now) - 4.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_slow_gpu_is_given_another_chance_and_a_slow_processor_is_not() {
+        let now = Instant::now();
+        let later = now + STALE + Duration::from_secs(1);
+        for (is_gpu, expected) in [(true, 1.0), (false, 40.0)] {
+            let mut pace = Pace::new(is_gpu);
+            pace.learn(30.0, 40.0, now);
+            assert!((pace.seconds(30.0, now) - 40.0).abs() < 0.01);
+            assert!((pace.seconds(30.0, later) - expected).abs() < 0.01);
+        }
     }
 }

@@ -19,8 +19,8 @@ pub(super) struct Candidate {
     pub(super) wait_seconds: f64,
     /// How many chunks the lane runs at once.
     pub(super) slots: usize,
-    /// Seconds of audio that a slot does in a second, measured or assumed.
-    pub(super) speed: f64,
+    /// Seconds that the chunk is likely to take there.
+    pub(super) takes_seconds: f64,
     /// The part of the device's slots that are busy, from 0 to 1.
     pub(super) busy: f64,
     /// How busy the driver says it is, from 0 to 100. Missing is not idle.
@@ -51,11 +51,11 @@ impl Board {
         Self { slots, lanes: HashMap::new() }
     }
 
-    /// Finds a place for `seconds` of audio, and reserves it.
-    pub(super) fn offer(&mut self, candidates: &[Candidate], seconds: f64) -> Offer {
+    /// Finds a place for a chunk, and reserves it.
+    pub(super) fn offer(&mut self, candidates: &[Candidate]) -> Offer {
         let timed = candidates.iter().filter_map(|candidate| {
             let start = self.next_free(candidate.place.0)?.max(self.lane_free(candidate));
-            Some((start, start + seconds / candidate.speed.max(1e-3), candidate))
+            Some((start, start + candidate.takes_seconds, candidate))
         });
         let Some((start, finish, best)) = timed.min_by(earlier) else {
             return Offer::Wait(None);
@@ -113,33 +113,43 @@ pub(super) fn least_loaded(candidates: &[Candidate], board: &Board) -> Option<(u
 mod tests {
     use super::*;
 
+    /// One that takes a chunk of 30 s.
     fn candidate(device: usize, wait_seconds: f64, speed: f64) -> Candidate {
+        let takes_seconds = 30.0 / speed;
         let place = (device, 0);
         let ready = wait_seconds == 0.0;
-        Candidate { place, ready, wait_seconds, slots: 1, speed, busy: 0.0, utilisation: None }
+        Candidate {
+            place,
+            ready,
+            wait_seconds,
+            slots: 1,
+            takes_seconds,
+            busy: 0.0,
+            utilisation: None,
+        }
     }
 
     #[test]
     fn the_earliest_finish_wins() {
         let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
         let both = [candidate(0, 0.0, 1.0), candidate(1, 0.0, 20.0)];
-        assert_eq!(board.offer(&both, 30.0), Offer::Run((1, 0)));
+        assert_eq!(board.offer(&both), Offer::Run((1, 0)));
     }
 
     #[test]
     fn a_chunk_waits_for_the_fast_device_and_a_long_wait_sends_it_to_the_slow_one() {
         let both = [candidate(0, 0.0, 1.0), candidate(1, 0.0, 20.0)];
         let mut board = Board::new(vec![vec![0.0], vec![2.0]]);
-        assert_eq!(board.offer(&both, 30.0), Offer::Wait(Some((1, 0))));
+        assert_eq!(board.offer(&both), Offer::Wait(Some((1, 0))));
         let mut board = Board::new(vec![vec![0.0], vec![60.0]]);
-        assert_eq!(board.offer(&both, 30.0), Offer::Run((0, 0)));
+        assert_eq!(board.offer(&both), Offer::Run((0, 0)));
     }
 
     #[test]
     fn who_waits_is_counted_until_the_slow_device_is_the_better_choice() {
         let both = [candidate(0, 0.0, 1.0), candidate(1, 0.0, 10.0)];
         let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
-        let offers: Vec<Offer> = (0..12).map(|_| board.offer(&both, 30.0)).collect();
+        let offers: Vec<Offer> = (0..12).map(|_| board.offer(&both)).collect();
         assert_eq!(offers[0], Offer::Run((1, 0)));
         assert!(offers[1..9].iter().all(|offer| *offer == Offer::Wait(Some((1, 0)))));
         assert!(offers[9..].contains(&Offer::Run((0, 0))), "{offers:?}");
@@ -149,39 +159,40 @@ mod tests {
     fn a_model_that_is_still_loading_is_waited_for_if_that_is_quicker() {
         let loading = [candidate(0, 0.0, 1.0), candidate(1, 3.0, 20.0)];
         let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
-        assert_eq!(board.offer(&loading, 30.0), Offer::Wait(Some((1, 0))));
+        assert_eq!(board.offer(&loading), Offer::Wait(Some((1, 0))));
         let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
-        assert_eq!(board.offer(&loading, 2.0), Offer::Run((0, 0)));
+        let short = loading.map(|c| Candidate { takes_seconds: c.takes_seconds / 15.0, ..c });
+        assert_eq!(board.offer(&short), Offer::Run((0, 0)));
     }
 
     #[test]
     fn who_waits_for_a_model_leaves_the_device_to_the_others_meanwhile() {
         let loading = Candidate { place: (0, 1), ..candidate(0, 3.0, 20.0) };
         let mut board = Board::new(vec![vec![0.0]]);
-        assert_eq!(board.offer(&[loading], 30.0), Offer::Wait(Some((0, 1))));
-        assert_eq!(board.offer(&[candidate(0, 0.0, 20.0)], 30.0), Offer::Run((0, 0)));
+        assert_eq!(board.offer(&[loading]), Offer::Wait(Some((0, 1))));
+        assert_eq!(board.offer(&[candidate(0, 0.0, 20.0)]), Offer::Run((0, 0)));
     }
 
     #[test]
     fn nothing_runs_where_nothing_is_ready_however_short_the_wait() {
         let mut board = Board::new(vec![vec![0.0]]);
         let stopping = Candidate { ready: false, ..candidate(0, 0.0, 20.0) };
-        assert_eq!(board.offer(&[stopping], 30.0), Offer::Wait(Some((0, 0))));
+        assert_eq!(board.offer(&[stopping]), Offer::Wait(Some((0, 0))));
     }
 
     #[test]
     fn a_tie_goes_to_the_less_busy_device_and_missing_utilisation_is_not_idle() {
         let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
         let busy = Candidate { busy: 0.5, ..candidate(0, 0.0, 5.0) };
-        assert_eq!(board.offer(&[busy, candidate(1, 0.0, 5.0)], 30.0), Offer::Run((1, 0)));
+        assert_eq!(board.offer(&[busy, candidate(1, 0.0, 5.0)]), Offer::Run((1, 0)));
         let mut board = Board::new(vec![vec![0.0], vec![0.0]]);
         let idle = Candidate { utilisation: Some(3), ..candidate(1, 0.0, 5.0) };
-        assert_eq!(board.offer(&[candidate(0, 0.0, 5.0), idle], 30.0), Offer::Run((1, 0)));
+        assert_eq!(board.offer(&[candidate(0, 0.0, 5.0), idle]), Offer::Run((1, 0)));
     }
 
     #[test]
     fn a_device_without_usable_slots_is_no_choice() {
         let mut board = Board::new(vec![vec![]]);
-        assert_eq!(board.offer(&[candidate(0, 0.0, 5.0)], 1.0), Offer::Wait(None));
+        assert_eq!(board.offer(&[candidate(0, 0.0, 5.0)]), Offer::Wait(None));
     }
 }

@@ -1,4 +1,4 @@
-//! The chunks that have crashed two workers, remembered so that they crash no third. Pure.
+//! Chunks that are remembered for what they did, by a hash of what the engine gets to see. Pure.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,15 +8,15 @@ use super::ChunkRequest;
 /// How many are remembered; the oldest is forgotten first.
 const MOST: usize = 1_000;
 
-/// See the module.
+/// A set of chunks.
 #[derive(Debug, Default)]
-pub(super) struct Quarantine {
+pub(super) struct Remembered {
     known: HashSet<u64>,
     order: VecDeque<u64>,
 }
 
-impl Quarantine {
-    /// Whether the same samples, to be handled in the same way, are known to crash workers.
+impl Remembered {
+    /// Whether the same samples, to be handled in the same way, are remembered.
     pub(super) fn holds(&self, request: &ChunkRequest) -> bool {
         !self.known.is_empty() && self.known.contains(&fingerprint(request))
     }
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_same_chunk_is_known_and_another_is_not() {
-        let mut quarantine = Quarantine::default();
+        let mut quarantine = Remembered::default();
         quarantine.add(&request(&[0.1, 0.2]));
         assert!(quarantine.holds(&request(&[0.1, 0.2])));
         assert!(!quarantine.holds(&request(&[0.2, 0.1])));
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten_first() {
-        let mut quarantine = Quarantine::default();
+        let mut quarantine = Remembered::default();
         for n in 0..=MOST {
             quarantine.add(&request(&[n as f32]));
         }

@@ -6,6 +6,9 @@ use crate::supervisor::EndKind;
 /// about the chunk, but the kernel's choice under memory pressure may be its doing.
 const MOST_KILLS: u32 = 16;
 
+/// The same on GPUs, after which only the processor is left.
+const MOST_GPU_KILLS: u32 = 2;
+
 /// How often the engine may report an error for a chunk, or run out of memory on it, at the last
 /// resort.
 const MOST_LAST_RESORTS: u32 = 2;
@@ -31,8 +34,11 @@ pub(super) struct History {
     crashes: u32,
     /// The last crash was on the processor, and no neighbour can have caused it.
     crashed_alone_on_cpu: bool,
-    /// Times that its worker was killed from outside.
+    /// Times that its worker was killed from outside, on the processor and on GPUs.
     kills: u32,
+    gpu_kills: u32,
+    /// Crashes of GPUs' workers.
+    pub(super) gpu_crashes: u32,
     /// Failures on GPUs, and those of them for lack of memory.
     gpu_failures: u32,
     gpu_ooms: u32,
@@ -73,8 +79,13 @@ impl History {
             }
             EndKind::Aborted | EndKind::Stalled | EndKind::Protocol => {
                 self.crashes += 1;
+                self.gpu_crashes += u32::from(!attempt.is_cpu);
                 self.failed_on(attempt);
                 self.crashed_alone_on_cpu = attempt.is_cpu && attempt.alone;
+            }
+            _ if !attempt.is_cpu => {
+                self.gpu_kills += 1;
+                return Verdict::Retry;
             }
             _ => {
                 self.kills += 1;
@@ -101,12 +112,19 @@ impl History {
         }
     }
 
+    /// Has it run on the processor only.
+    pub(super) fn avoid_gpus(&mut self) {
+        self.gpu_failures = u32::MAX / 2;
+    }
+
     /// Whether it may run on a device. `variants` is how many smaller variants of its model a GPU
     /// may still try for lack of memory.
     pub(super) fn allows(&self, device: usize, is_cpu: bool, variants: usize) -> bool {
         let variants = if self.gpu_ooms > 0 { variants as u32 } else { 0 };
         is_cpu
-            || (!self.avoided.contains(&device) && self.gpu_failures < MOST_GPU_FAILURES + variants)
+            || (!self.avoided.contains(&device)
+                && self.gpu_kills < MOST_GPU_KILLS
+                && self.gpu_failures < MOST_GPU_FAILURES + variants)
     }
 
     /// Whether it may only run on a worker with no other chunk, so that an innocent neighbour is
@@ -186,6 +204,15 @@ mod tests {
             assert!(!history.must_run_alone());
         }
         assert_eq!(history.after_end(EndKind::Killed, CPU), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_gpu_whose_worker_is_killed_again_and_again_loses_no_chunk() {
+        let mut history = History::default();
+        for _ in 0..2 * MOST_KILLS {
+            assert_eq!(history.after_end(EndKind::Killed, gpu(0)), Verdict::Retry);
+        }
+        assert!(!history.allows(0, false, 0) && history.allows(9, true, 0));
     }
 
     #[test]

@@ -8,11 +8,14 @@ use tokio::sync::oneshot;
 use super::queue::JobId;
 use super::retry::History;
 use super::{ChunkDone, ChunkError, ChunkRequest};
-use crate::ipc::ChunkId;
+use crate::ipc::{ChunkId, Work};
 use crate::language::Language;
 use crate::transcript::Segment;
 
-/// What a chunk that should be finished is assumed to take still.
+/// No chunk is expected to take longer.
+const LONGEST_ESTIMATE: Duration = Duration::from_secs(3600);
+
+/// The least that a chunk which is not finished is assumed to take still.
 const OVERDUE_SECONDS: f64 = 0.01;
 
 /// A chunk from its arrival to its result.
@@ -27,6 +30,8 @@ pub(super) struct Chunk {
     pub(super) failed: Option<(usize, Instant)>,
     /// The devices whose breaker it opened.
     pub(super) opened: Vec<usize>,
+    /// The same chunk crashed a GPU's worker before, and none of the processor's.
+    pub(super) crashed_gpu_before: bool,
 }
 
 impl Chunk {
@@ -37,12 +42,26 @@ impl Chunk {
         arrived: Instant,
     ) -> Self {
         let history = History::default();
-        Self { job, request, reply, arrived, history, failed: None, opened: Vec::new() }
+        Self {
+            job,
+            request,
+            reply,
+            arrived,
+            history,
+            failed: None,
+            opened: Vec::new(),
+            crashed_gpu_before: false,
+        }
     }
 
     /// Its length in seconds of audio.
     pub(super) fn seconds(&self) -> f64 {
         self.request.samples.len() as f64 / 16_000.0
+    }
+
+    /// The seconds of audio by which its cost is estimated: a detection only encodes.
+    pub(super) fn cost_seconds(&self) -> f64 {
+        if self.request.work == Work::Detect { 0.0 } else { self.seconds() }
     }
 }
 
@@ -53,17 +72,20 @@ pub(super) struct Running {
     /// Why it runs here and not on a better device.
     pub(super) fallback: Option<String>,
     pub(super) started: Instant,
+    /// When it was likely to be finished, as estimated at its start.
+    expected: Instant,
     pub(super) segments: Vec<Segment>,
     pub(super) languages: Vec<(Language, f32)>,
     last_progress: Instant,
 }
 
 impl Running {
-    /// Seconds that it still takes at `speed`, in seconds of audio a second.
-    fn remaining(&self, speed: f64, now: Instant) -> f64 {
-        let expected = self.chunk.seconds() / speed.max(1e-3);
-        // One that is overdue is not finished yet.
-        (expected - now.duration_since(self.started).as_secs_f64()).max(OVERDUE_SECONDS)
+    /// Seconds that it still takes.
+    fn remaining(&self, now: Instant) -> f64 {
+        // One that is overdue is taken to need as long again as it is late; it may have hung.
+        let late = now.saturating_duration_since(self.expected);
+        let left = self.expected.saturating_duration_since(now);
+        left.max(late).as_secs_f64().max(OVERDUE_SECONDS)
     }
 }
 
@@ -85,12 +107,15 @@ impl RunningChunks {
         id: ChunkId,
         chunk: Chunk,
         fallback: Option<String>,
+        takes: f64,
         now: Instant,
     ) {
+        let takes = Duration::try_from_secs_f64(takes).unwrap_or(LONGEST_ESTIMATE);
         let running = Running {
             chunk,
             fallback,
             started: now,
+            expected: now + takes.min(LONGEST_ESTIMATE),
             segments: Vec::new(),
             languages: Vec::new(),
             last_progress: now,
@@ -126,19 +151,19 @@ impl RunningChunks {
         self.0.is_empty() || !(chunk.history.must_run_alone() || self.0.values().any(lonely))
     }
 
-    /// Seconds that each still takes at `speed`.
-    pub(super) fn remaining(&self, speed: f64, now: Instant) -> impl Iterator<Item = f64> {
-        self.0.values().map(move |running| running.remaining(speed, now))
+    /// Seconds that each still takes.
+    pub(super) fn remaining(&self, now: Instant) -> impl Iterator<Item = f64> {
+        self.0.values().map(move |running| running.remaining(now))
     }
 
     /// Seconds until the first of them is finished; 0 if there is none.
-    pub(super) fn first_free(&self, speed: f64, now: Instant) -> f64 {
-        self.remaining(speed, now).reduce(f64::min).unwrap_or(0.0)
+    pub(super) fn first_free(&self, now: Instant) -> f64 {
+        self.remaining(now).reduce(f64::min).unwrap_or(0.0)
     }
 
     /// Seconds until the last of them is finished; 0 if there is none.
-    pub(super) fn last_free(&self, speed: f64, now: Instant) -> f64 {
-        self.remaining(speed, now).fold(0.0, f64::max)
+    pub(super) fn last_free(&self, now: Instant) -> f64 {
+        self.remaining(now).fold(0.0, f64::max)
     }
 
     /// When the one that was silent for longest has been so for `stall`.

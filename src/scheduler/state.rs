@@ -14,7 +14,7 @@ use super::admission::{Caller, Ledger};
 use super::device::{Device, Launch};
 use super::lane::{Lane, WorkerId};
 use super::plan::{DevicePlan, Settings, UnusedBackend};
-use super::quarantine::Quarantine;
+use super::quarantine::Remembered;
 use super::queue::{JobId, Queue};
 use super::running::Chunk;
 use super::snapshot::Snapshot;
@@ -25,13 +25,23 @@ use crate::supervisor::WorkerEvent;
 /// The wait when nothing has a deadline.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// The wait when chunks wait although there are places.
+const RECONSIDER: Duration = Duration::from_secs(1);
+
+/// More rounds of a turn than there are lanes.
+const MOST_ROUNDS: usize = 1_000;
+
 /// See the module.
 pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) devices: Vec<Device>,
     pub(super) queue: Queue<Chunk>,
-    pub(super) quarantine: Quarantine,
+    /// Chunks that crash workers of the processor, and those of GPUs only.
+    pub(super) quarantine: Remembered,
+    pub(super) gpu_crashers: Remembered,
     pub(super) unused: Vec<UnusedBackend>,
+    /// Models that ran elsewhere in this turn because a GPU had no room for them.
+    pub(super) short_of_room: Vec<String>,
     launch: Launch,
     ledger: Ledger,
     next_job: JobId,
@@ -55,8 +65,10 @@ impl State {
             settings,
             devices: Vec::new(),
             queue: Queue::default(),
-            quarantine: Quarantine::default(),
+            quarantine: Remembered::default(),
+            gpu_crashers: Remembered::default(),
             unused: Vec::new(),
+            short_of_room: Vec::new(),
             launch,
             ledger: Ledger::new(settings.capacity),
             next_job: 0,
@@ -99,10 +111,14 @@ impl State {
         for device in &mut self.devices {
             device.tend(&self.settings, wanted, now);
         }
-        self.start_workers(now);
-        self.refuse_the_hopeless(now);
-        if self.place_chunks(now) {
+        // Who is told to wait for a model that is to be loaded is asked again when that turns out
+        // to be impossible; each round starts or rules out a worker.
+        for _ in 0..MOST_ROUNDS {
             self.start_workers(now);
+            self.refuse_the_hopeless(now);
+            if !self.place_chunks(now) {
+                break;
+            }
         }
         self.end_if_drained();
     }
@@ -111,7 +127,10 @@ impl State {
     pub(super) fn deadline(&self) -> Instant {
         let devices = self.devices.iter();
         let deadlines = devices.filter_map(|d| d.deadline(&self.settings, self.turned_at));
-        deadlines.min().unwrap_or(self.turned_at + IDLE).min(self.turned_at + IDLE)
+        // Who waits beside a free place does so on an estimate, which time may prove wrong.
+        let is_patient = self.queue.len() > 0 && self.devices.iter().any(Device::may_have_place);
+        let latest = self.turned_at + if is_patient { RECONSIDER } else { IDLE };
+        deadlines.min().unwrap_or(latest).min(latest)
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
@@ -190,7 +209,11 @@ impl State {
             let _ = reply.send(Err(ChunkError::Quarantined));
             return;
         }
-        let chunk = Chunk::new(job, request, reply, now);
+        let mut chunk = Chunk::new(job, request, reply, now);
+        if self.gpu_crashers.holds(&chunk.request) {
+            chunk.history.avoid_gpus();
+            chunk.crashed_gpu_before = true;
+        }
         if let Err(chunk) = self.queue.push(job, chunk.seconds(), chunk) {
             let _ = chunk.reply.send(Err(ChunkError::ShutDown));
         }

@@ -42,6 +42,8 @@ pub enum EndKind {
     Killed,
     /// It ended by itself with a status.
     Exited,
+    /// It reported an error for one chunk after the other.
+    EngineErrors,
     /// A chunk made no progress, so the scheduler ended it.
     Stalled,
 }
@@ -61,6 +63,7 @@ impl EndKind {
             Self::Aborted => "aborted",
             Self::Killed => "killed",
             Self::Exited => "exited",
+            Self::EngineErrors => "engine-errors",
             Self::Stalled => "stalled",
         }
     }

@@ -4,13 +4,15 @@
 //! whisper.cpp 1.8.3 computes on the CPU, without an error, if there is no such GPU. Neither this
 //! nor ggml can tell a sick driver: ggml ends the process on any CUDA error.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, OsStr, c_char};
 
 use nvml_wrapper::Nvml;
 use whisper_rs::whisper_rs_sys as sys;
 
 use super::load_log::{self, Weights};
+use crate::engine::driver;
 use crate::ipc::{Failure, FailureKind};
+use crate::probe::CUDA_DRIVER;
 
 /// The least part of a model that is on the GPU if any of it is. Not half: for a quantisation
 /// whose rows the GPU cannot look up, whisper.cpp leaves the token embeddings in the host's
@@ -38,6 +40,21 @@ struct Meter {
 }
 
 impl Gpu {
+    /// The index that the GPU with `uuid` has now, or else `index`. The driver lists GPUs in the
+    /// order of ggml, and one that is gone moves the others.
+    ///
+    /// # Errors
+    /// `WrongDevice` if the driver lists GPUs, and not this one.
+    pub(super) fn locate(index: u32, uuid: Option<&str>) -> Result<u32, Failure> {
+        let Some(uuid) = uuid else { return Ok(index) };
+        // A driver that does not answer is told of where the GPU is looked for.
+        let Ok(gpus) = driver::ask_cuda(OsStr::new(CUDA_DRIVER)).gpus else { return Ok(index) };
+        let position = gpus.iter().position(|gpu| gpu.uuid.as_deref() == Some(uuid));
+        position.and_then(|position| u32::try_from(position).ok()).ok_or_else(|| {
+            wrong_device(format!("{uuid} is not among the GPUs that the driver lists any more"))
+        })
+    }
+
     /// The GPU that whisper.cpp takes for `gpu_device = index`.
     ///
     /// This is the first call to the driver. It makes the process's context on the device, some

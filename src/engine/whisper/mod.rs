@@ -54,7 +54,9 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
     // thread of this process calls ggml.
     unsafe { sys::ggml_set_abort_callback(Some(record_crash)) };
     load_log::listen();
-    let gpu = spec.gpu_index.map(Gpu::find).transpose()?;
+    let uuid = spec.gpu_uuid.as_deref();
+    let gpu_index = spec.gpu_index.map(|index| Gpu::locate(index, uuid)).transpose()?;
+    let gpu = gpu_index.map(Gpu::find).transpose()?;
 
     let started = Instant::now();
     let mut params = WhisperContextParameters::default();
@@ -62,7 +64,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
     // twice the time: 2.4 s against 1.0 s to encode a window with tiny's dimensions.
     let on_gpu = gpu.is_some();
     params.use_gpu(on_gpu).flash_attn(on_gpu);
-    if let Some(index) = spec.gpu_index {
+    if let Some(index) = gpu_index {
         params.gpu_device(c_int::try_from(index).unwrap_or(c_int::MAX));
     }
     let context = WhisperContext::new_with_params(&spec.model, params).map_err(|error| {

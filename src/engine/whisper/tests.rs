@@ -6,7 +6,7 @@ use super::*;
 
 fn demo(gpu_index: Option<u32>) -> LoadSpec {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/ggml-demo-q8_0.bin");
-    LoadSpec { model, gpu_index, slots: 1, threads: 1 }
+    LoadSpec { model, gpu_index, gpu_uuid: None, slots: 1, threads: 1 }
 }
 
 #[test]

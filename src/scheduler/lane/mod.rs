@@ -10,6 +10,7 @@ use super::plan::{ModelPlan, Settings};
 use super::queue::JobId;
 use super::running::{Chunk, Running, RunningChunks};
 use super::shape::{self, Shape};
+use crate::device::DeviceInfo;
 use crate::ipc::{ChunkId, LoadReport, LoadSpec, Vitals};
 use crate::supervisor::{self, EndKind, Ending, WorkerHandle};
 
@@ -22,6 +23,9 @@ const CROWDED_DELAY: Duration = Duration::from_secs(60);
 /// A chunk may be silent for at least as long as this many warm-ups. Between two signs of life
 /// is at most one encoder pass, and the warm-up has one.
 const STALL_PER_WARM_UP: u32 = 10;
+
+/// No worker is believed to have warmed up for longer.
+const LONGEST_WARM_UP_SECONDS: f64 = 3600.0;
 
 /// Lacks of memory within this time are counted for advice.
 pub(super) const ADVICE_TIME: Duration = Duration::from_secs(600);
@@ -69,6 +73,9 @@ pub(super) struct Lane {
     /// From the largest shape to the smallest, and the first that is tried.
     steps: Vec<Shape>,
     step: usize,
+    /// The largest number of slots, and whether a variant may stand in.
+    slots: usize,
+    swap_variants: bool,
     /// The present or last worker's.
     shape: Shape,
     stall: Duration,
@@ -77,11 +84,17 @@ pub(super) struct Lane {
     /// What the last load took, warm-up included.
     load_seconds: Option<f64>,
     vitals: Vitals,
+    /// The device memory that the worker took, if nothing else took or gave any meanwhile.
+    measured_bytes: Option<u64>,
     workers_started: u64,
+    /// When the present or last worker was started.
+    started: Instant,
     worker_chunks: u64,
     last_used: Instant,
     /// Bad ends since the last finished chunk.
     failures: u32,
+    /// Errors that the engine reported since the last finished chunk.
+    errors: u32,
     /// Starts in a row that failed by themselves, and that were killed.
     failed_starts: u32,
     killed_starts: u32,
@@ -89,6 +102,8 @@ pub(super) struct Lane {
     last_ready: Instant,
     bad_model: bool,
     last_failure: Option<(Ending, SystemTime)>,
+    /// Its kind, until another worker is loaded.
+    last_end: Option<EndKind>,
     ooms: Vec<Instant>,
 }
 
@@ -112,20 +127,26 @@ impl Lane {
             step: 0,
             shape: steps[0],
             steps,
+            slots,
+            swap_variants: settings.swap_variants,
             stall: settings.stall,
             base_stall: settings.stall,
             report: None,
             load_seconds: None,
             vitals: Vitals::default(),
+            measured_bytes: None,
             workers_started: 0,
+            started: now,
             worker_chunks: 0,
             last_used: now,
             failures: 0,
+            errors: 0,
             failed_starts: 0,
             killed_starts: 0,
             last_ready: now,
             bad_model: false,
             last_failure: None,
+            last_end: None,
             ooms: Vec::new(),
             model,
         }
@@ -149,7 +170,7 @@ impl Lane {
     pub(super) fn start(
         &mut self,
         shape: Shape,
-        gpu_index: Option<u32>,
+        info: &DeviceInfo,
         threads: usize,
         now: Instant,
         launch: impl FnOnce(u64, LoadSpec) -> WorkerHandle,
@@ -158,16 +179,25 @@ impl Lane {
         self.worker_chunks = 0;
         self.shape = shape;
         let model = shape.file(&self.model).to_owned();
-        let spec = LoadSpec { model, gpu_index, slots: shape.slots, threads };
+        let spec = LoadSpec {
+            model,
+            gpu_index: info.index,
+            gpu_uuid: info.uuid.clone(),
+            slots: shape.slots,
+            threads,
+        };
         self.worker = Some(launch(self.workers_started, spec));
         self.report = None;
+        self.measured_bytes = None;
+        self.started = now;
+        self.errors = 0;
         self.phase = Phase::Starting { since: now };
     }
 
     /// Wants the model loaded, now that somebody needs it.
     pub(super) fn wake(&mut self, now: Instant) {
-        self.last_used = now;
-        if matches!(self.phase, Phase::Off | Phase::NoRoom) {
+        if self.phase == Phase::Off {
+            self.last_used = now;
             self.phase = Phase::Waiting { until: now };
         }
     }
@@ -177,7 +207,9 @@ impl Lane {
         self.has_process() && self.workers_started == worker
     }
 
-    pub(super) fn loaded(&mut self, report: LoadReport, now: Instant) {
+    /// The model is loaded. `undisturbed` is whether nothing else on the device took or gave back
+    /// memory meanwhile.
+    pub(super) fn loaded(&mut self, report: LoadReport, undisturbed: bool, now: Instant) {
         if !matches!(self.phase, Phase::Starting { .. }) {
             return; // it is being ended
         }
@@ -185,11 +217,15 @@ impl Lane {
         self.failed_starts = 0;
         self.killed_starts = 0;
         self.bad_model = false;
+        self.last_end = None;
         self.last_used = now;
-        let warm_up = Duration::try_from_secs_f64(report.warm_up_seconds).unwrap_or_default();
+        self.measured_bytes = report.device_bytes.filter(|_| undisturbed);
+        // Whatever a worker claims.
+        let warm_up = report.warm_up_seconds.clamp(0.0, LONGEST_WARM_UP_SECONDS);
+        let warm_up = Duration::try_from_secs_f64(warm_up).unwrap_or_default();
         self.stall = self.base_stall.max(warm_up * STALL_PER_WARM_UP);
         self.vitals = report.vitals;
-        self.load_seconds = Some(report.load_seconds + report.warm_up_seconds);
+        self.load_seconds = Some((report.load_seconds + report.warm_up_seconds).max(0.0));
         self.report = Some(report);
     }
 
@@ -220,8 +256,7 @@ impl Lane {
             self.ooms.retain(|at| now.duration_since(*at) < ADVICE_TIME);
             self.ooms.push(now);
         }
-        let squeezed = ending.kind == EndKind::OutOfMemory && self.step + 1 < self.steps.len();
-        self.step += usize::from(squeezed);
+        let squeezed = ending.kind == EndKind::OutOfMemory && self.squeeze();
         // Only a new file can mend a bad one.
         let failures = if self.bad_model { u32::MAX } else { self.failures };
         let delay = match ending.kind {
@@ -232,6 +267,7 @@ impl Lane {
         };
         self.phase = Phase::Waiting { until: now + delay };
         self.last_failure = Some((ending.clone(), SystemTime::now()));
+        self.last_end = Some(ending.kind);
         Some(self.running.take_all())
     }
 
@@ -261,9 +297,9 @@ impl Lane {
         self.failed_starts
     }
 
-    /// The kind of its last bad end.
+    /// How its last worker ended badly, if none is loaded since.
     pub(super) fn last_end(&self) -> Option<EndKind> {
-        self.last_failure.as_ref().map(|(ending, _)| ending.kind)
+        self.last_end
     }
 
     /// Bytes of device memory that are promised to its process.
@@ -271,8 +307,7 @@ impl Lane {
         if !self.has_process() {
             return 0;
         }
-        let measured = self.report.as_ref().and_then(|report| report.device_bytes).unwrap_or(0);
-        measured.max(self.shape.bytes(&self.model))
+        self.measured_bytes.unwrap_or(0).max(self.shape.bytes(&self.model))
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -287,6 +322,12 @@ impl Lane {
     /// The largest shape that its next worker may have.
     pub(super) fn next_shape(&self) -> Option<Shape> {
         self.steps.get(self.step).copied()
+    }
+
+    /// What its smallest worker would take, in bytes.
+    pub(super) fn smallest_bytes(&self) -> u64 {
+        let one = |step: &Shape| Shape { slots: 1, ..*step }.bytes(&self.model);
+        self.steps[self.step..].iter().map(one).min().unwrap_or(u64::MAX)
     }
 
     /// How many smaller variants it may still turn to.
@@ -306,6 +347,11 @@ impl Lane {
             && self.running.may_join(chunk)
     }
 
+    /// When its present or last worker was started.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Runs a chunk for which [`may_run`](Self::may_run) holds.
     pub(super) fn run(&mut self, chunk: Chunk, fallback: Option<String>, now: Instant) {
         let id = self.next_chunk;
@@ -314,7 +360,8 @@ impl Lane {
             worker.run(id, chunk.request.work.clone(), Arc::clone(&chunk.request.samples));
         }
         self.last_used = now;
-        self.running.add(id, chunk, fallback, now);
+        let takes = self.pace.seconds(chunk.cost_seconds(), now);
+        self.running.add(id, chunk, fallback, takes, now);
     }
 
     /// Tells the worker to stop what it does for `job`.
@@ -330,21 +377,24 @@ impl Lane {
     pub(super) fn done(&mut self, id: ChunkId, vitals: Vitals, now: Instant) -> Option<Running> {
         let running = self.running.remove(id)?;
         self.failures = 0;
+        self.errors = 0;
         self.worker_chunks += 1;
         self.last_used = now;
         self.vitals = vitals;
         Some(running)
     }
 
+    /// The engine reported an error for a chunk. Returns how many it did in a row.
+    pub(super) fn count_error(&mut self) -> u32 {
+        self.errors += 1;
+        self.errors
+    }
+
     /// Has the worker finish its chunks and end.
     pub(super) fn retire(&mut self, replaced: bool) {
-        match self.phase {
-            Phase::Ready => {
-                self.phase = Phase::Retiring { replaced };
-                self.stop_if_retired();
-            }
-            Phase::Waiting { .. } | Phase::NoRoom if !replaced => self.phase = Phase::Off,
-            _ => {}
+        if self.phase == Phase::Ready {
+            self.phase = Phase::Retiring { replaced };
+            self.stop_if_retired();
         }
     }
 

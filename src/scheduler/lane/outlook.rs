@@ -15,6 +15,9 @@ pub(super) const HOPELESS_STARTS: u32 = 3;
 const HOPELESS_KILLS: u32 = 8;
 const HOPELESS_KILLS_TIME: Duration = Duration::from_secs(60);
 
+/// No load is waited for any longer by chunks that have a choice.
+const LONGEST_WAIT_SECONDS: f64 = 300.0;
+
 /// What a load is assumed to take until one was measured: a second, and the reading of the file.
 const ASSUMED_LOAD_SECONDS: f64 = 1.0;
 const ASSUMED_BYTES_PER_SECOND: f64 = 500e6;
@@ -33,28 +36,33 @@ impl Lane {
     /// Seconds until it can take a chunk, as far as can be told; `None` if that is not to be
     /// waited for.
     pub(in crate::scheduler) fn wait_seconds(&self, chunk: &Chunk, now: Instant) -> Option<f64> {
-        let (load, speed) = (self.load_seconds(), self.pace.speed());
+        let load = self.load_seconds();
         match self.phase {
             Phase::Ready if self.may_run(chunk) => Some(0.0),
-            Phase::Ready if self.running.may_join(chunk) => {
-                Some(self.running.first_free(speed, now))
-            }
-            Phase::Ready => Some(self.running.last_free(speed, now)),
+            Phase::Ready if self.running.may_join(chunk) => Some(self.running.first_free(now)),
+            Phase::Ready => Some(self.running.last_free(now)),
             // One that takes far longer than it should may never end.
             Phase::Starting { since } => {
-                let elapsed = now.duration_since(since).as_secs_f64();
-                (elapsed < 3.0 * load + 2.0).then_some((load - elapsed).max(0.1))
+                let elapsed = now.duration_since(since);
+                let left = (load - elapsed.as_secs_f64()).max(0.1);
+                (elapsed < self.longest_wait()).then_some(left)
             }
             Phase::Waiting { until } => {
                 Some(until.saturating_duration_since(now).as_secs_f64() + load)
             }
             Phase::Off => Some(load),
             Phase::Retiring { replaced: true } | Phase::Stopping { replaced: true } => {
-                Some(self.running.last_free(speed, now) + load)
+                Some(self.running.last_free(now) + load)
             }
             Phase::Killed => Some(0.1 + load),
             Phase::Retiring { .. } | Phase::Stopping { .. } | Phase::NoRoom => None,
         }
+    }
+
+    /// How long a load is waited for.
+    pub(super) fn longest_wait(&self) -> Duration {
+        let seconds = (3.0 * self.load_seconds() + 2.0).min(LONGEST_WAIT_SECONDS);
+        Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 
     fn load_seconds(&self) -> f64 {
@@ -85,7 +93,7 @@ impl Lane {
             slots: if self.has_process() { self.shape.slots } else { 0 },
             multilingual: report.map(|report| report.multilingual),
             resident_bytes: report.map(|_| self.vitals.resident_bytes),
-            device_bytes: report.and_then(|report| report.device_bytes),
+            device_bytes: self.measured_bytes,
             needed_bytes: self.steps[self.step].bytes(&self.model),
             load_seconds: report.map(|report| report.load_seconds),
             speed: self.pace.measured(),

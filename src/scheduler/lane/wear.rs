@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Lane, Phase};
-use crate::scheduler::shape;
+use crate::scheduler::shape::{self, Shape};
 
 /// A lane that ran out of memory tries its full size again after so long.
 const SQUEEZE_TIME: Duration = Duration::from_secs(600);
@@ -44,14 +44,45 @@ impl Lane {
         self.last_used
     }
 
-    /// Goes back to its full size when the last lack of memory is long ago. Returns whether its
-    /// worker should be replaced for that.
-    pub(in crate::scheduler) fn relax(&mut self, now: Instant) -> bool {
-        let due = self.step > 0 && self.ooms.last().is_none_or(|at| *at + SQUEEZE_TIME <= now);
-        if due {
-            self.step = 0;
+    /// Goes on with a smaller shape than the present one, if there is one.
+    pub(super) fn squeeze(&mut self) -> bool {
+        if self.step == 0 {
+            // What was too much is the shape that fitted, which may be smaller than the full one.
+            self.steps = shape::steps(&self.model, self.shape.slots, self.swap_variants);
+            let variant = |step: &Shape| step.variant > self.shape.variant;
+            let smaller =
+                |step: &Shape| step.slots < self.shape.slots && step.variant == self.shape.variant;
+            let next = self.steps.iter().position(|step| smaller(step) || variant(step));
+            self.step = next.unwrap_or(0);
+            return next.is_some();
         }
-        due && self.phase == Phase::Ready
+        let squeezed = self.step + 1 < self.steps.len();
+        self.step += usize::from(squeezed);
+        squeezed
+    }
+
+    /// Goes back to its full size when the last lack of memory is long ago. Returns whether an
+    /// idle worker should be replaced by a larger one, for which there are `room` bytes besides
+    /// its own.
+    pub(in crate::scheduler) fn relax(&mut self, room: u64, now: Instant) -> bool {
+        if !self.is_small() || self.relaxes_at() > now {
+            return false;
+        }
+        self.steps = shape::steps(&self.model, self.slots, self.swap_variants);
+        self.step = 0;
+        let room = room.saturating_add(self.reserved_bytes());
+        let larger = shape::fit(&self.model, &self.steps, room)
+            .is_some_and(|fit| fit.variant < self.shape.variant || fit.slots > self.shape.slots);
+        self.phase == Phase::Ready && self.running.is_empty() && larger
+    }
+
+    /// Whether it is not as large as it could be.
+    fn is_small(&self) -> bool {
+        self.step > 0 || self.shape.slots < self.slots || self.shape.variant.is_some()
+    }
+
+    fn relaxes_at(&self) -> Instant {
+        self.ooms.last().copied().unwrap_or(self.started).max(self.started) + SQUEEZE_TIME
     }
 
     /// Starts again if `room` bytes are enough now.
@@ -64,16 +95,18 @@ impl Lane {
 
     /// When something must be done here even if nothing is heard.
     pub(in crate::scheduler) fn deadline(&self, unload_after: Option<Duration>) -> Option<Instant> {
-        let relax = (self.step > 0).then(|| self.ooms.last().map(|at| *at + SQUEEZE_TIME));
+        let relax = self.is_small().then(|| self.relaxes_at());
         let own = match self.phase {
             Phase::Waiting { until } => Some(until),
+            // From then on, nobody waits for it any more.
+            Phase::Starting { since } => Some(since + self.longest_wait()),
             Phase::Ready if self.running.is_empty() => {
                 unload_after.and_then(|limit| self.last_used.checked_add(limit))
             }
             Phase::Ready | Phase::Retiring { .. } => self.running.last_sign(self.stall),
             _ => None,
         };
-        own.into_iter().chain(relax.flatten()).min()
+        own.into_iter().chain(relax).min()
     }
 
     /// Ends the worker if a chunk has made no progress for too long.

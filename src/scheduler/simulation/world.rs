@@ -60,6 +60,9 @@ pub(super) const MODELS: [(&str, u64, u64); 3] = [
     ("large-q", 500 << 20, 300 << 20),
 ];
 
+/// How long a load may take, in seconds.
+pub(super) const LOAD_LIMIT: f64 = 600.0;
+
 /// Every so manieth chunk crashes whatever runs it, while faults happen.
 pub(super) const POISON_EVERY: u64 = 61;
 
@@ -81,6 +84,8 @@ enum Happening {
     Done(ChunkId, f64),
     Failed(ChunkId, FailureKind),
     Ended(EndKind),
+    /// A chunk ends its worker, if it still runs.
+    Crash(ChunkId, EndKind),
 }
 
 type Launched = Arc<Mutex<Vec<(WorkerId, LoadSpec, UnboundedReceiver<ToWorker>)>>>;
@@ -188,7 +193,8 @@ impl World {
                 let failure = Failure { kind, message: "simulated".to_owned() };
                 WorkerEvent::Chunk(Event::Failed { id: chunk, failure })
             }
-            Happening::Ended(kind) => {
+            Happening::Crash(chunk, _) if !worker.running.contains_key(&chunk) => return None,
+            Happening::Ended(kind) | Happening::Crash(_, kind) => {
                 self.workers.remove(&key(id));
                 WorkerEvent::Ended(Ending { kind, detail: "simulated".to_owned() })
             }
@@ -203,12 +209,17 @@ impl World {
         for (id, spec, commands) in launched {
             self.workers.insert(key(id), Worker { commands, spec, running: BTreeMap::new() });
             self.check_memory(id.device);
-            let load = 0.5 + self.random.unit();
+            let mut load = 0.5 + self.random.unit();
             let fault = self.fault(id.device);
-            let happening = match fault.then(|| self.random.below(5)) {
+            let happening = match fault.then(|| self.random.below(7)) {
                 None => Happening::Loaded,
                 Some(0) => Happening::Ended(EndKind::OutOfMemory),
-                Some(1) => Happening::Ended(EndKind::StartTimeout),
+                Some(1) => {
+                    load = LOAD_LIMIT; // it hangs
+                    Happening::Ended(EndKind::StartTimeout)
+                }
+                Some(5) => Happening::Ended(EndKind::LoadFailed),
+                Some(6) => Happening::Ended(EndKind::BadModel),
                 Some(2) => Happening::Ended(EndKind::NotStarted),
                 Some(3) => Happening::Ended(EndKind::Killed),
                 Some(_) => Happening::Ended(EndKind::Aborted),
@@ -262,8 +273,8 @@ impl World {
         }
         match fault.then(|| if poison { 4 } else { self.random.below(5) }) {
             None => self.plan(id, takes, Happening::Done(chunk, takes)),
-            Some(0) => self.plan(id, takes / 2.0, Happening::Ended(EndKind::OutOfMemory)),
-            Some(1) => self.plan(id, takes / 2.0, Happening::Ended(EndKind::Killed)),
+            Some(0) => self.plan(id, takes / 2.0, Happening::Crash(chunk, EndKind::OutOfMemory)),
+            Some(1) => self.plan(id, takes / 2.0, Happening::Crash(chunk, EndKind::Killed)),
             Some(2) => {
                 self.plan(id, takes / 2.0, Happening::Failed(chunk, FailureKind::Engine));
             }
@@ -275,7 +286,7 @@ impl World {
                     }
                 });
             }
-            Some(_) => self.plan(id, takes / 2.0, Happening::Ended(EndKind::Aborted)),
+            Some(_) => self.plan(id, takes / 2.0, Happening::Crash(chunk, EndKind::Aborted)),
         }
         let segment = Segment {
             start: 0.0,

@@ -23,7 +23,7 @@ fn options_that_contradict_each_other_are_told() {
         (&[("GPU_AVAILABLE", "maybe")], &[], "neither true nor false"),
         (&[("DEVICE", "rocm")], &[], "not one of auto, cpu, cuda"),
         (&[], &["--device", "cuda:first"], "neither an index"),
-        (&[], &["--max-per-device", "0"], "starts at 1"),
+        (&[], &["--max-per-device", "0"], "from 1 to 64"),
     ] {
         let said = refusal(variables, arguments);
         assert!(said.contains(words), "{said} lacks {words}");
