@@ -338,9 +338,10 @@ fn work() -> Work {
 /// A chunk of each model now and then, when the faults are over: what devices need to return.
 fn later_arrivals() -> impl Iterator<Item = Arrival> {
     let until = FAULTS_UNTIL + RECOVERY_SECONDS + 200.0;
-    let times = (0..).map(|n| FAULTS_UNTIL + 25.0 * f64::from(n)).take_while(move |at| *at < until);
+    let times =
+        (0..).map(|n| FAULTS_UNTIL + 100.0 * f64::from(n)).take_while(move |at| *at < until);
     times.flat_map(|at| {
-        let of = |model| Arrival { at, model, chunks: vec![20.0], leaves: None };
+        let of = |model| Arrival { at, model, chunks: vec![5.0], leaves: None };
         ["small", "large"].map(of)
     })
 }
