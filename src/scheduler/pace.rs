@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 const ASSUMED_CPU_SPEED: f64 = 2.0;
 const ASSUMED_GPU_SPEED: f64 = 40.0;
 
+/// A GPU that has not been measured is taken to be very fast, so that it is tried.
+const HOPED_GPU_RATE: f64 = 400.0;
+
 /// A chunk costs as much as its own length and this many seconds more: the encoder takes the same
 /// time for a short chunk as for one of 30 s.
 const FIXED_SECONDS: f64 = 10.0;
@@ -32,6 +35,14 @@ impl Pace {
         Self { is_gpu, rate: None, speed: None, chunks: 0, audio_seconds: 0.0 }
     }
 
+    /// Learns from a worker's warm-up, which encodes a window: on the processor, where nothing else
+    /// makes the first one slow.
+    pub(super) fn learn_warm_up(&mut self, seconds: f64, now: Instant) {
+        if !self.is_gpu && self.rate.is_none() && seconds > 0.0 {
+            self.rate = Some((FIXED_SECONDS / seconds, now));
+        }
+    }
+
     /// Learns from a finished chunk.
     pub(super) fn learn(&mut self, audio_seconds: f64, inference_seconds: f64, now: Instant) {
         self.chunks += 1;
@@ -45,7 +56,7 @@ impl Pace {
 
     /// Seconds that a chunk is likely to take.
     pub(super) fn seconds(&self, audio_seconds: f64, now: Instant) -> f64 {
-        let assumed = if self.is_gpu { ASSUMED_GPU_SPEED } else { ASSUMED_CPU_SPEED };
+        let assumed = if self.is_gpu { HOPED_GPU_RATE } else { ASSUMED_CPU_SPEED };
         let rate = match self.rate {
             Some((rate, at)) if self.is_gpu && now.duration_since(at) > STALE => rate.max(assumed),
             Some((rate, _)) => rate,
@@ -92,6 +103,18 @@ mod tests {
     }
 
     #[test]
+    fn a_warm_up_tells_of_the_processor_until_a_chunk_does() {
+        let now = Instant::now();
+        let mut pace = Pace::new(false);
+        pace.learn_warm_up(0.5, now);
+        assert_eq!(pace.seconds(30.0, now), 2.0);
+        assert_eq!(pace.measured(), None);
+        let mut gpu = Pace::new(true);
+        gpu.learn_warm_up(10.0, now); // it compiles its kernels
+        assert_eq!(gpu.seconds(30.0, now), 0.1);
+    }
+
+    #[test]
     fn short_chunks_do_not_make_a_device_look_slow() {
         let now = Instant::now();
         let mut pace = Pace::new(false);
@@ -103,7 +126,7 @@ mod tests {
     fn a_slow_gpu_is_given_another_chance_and_a_slow_processor_is_not() {
         let now = Instant::now();
         let later = now + STALE + Duration::from_secs(1);
-        for (is_gpu, expected) in [(true, 1.0), (false, 40.0)] {
+        for (is_gpu, expected) in [(true, 0.1), (false, 40.0)] {
             let mut pace = Pace::new(is_gpu);
             pace.learn(30.0, 40.0, now);
             assert!((pace.seconds(30.0, now) - 40.0).abs() < 0.01);

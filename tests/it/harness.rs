@@ -84,7 +84,7 @@ impl Server {
     /// are those of the fake driver, with `script` for their engine. `driver` is the driver's
     /// variables. Waits until the processor is ready.
     pub async fn gpu(script: &str, driver: &[(&str, &str)], extra: &[&str]) -> Self {
-        Self::gpu_beside("none,speed=20", script, driver, extra).await
+        Self::gpu_beside("none,speed=2", script, driver, extra).await
     }
 
     /// The same with a script for the processor's engine.

@@ -2,13 +2,11 @@
 //!
 //! What runs on the worker is in `running`, how large it is made in `shape`.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::pace::Pace;
 use super::plan::{ModelPlan, Settings};
-use super::queue::JobId;
-use super::running::{Chunk, Running, RunningChunks};
+use super::running::{Running, RunningChunks};
 use super::shape::{self, Shape};
 use crate::device::DeviceInfo;
 use crate::ipc::{ChunkId, LoadReport, LoadSpec, Vitals};
@@ -32,6 +30,7 @@ pub(super) const ADVICE_TIME: Duration = Duration::from_secs(600);
 
 mod outlook;
 mod wear;
+mod work;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
@@ -224,6 +223,7 @@ impl Lane {
         let warm_up = report.warm_up_seconds.clamp(0.0, LONGEST_WARM_UP_SECONDS);
         let warm_up = Duration::try_from_secs_f64(warm_up).unwrap_or_default();
         self.stall = self.base_stall.max(warm_up * STALL_PER_WARM_UP);
+        self.pace.learn_warm_up(warm_up.as_secs_f64(), now);
         self.vitals = report.vitals;
         self.load_seconds = Some((report.load_seconds + report.warm_up_seconds).max(0.0));
         self.report = Some(report);
@@ -340,54 +340,9 @@ impl Lane {
         self.ooms.iter().filter(|at| now.duration_since(**at) < ADVICE_TIME).count()
     }
 
-    /// Whether `chunk` could start on its worker now.
-    pub(super) fn may_run(&self, chunk: &Chunk) -> bool {
-        self.phase == Phase::Ready
-            && self.running.len() < self.shape.slots
-            && self.running.may_join(chunk)
-    }
-
     /// When its present or last worker was started.
     pub(super) fn started(&self) -> Instant {
         self.started
-    }
-
-    /// Runs a chunk for which [`may_run`](Self::may_run) holds.
-    pub(super) fn run(&mut self, chunk: Chunk, fallback: Option<String>, now: Instant) {
-        let id = self.next_chunk;
-        self.next_chunk += 1;
-        if let Some(worker) = &self.worker {
-            worker.run(id, chunk.request.work.clone(), Arc::clone(&chunk.request.samples));
-        }
-        self.last_used = now;
-        let takes = self.pace.seconds(chunk.cost_seconds(), now);
-        self.running.add(id, chunk, fallback, takes, now);
-    }
-
-    /// Tells the worker to stop what it does for `job`.
-    pub(super) fn cancel(&self, job: JobId) {
-        for id in self.running.of(job) {
-            if let Some(worker) = &self.worker {
-                worker.cancel(id);
-            }
-        }
-    }
-
-    /// A chunk is finished: takes it out.
-    pub(super) fn done(&mut self, id: ChunkId, vitals: Vitals, now: Instant) -> Option<Running> {
-        let running = self.running.remove(id)?;
-        self.failures = 0;
-        self.errors = 0;
-        self.worker_chunks += 1;
-        self.last_used = now;
-        self.vitals = vitals;
-        Some(running)
-    }
-
-    /// The engine reported an error for a chunk. Returns how many it did in a row.
-    pub(super) fn count_error(&mut self) -> u32 {
-        self.errors += 1;
-        self.errors
     }
 
     /// Has the worker finish its chunks and end.
