@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use auris::cli::Command;
+use auris::engine::allocator;
 use auris::{batch, commands, config, doctor, serve, telemetry};
 
 fn main() -> ExitCode {
+    allocator::return_large_blocks();
     let cli = config::command_line();
     if let Err(error) = telemetry::init(cli.log_filter(), cli.log_format) {
         return commands::fail(&error);

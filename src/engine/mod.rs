@@ -10,6 +10,8 @@ use crate::ipc::{ChunkOptions, Failure, LoadSpec};
 use crate::language::Language;
 use crate::transcript::Segment;
 
+#[allow(unsafe_code)] // one setting of glibc
+pub mod allocator;
 mod sequences;
 mod words;
 

@@ -90,9 +90,8 @@ impl Device {
     /// Seconds until each usable slot is free.
     pub(super) fn slot_times(&self, now: Instant) -> Vec<f64> {
         let usable = self.usable_slots();
-        let busy = self.lanes.iter().flat_map(|lane| lane.running.remaining(now));
-        // One that is overdue is not free yet.
-        let mut times: Vec<f64> = busy.map(|seconds| seconds.max(0.01)).collect();
+        let lanes = self.lanes.iter();
+        let mut times: Vec<f64> = lanes.flat_map(|lane| lane.running.remaining(now)).collect();
         times.sort_by(f64::total_cmp);
         times.drain(..times.len().saturating_sub(usable));
         times.resize(usable, 0.0);

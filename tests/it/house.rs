@@ -23,6 +23,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["metrics_exporter_prometheus"], &["http/state.rs", "serve.rs"]),
     (&["whisper_rs", "nvml_wrapper"], &["engine/"]),
     (&["libloading"], &["engine/driver.rs"]),
+    (&["libc"], &["engine/allocator.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
     (&["reqwest"], &["models/", "commands.rs"]),
     (&["tokio::process", "process::Command"], &["supervisor/"]),
