@@ -8,6 +8,7 @@ mod harness;
 mod accuracy;
 mod bad_clients;
 mod bad_input;
+mod bad_models;
 mod command_line;
 mod doctor;
 mod faults;
