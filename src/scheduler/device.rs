@@ -142,8 +142,11 @@ impl Device {
             }
             let room = self.room(now);
             let lane = &mut self.lanes[lane_index];
+            let is_known = lane.has_no_room();
             let Some(shape) = lane.fit(room) else {
-                self.tell_no_room(lane_index, room);
+                if !is_known {
+                    self.tell_no_room(lane_index, room);
+                }
                 continue;
             };
             if let Some(ledger) = &mut self.ledger {
