@@ -17,7 +17,7 @@ use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
 /// The version of everything in this module. Raise it with any change of meaning.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The largest frame that either side accepts, in bytes: a full frame of samples and room to
 /// spare for control messages.
@@ -71,6 +71,8 @@ pub struct ChunkOptions {
     pub temperature: f32,
     /// Whether word times are wanted.
     pub words: bool,
+    /// Whether each token's log probability is wanted.
+    pub logprobs: bool,
 }
 
 /// Parent to child.
@@ -374,6 +376,7 @@ mod tests {
                 prompt: Some("नमस्ते".to_owned()),
                 temperature: 0.2,
                 words: true,
+                logprobs: true,
             }),
         };
         let mut wire = Vec::new();

@@ -19,18 +19,22 @@ pub enum Task {
 }
 
 /// What a caller asks for, the same for every chunk of a file.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Options {
     /// Transcribe or translate.
     pub task: Task,
     /// The spoken language; `None` has it detected.
     pub language: Option<Language>,
+    /// The languages that detection may choose from; all of the model's if there are none here.
+    pub languages: Vec<Language>,
     /// Words and names to expect, in the style wanted.
     pub prompt: Option<String>,
     /// Sampling temperature from 0 to 1. 0 starts greedy and rises only where the result is poor.
     pub temperature: f32,
     /// Whether each word's times are wanted.
     pub words: bool,
+    /// Whether each token's log probability is wanted.
+    pub logprobs: bool,
 }
 
 /// A word and when it was spoken, in seconds from the start of the file.
@@ -68,6 +72,18 @@ pub struct Segment {
     pub no_speech_prob: f32,
     /// The words, if they were asked for.
     pub words: Vec<Word>,
+    /// How sure the model was of each of `tokens`, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// How sure the model was of a token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token's text. One token may hold a part of a character only.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
 }
 
 /// Where a stretch of the file was transcribed, and why there.

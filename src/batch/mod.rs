@@ -17,7 +17,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::cli::TranscribeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
-use crate::format::{self, Format, Granularities};
+use crate::format::{self, Format, Granularities, Rendering};
 use crate::output as terminal;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::scheduler::Capacity;
@@ -109,10 +109,11 @@ async fn transcribe(
         prompt: args.prompt.clone(),
         temperature: args.temperature,
         words: args.format.iter().any(timed),
+        ..Options::default()
     };
     // The only one that is loaded, by the name that a path stands for.
     let model = args.model.as_ref().and(pipeline.models.first()).map(|model| model.name.clone());
-    let input = Input { file, model, options, caller: "command line".to_owned() };
+    let input = Input { file, model, options, chunks: None, caller: "command line".into() };
     let transcribed = pipeline
         .transcribe(input, |progress| {
             bar.set_length(progress.total_seconds.ceil() as u64);
@@ -160,7 +161,7 @@ fn name(input: &Path) -> String {
 
 fn render(output: &Output, format: Format) -> String {
     let granularities = Granularities { segments: true, words: true };
-    format::render(&output.transcript, format, granularities)
+    format::render(&output.transcript, &Rendering { format, granularities, ..Rendering::default() })
 }
 
 fn report(output: &Output, started: Instant) -> String {

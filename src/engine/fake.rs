@@ -316,6 +316,7 @@ fn segment(samples: &[f32], options: &ChunkOptions) -> Segment {
         compression_ratio: 1.0,
         no_speech_prob: 0.0,
         words: if options.words { vec![word] } else { Vec::new() },
+        logprobs: Vec::new(),
     }
 }
 

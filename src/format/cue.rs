@@ -12,6 +12,25 @@ const LINE_CHARS: usize = 42;
 /// At most two lines are shown.
 const CUE_CHARS: usize = 2 * LINE_CHARS;
 
+/// How subtitles are laid out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CueRules {
+    /// The most characters of a line.
+    pub line_chars: usize,
+    /// The most lines of a cue.
+    pub lines: usize,
+    /// The most characters shown for each second, so that there is time to read; `None` is as they
+    /// are spoken.
+    pub chars_per_second: Option<f32>,
+}
+
+impl Default for CueRules {
+    /// Two lines of 42 characters, as broadcasters' guidelines have it.
+    fn default() -> Self {
+        Self { line_chars: LINE_CHARS, lines: 2, chars_per_second: None }
+    }
+}
+
 /// One piece of text on screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cue {

@@ -22,6 +22,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use cue::CueRules;
 pub use json::{Transcription, Usage};
 pub use verbose_json::{
     TranscriptionRun, TranscriptionSegment, TranscriptionVerbose, TranscriptionWord,
@@ -52,7 +53,7 @@ pub enum Format {
 pub struct UnknownFormat(pub String);
 
 /// What `verbose_json` tells times of. It has a list for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granularities {
     /// Times of segments.
     pub segments: bool,
@@ -67,10 +68,23 @@ impl Default for Granularities {
     }
 }
 
-/// `transcript` as the whole body of an answer in `format`.
-///
-/// `granularities` matters to [`Format::VerboseJson`] alone. The text formats end in one newline.
-pub fn render(transcript: &Transcript, format: Format, granularities: Granularities) -> String {
+/// What a body looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rendering {
+    /// Its format.
+    pub format: Format,
+    /// What [`Format::VerboseJson`] tells times of.
+    pub granularities: Granularities,
+    /// How subtitles are laid out.
+    pub cues: CueRules,
+    /// Whether [`Format::Json`] tells how sure the model was of each token. That must have been
+    /// asked of the engine as well.
+    pub logprobs: bool,
+}
+
+/// `transcript` as the whole body of an answer. The text formats end in one newline.
+pub fn render(transcript: &Transcript, rendering: &Rendering) -> String {
+    let Rendering { format, granularities, .. } = *rendering;
     match format {
         Format::Json => to_json(&Transcription::from(transcript)),
         Format::VerboseJson => to_json(&TranscriptionVerbose::new(transcript, granularities)),
@@ -158,6 +172,7 @@ mod tests {
             compression_ratio: 1.5,
             no_speech_prob: 0.01,
             words: Vec::new(),
+            logprobs: Vec::new(),
         }
     }
 
@@ -206,11 +221,17 @@ mod tests {
         ])
     }
 
+    fn rendering(format: Format, granularities: Granularities) -> Rendering {
+        Rendering { format, granularities, ..Rendering::default() }
+    }
+
     #[test]
     fn every_format_of_one_transcript() {
         let both = Granularities { segments: true, words: true };
         let bodies: Vec<String> = Format::ALL
-            .map(|format| format!("== {format}\n{}", render(&bilingual(), format, both)))
+            .map(|format| {
+                format!("== {format}\n{}", render(&bilingual(), &rendering(format, both)))
+            })
             .into();
         insta::assert_snapshot!(bodies.join("\n"), @r#"
         == json
@@ -243,7 +264,8 @@ mod tests {
     #[test]
     fn silence_in_every_format() {
         let silent = Transcript { duration: 2.0, runs: Vec::new(), ..transcript(Vec::new()) };
-        let bodies = Format::ALL.map(|format| render(&silent, format, Granularities::default()));
+        let bodies =
+            Format::ALL.map(|format| render(&silent, &rendering(format, Granularities::default())));
         insta::assert_debug_snapshot!(bodies, @r#"
         [
             "{\"text\":\"\",\"usage\":{\"type\":\"duration\",\"seconds\":2}}",
@@ -258,7 +280,7 @@ mod tests {
     #[test]
     fn text_bodies_end_in_one_newline() {
         for format in [Format::Text, Format::Srt, Format::Vtt] {
-            let body = render(&bilingual(), format, Granularities::default());
+            let body = render(&bilingual(), &rendering(format, Granularities::default()));
             assert!(body.ends_with('\n') && !body.ends_with("\n\n"), "{format}: {body:?}");
         }
     }

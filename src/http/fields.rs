@@ -103,10 +103,12 @@ impl Wishes {
             options: Options {
                 task,
                 language,
+                languages: Vec::new(),
                 prompt: one("prompt")?.map(str::to_owned),
                 temperature: one("temperature")?.map_or(Ok(0.0), temperature)?,
                 // Subtitles are split at words.
                 words: granularities.words || matches!(format, Format::Srt | Format::Vtt),
+                logprobs: false,
             },
             format,
             granularities,

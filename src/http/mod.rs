@@ -22,6 +22,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::metrics as names;
 
 mod answer;
+mod client;
 mod devices;
 mod error;
 mod fields;

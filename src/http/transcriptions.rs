@@ -11,7 +11,7 @@ use super::answer::JsonAnswer;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{TranscriptionForm, TranslationForm, Wishes};
 use super::upload::Upload;
-use crate::format;
+use crate::format::{self, Rendering};
 use crate::pipeline::{Input, Output};
 use crate::transcript::Task;
 
@@ -89,7 +89,8 @@ pub(super) async fn translate(
 async fn answer(state: AppState, upload: Upload, task: Task) -> Result<Response, ApiError> {
     let received = Instant::now();
     let Wishes { model, options, format, granularities } = Wishes::read(task, &upload.fields)?;
-    let input = Input { file: upload.file, model, options, caller: upload.caller };
+    let input =
+        Input { file: upload.file, model, options, chunks: None, caller: upload.client.caller };
     let output = state.pipeline.transcribe(input, |_| ()).await?;
     let mut headers = provenance(&output);
     let duration = output.transcript.duration;
@@ -104,7 +105,10 @@ async fn answer(state: AppState, upload: Upload, task: Task) -> Result<Response,
         "transcribed"
     );
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-    let body = format::render(&output.transcript, format, granularities);
+    let body = format::render(
+        &output.transcript,
+        &Rendering { format, granularities, ..Rendering::default() },
+    );
     Ok((headers, body).into_response())
 }
 

@@ -4,22 +4,21 @@
 //! any order. What the fields mean is the handler's business.
 
 use std::io::{Seek, SeekFrom};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{ConnectInfo, FromRequest, Multipart, Request};
+use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{StatusCode, header};
 use futures_util::StreamExt;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::timeout;
 
+use super::client::Client;
 use super::error::ApiError;
 use super::state::{AppState, UploadSettings};
-use crate::scheduler::Caller;
 
 /// The most bytes that one field other than the file may have.
 const MAX_FIELD_BYTES: usize = 64 * 1024;
@@ -43,7 +42,7 @@ pub(super) struct Upload {
     /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
     /// Who sent it.
-    pub(super) caller: Caller,
+    pub(super) client: Client,
 }
 
 impl FromRequest<AppState> for Upload {
@@ -53,8 +52,8 @@ impl FromRequest<AppState> for Upload {
         let settings = &state.uploads;
         check_headers(&request, settings)?;
         // Who has no room now is told before gigabytes are received, not after.
-        let caller = caller(&request);
-        drop(state.pipeline.scheduler.admit(caller.clone(), 0.0).await?);
+        let client = Client::of(request.extensions());
+        drop(state.pipeline.scheduler.admit(client.caller.clone(), 0.0).await?);
         let reception = Reception { settings, unclaimed: Arc::default() };
         let request = request.map(|body| reception.watch(body));
         let mut form = Multipart::from_request(request, &()).await.map_err(|_| {
@@ -84,14 +83,8 @@ impl FromRequest<AppState> for Upload {
         }
         let missing = "the form has no field `file`: send the audio in it";
         let file = file.ok_or_else(|| ApiError::bad_field("file", missing))?;
-        Ok(Self { file, fields, caller })
+        Ok(Self { file, fields, client })
     }
-}
-
-/// Whom a request is counted for.
-fn caller(request: &Request) -> Caller {
-    let client = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    client.map(|ConnectInfo(address)| address.ip().to_string()).unwrap_or_default()
 }
 
 fn check_headers(request: &Request, settings: &UploadSettings) -> Result<(), ApiError> {

@@ -71,6 +71,7 @@ mod tests {
             compression_ratio: 1.0,
             no_speech_prob: 0.0,
             words: vec![Word { text: text.trim().to_owned(), start, end, probability: 1.0 }],
+            logprobs: Vec::new(),
         }
     }
 

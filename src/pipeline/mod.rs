@@ -51,6 +51,8 @@ pub struct Input {
     pub model: Option<String>,
     /// How.
     pub options: Options,
+    /// How it is cut, if not as the server's files are.
+    pub chunks: Option<ChunkPolicy>,
     /// Whom it is counted for.
     pub caller: Caller,
 }
@@ -144,11 +146,11 @@ impl Pipeline {
         input: Input,
         mut tell: impl FnMut(Progress) + Send,
     ) -> Result<Output, PipelineError> {
-        let Input { file, model, options, caller } = input;
+        let Input { file, model, options, chunks, caller } = input;
         let model = self.find_model(model.as_deref())?;
         check_language(model, options.language)?;
 
-        let mut reader = Reader::open(file, self).await?;
+        let mut reader = Reader::open(file, chunks.unwrap_or(self.chunks), self).await?;
         let ticket = self.scheduler.admit(caller, reader.estimated_seconds()).await?;
         let first = reader.next().await?.ok_or_else(|| reader.no_samples())?;
         let Route { model, language, detection } =
@@ -275,6 +277,7 @@ fn run_chunk(
         prompt: options.prompt.clone(),
         temperature: options.temperature,
         words: options.words,
+        logprobs: options.logprobs,
     });
     let (index, start, duration) = (chunk.index, chunk.start(), chunk.duration());
     let running =

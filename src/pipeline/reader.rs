@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task;
 
 use super::{Pipeline, PipelineError};
-use crate::audio::{AudioError, AudioStream, Chunk, Chunks, SAMPLE_RATE_HZ};
+use crate::audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, SAMPLE_RATE_HZ};
 
 /// What an hour of compressed audio without a declared length is guessed to weigh: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -23,9 +23,12 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Finds out what the file is.
-    pub(super) async fn open(file: File, pipeline: &Pipeline) -> Result<Self, PipelineError> {
+    pub(super) async fn open(
+        file: File,
+        policy: ChunkPolicy,
+        pipeline: &Pipeline,
+    ) -> Result<Self, PipelineError> {
         let limits = Arc::clone(&pipeline.limits);
-        let policy = pipeline.chunks;
         let decoders = Arc::clone(&pipeline.decoders);
         let most_seconds = limits.max_duration.as_secs_f64();
         let open = move || {

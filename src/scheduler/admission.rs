@@ -5,8 +5,18 @@ use std::collections::HashMap;
 use super::Refusal;
 use super::queue::JobId;
 
-/// Whom a request is counted for: an address, later a key.
-pub type Caller = String;
+/// Whom a request is counted for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Caller {
+    /// What tells callers apart: the name of a key, or an address.
+    pub name: String,
+}
+
+impl<T: Into<String>> From<T> for Caller {
+    fn from(name: T) -> Self {
+        Self { name: name.into() }
+    }
+}
 
 /// The longest wait that is worth promising: SDKs give up on more than two minutes.
 const LONGEST_RETRY_SECONDS: f64 = 120.0;

@@ -40,6 +40,7 @@ impl Harness {
             prompt: None,
             temperature: 0.0,
             words: false,
+            logprobs: false,
         });
         self.send(&Request::Run { id, samples: samples.len(), work });
         for content in ipc::encode_samples(id, samples) {

@@ -206,6 +206,7 @@ unsafe fn segment(
         } else {
             Vec::new()
         },
+        logprobs: Vec::new(),
     }
 }
 

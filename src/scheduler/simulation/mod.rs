@@ -148,7 +148,7 @@ impl Simulation {
         let (reply, mut admitted) = oneshot::channel();
         let seconds = arrival.chunks.iter().sum();
         let caller = arrival.at.to_string();
-        self.state.obey(Command::Admit { caller, seconds, reply }, now);
+        self.state.obey(Command::Admit { caller: caller.into(), seconds, reply }, now);
         let job = admitted.try_recv().unwrap().expect("nothing is ever full here");
         for seconds in &arrival.chunks {
             let number = self.chunks;

@@ -93,6 +93,7 @@ pub(super) fn work() -> Work {
         prompt: None,
         temperature: 0.0,
         words: false,
+        logprobs: false,
     })
 }
 

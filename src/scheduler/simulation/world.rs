@@ -298,6 +298,7 @@ impl World {
             compression_ratio: 1.0,
             no_speech_prob: 0.0,
             words: Vec::new(),
+            logprobs: Vec::new(),
         };
         (id, WorkerEvent::Chunk(Event::Segment { id: chunk, segment }))
     }

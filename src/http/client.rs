@@ -1,0 +1,26 @@
+//! Who sent a request.
+
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use axum::http::Extensions;
+
+use crate::scheduler::Caller;
+
+/// Who sent a request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Client {
+    /// Whom its work is counted for.
+    pub(super) caller: Caller,
+    /// Whom its jobs belong to, and nobody else can see: the name of its key. Empty without keys.
+    pub(super) owner: String,
+}
+
+impl Client {
+    /// By what the connection and the layers in front have put into the request.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        let address = extensions.get::<ConnectInfo<SocketAddr>>();
+        let caller = address.map(|ConnectInfo(address)| address.ip().to_string().into());
+        Self { caller: caller.unwrap_or_default(), owner: String::new() }
+    }
+}
