@@ -1,14 +1,15 @@
 //! The one place that knows status codes: every error's JSON answer, in OpenAI's shape.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::audio::AudioError;
-use crate::pipeline::PipelineError;
-use crate::scheduler::{ChunkError, Refusal};
+use crate::pipeline::{Fault, PipelineError};
+use crate::scheduler::Refusal;
 
 /// Tells OpenAI's SDKs whether sending the same request again can help.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -40,7 +41,7 @@ pub struct ErrorDetail {
     pub param: Option<String>,
     /// A name for programs.
     #[schema(required, examples("invalid_value"))]
-    pub code: Option<&'static str>,
+    pub code: Option<Cow<'static, str>>,
 }
 
 /// An error on its way to the client.
@@ -49,7 +50,7 @@ pub(super) struct ApiError {
     status: StatusCode,
     message: String,
     param: Option<String>,
-    code: Option<&'static str>,
+    code: Option<Cow<'static, str>>,
     /// Seconds after which the same request is worth sending again; `None` if it never is.
     retry_after: Option<u64>,
 }
@@ -57,7 +58,13 @@ pub(super) struct ApiError {
 impl ApiError {
     /// An answer with `status` that would be the same if the request were repeated.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: Some(code), retry_after: None }
+        Self {
+            status,
+            message: message.into(),
+            param: None,
+            code: Some(code.into()),
+            retry_after: None,
+        }
     }
 
     /// 400: the value of `param` cannot be used.
@@ -115,90 +122,47 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<PipelineError> for ApiError {
-    fn from(error: PipelineError) -> Self {
-        let message = error.to_string();
-        match error {
-            PipelineError::Audio(error) => error.into(),
-            PipelineError::Refused(refusal) => refusal.into(),
-            PipelineError::Chunk(error) => error.into(),
-            PipelineError::UnknownModel { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, "model_not_found", message).for_param("model")
-            }
-            PipelineError::ModelLanguage { .. } => Self::bad_field("language", message),
-            PipelineError::DecoderPanicked => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "undecodable_audio", message)
-                    .for_param("file")
-            }
+/// The status that goes with a fault's code.
+fn status(code: &str) -> StatusCode {
+    match code {
+        "empty_file" | "invalid_value" | "model_not_found" => StatusCode::BAD_REQUEST,
+        "audio_too_long" => StatusCode::PAYLOAD_TOO_LARGE,
+        "unsupported_audio" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "audio_quarantined" | "no_audio" | "undecodable_audio" | "unsupported_layout" => {
+            StatusCode::UNPROCESSABLE_ENTITY
         }
+        "rate_limit_exceeded" => StatusCode::TOO_MANY_REQUESTS,
+        "model_unavailable" | "overloaded" | "shutting_down" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-impl From<AudioError> for ApiError {
-    fn from(error: AudioError) -> Self {
-        let (status, code) = match &error {
-            AudioError::Io(cause) => return Self::internal(cause),
-            AudioError::Empty => (StatusCode::BAD_REQUEST, "empty_file"),
-            AudioError::UnknownFormat { .. } | AudioError::UnsupportedCodec { .. } => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_audio")
-            }
-            AudioError::NoAudioTrack { .. } | AudioError::NoSamples { .. } => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "no_audio")
-            }
-            AudioError::Corrupt { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "undecodable_audio"),
-            AudioError::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "audio_too_long"),
-            AudioError::TooManyChannels { .. } | AudioError::SampleRate { .. } => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "unsupported_audio")
-            }
-        };
-        let limit = match &error {
-            AudioError::TooLong { .. } => " (the server's --max-audio-hours raises the limit)",
-            _ => "",
-        };
-        Self::new(status, code, format!("{error}{limit}")).for_param("file")
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        let Fault { code, message, param } = fault;
+        let status = status(&code);
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(SHORT_RETRY);
+        Self { status, message, param, code: Some(code.into()), retry_after }
+    }
+}
+
+impl From<PipelineError> for ApiError {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Refused(refusal) => refusal.into(),
+            error => Fault::from(&error).into(),
+        }
     }
 }
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
+        let error = Self::from(Fault::from(&refusal));
         match refusal {
-            Refusal::Full { retry_after } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(retry_after)
+            Refusal::Full { retry_after } | Refusal::Share { retry_after } => {
+                error.after(retry_after)
             }
-            Refusal::Share { retry_after } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
-                    .after(retry_after)
-            }
-            Refusal::Draining => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message)
-                    .after(SHORT_RETRY)
-            }
-        }
-    }
-}
-
-impl From<ChunkError> for ApiError {
-    fn from(error: ChunkError) -> Self {
-        let message = error.to_string();
-        match error {
-            ChunkError::Unavailable { .. } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "model_unavailable", message)
-                    .after(SHORT_RETRY)
-            }
-            ChunkError::Quarantined => {
-                let message = "this audio crashed the engine twice and is not tried again; cut \
-                               out the part or convert the file, and try that";
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "audio_quarantined", message)
-                    .for_param("file")
-            }
-            ChunkError::Failed { reason } => {
-                tracing::error!(reason, "a request failed on every attempt");
-                let message = "the engine failed on this audio at every attempt; \
-                               GET /v1/devices and the server's log say why";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "engine_failed", message)
-            }
-            ChunkError::ShutDown => Refusal::Draining.into(),
+            Refusal::Draining => error,
         }
     }
 }

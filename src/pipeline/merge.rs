@@ -1,45 +1,102 @@
 //! Chunk results to one transcript. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::Route;
+use crate::audio::SAMPLE_RATE_HZ;
 use crate::scheduler::ChunkDone;
-use crate::transcript::{Run, Segment, Word};
+use crate::transcript::{Run, Segment, Task, Transcript, Word};
 
 /// A finished chunk and where it stands in the file.
-#[derive(Debug)]
-pub(super) struct ChunkResult {
-    pub(super) index: usize,
-    pub(super) start: Duration,
-    pub(super) duration: Duration,
-    pub(super) done: ChunkDone,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChunkResult {
+    /// Its place, from 0.
+    pub index: usize,
+    /// Its first sample, counted at 16 kHz from the start of the file.
+    pub start_sample: u64,
+    /// Its length in samples.
+    pub samples: u64,
+    /// What came out.
+    pub done: ChunkDone,
 }
 
 impl ChunkResult {
     /// Its length in seconds.
-    pub(super) fn duration(&self) -> f64 {
-        self.duration.as_secs_f64()
+    pub fn seconds(&self) -> f64 {
+        seconds(self.samples)
+    }
+
+    /// Its text on the file's clock, without segments that say nothing.
+    pub fn segments(&self) -> impl Iterator<Item = Segment> {
+        let (start, end) = (seconds(self.start_sample), seconds(self.start_sample + self.samples));
+        let spoken = self.done.segments.iter().filter(|segment| !segment.text.trim().is_empty());
+        spoken.map(move |segment| shift(segment.clone(), start, end))
+    }
+
+    fn run(&self) -> Run {
+        Run {
+            start: seconds(self.start_sample),
+            end: seconds(self.start_sample + self.samples),
+            device: self.done.device.clone(),
+            backend: self.done.backend,
+            model: self.done.model.clone(),
+            fallback_reason: self.done.fallback_reason.clone(),
+        }
     }
 }
 
-/// Puts chunks in order and their times on the file's clock.
-pub(super) fn merge(mut results: Vec<ChunkResult>) -> (Vec<Segment>, Vec<Run>) {
+/// The result of a request and what it took.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The result.
+    pub transcript: Transcript,
+    /// The model that ran.
+    pub model: String,
+    /// Whether the file ended early; what was there is transcribed.
+    pub truncated: bool,
+    /// How long chunks waited, the longest of them.
+    pub queue_time: Duration,
+    /// Time in the engine, over all chunks.
+    pub inference_time: Duration,
+}
+
+/// Puts `results`, in whatever order they are, together. `duration` is the file's in seconds.
+pub fn output(
+    task: Task,
+    route: &Route,
+    results: &[Arc<ChunkResult>],
+    duration: f64,
+    truncated: bool,
+) -> Output {
+    let mut results: Vec<&ChunkResult> = results.iter().map(|result| &**result).collect();
     results.sort_by_key(|result| result.index);
-    let mut segments = Vec::new();
-    let mut runs = Vec::new();
-    for ChunkResult { start, duration, done, .. } in results {
-        let (start, end) = (start.as_secs_f64(), (start + duration).as_secs_f64());
-        runs.push(Run {
-            start,
-            end,
-            device: done.device,
-            backend: done.backend,
-            model: done.model,
-            fallback_reason: done.fallback_reason,
-        });
-        let spoken = done.segments.into_iter().filter(|segment| !segment.text.trim().is_empty());
-        segments.extend(spoken.map(|segment| shift(segment, start, end)));
+    let mut runs: Vec<Run> = results.iter().map(|result| result.run()).collect();
+    // What the detection went through is part of the first stretch's story.
+    if let (Some(first), Some(detection)) = (runs.first_mut(), &route.detection) {
+        let earlier = detection.fallback_reason.clone();
+        first.fallback_reason = earlier.or(first.fallback_reason.take());
     }
-    (segments, runs)
+    let done = || route.detection.iter().chain(results.iter().map(|result| &result.done));
+    Output {
+        queue_time: done().map(|done| done.queue_time).max().unwrap_or_default(),
+        inference_time: done().map(|done| done.inference_time).sum(),
+        transcript: Transcript {
+            task,
+            language: route.language,
+            duration,
+            segments: results.iter().flat_map(|result| result.segments()).collect(),
+            runs,
+        },
+        model: route.model.clone(),
+        truncated,
+    }
+}
+
+fn seconds(samples: u64) -> f64 {
+    samples as f64 / f64::from(SAMPLE_RATE_HZ)
 }
 
 /// Moves a segment from its chunk's clock to the file's. whisper.cpp pads a chunk to 30 s, and
@@ -59,6 +116,7 @@ fn shift(segment: Segment, chunk_start: f64, chunk_end: f64) -> Segment {
 mod tests {
     use super::*;
     use crate::device::{Backend, DeviceId};
+    use crate::language::Language;
 
     fn segment(start: f64, end: f64, text: &str) -> Segment {
         Segment {
@@ -75,11 +133,11 @@ mod tests {
         }
     }
 
-    fn chunk(index: usize, start: u64, segments: Vec<Segment>) -> ChunkResult {
-        ChunkResult {
+    fn chunk(index: usize, start: u64, segments: Vec<Segment>) -> Arc<ChunkResult> {
+        Arc::new(ChunkResult {
             index,
-            start: Duration::from_secs(start),
-            duration: Duration::from_secs(20),
+            start_sample: start * 16_000,
+            samples: 20 * 16_000,
             done: ChunkDone {
                 segments,
                 languages: Vec::new(),
@@ -90,15 +148,19 @@ mod tests {
                 queue_time: Duration::ZERO,
                 inference_time: Duration::ZERO,
             },
-        }
+        })
     }
 
     #[test]
     fn chunks_that_finish_out_of_order_are_put_in_order_and_on_the_clock_of_the_file() {
-        let (segments, runs) = merge(vec![
+        let results = [
             chunk(1, 20, vec![segment(0.5, 30.0, " world")]),
             chunk(0, 0, vec![segment(1.0, 2.0, " hello"), segment(2.0, 3.0, "  ")]),
-        ]);
+        ];
+        let language = Language::ENGLISH;
+        let route = Route { model: "demo".to_owned(), language, detection: None };
+        let output = output(Task::Transcribe, &route, &results, 40.0, false);
+        let Transcript { segments, runs, .. } = output.transcript;
         let times: Vec<_> = segments.iter().map(|s| (s.text.as_str(), s.start, s.end)).collect();
         assert_eq!(times, [(" hello", 1.0, 2.0), (" world", 20.5, 40.0)]);
         assert_eq!(segments[1].words[0].start, 20.5);

@@ -1,29 +1,33 @@
 //! One request from its file to its transcript: decode, route to a model, run the chunks on the
-//! scheduler, merge. Parent side; shared by HTTP and the command line.
+//! scheduler, merge. Parent side; shared by HTTP, jobs and the command line.
 //!
-//! The file is decoded a few chunks ahead of the workers and no further, so that memory does not
-//! grow with its length.
+//! A [`Transcription`] is pulled from chunk to chunk, so that whoever pulls can tell, store or
+//! stream what is there. It stores and sends nothing itself.
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::audio::{AudioError, Chunk, ChunkPolicy, Limits};
-use crate::ipc::{ChunkOptions, Work};
+use crate::ipc::Work;
 use crate::language::Language;
 use crate::models::{self, ModelFile, Routing};
 use crate::scheduler::{Caller, ChunkDone, ChunkError, ChunkRequest, Refusal, Scheduler, Ticket};
-use crate::transcript::{Options, Task, Transcript};
+use crate::transcript::Options;
 
+mod fault;
 mod merge;
 mod reader;
+mod transcription;
 
-use merge::ChunkResult;
+pub use fault::Fault;
+pub use merge::{ChunkResult, Output, output};
+pub use transcription::{Recall, Step, Transcription};
+
 use reader::Reader;
+use transcription::Prepared;
 
 /// What every request needs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -55,21 +59,6 @@ pub struct Input {
     pub chunks: Option<ChunkPolicy>,
     /// Whom it is counted for.
     pub caller: Caller,
-}
-
-/// The result and what it took.
-#[derive(Debug)]
-pub struct Output {
-    /// The result.
-    pub transcript: Transcript,
-    /// The model that ran.
-    pub model: String,
-    /// Whether the file ended early; what was there is transcribed.
-    pub truncated: bool,
-    /// How long chunks waited, the longest of them.
-    pub queue_time: Duration,
-    /// Time in the engine, over all chunks.
-    pub inference_time: Duration,
 }
 
 /// How far a request has come.
@@ -137,7 +126,43 @@ impl Pipeline {
         }
     }
 
-    /// Transcribes a file. Dropping the future takes back everything that is not finished.
+    /// Opens a file that somebody waits for, and lets it in if there is room. Dropping the
+    /// transcription takes back all that is unfinished.
+    ///
+    /// # Errors
+    /// [`PipelineError`], but for those of single chunks.
+    pub async fn open(&self, input: Input) -> Result<Transcription, PipelineError> {
+        let caller = input.caller.clone();
+        let prepared = self.prepare(input).await?;
+        let seconds = prepared.reader.estimated_seconds();
+        let ticket = self.scheduler.admit(caller, seconds).await?;
+        Ok(Transcription::new(self.clone(), prepared, ticket, Recall::default()))
+    }
+
+    /// Opens a file that was promised to be done: it is let in whatever waits, behind short
+    /// requests that somebody waits for, and goes on from what is recalled.
+    ///
+    /// # Errors
+    /// [`PipelineError`], but for those of single chunks.
+    pub async fn resume(
+        &self,
+        input: Input,
+        recall: Recall,
+    ) -> Result<Transcription, PipelineError> {
+        let prepared = self.prepare(input).await?;
+        let ticket = self.scheduler.admit_kept().await?;
+        Ok(Transcription::new(self.clone(), prepared, ticket, recall))
+    }
+
+    async fn prepare(&self, input: Input) -> Result<Prepared, PipelineError> {
+        let Input { file, model, options, chunks, .. } = input;
+        let model = self.find_model(model.as_deref())?.cloned();
+        check_language(model.as_ref(), options.language)?;
+        let reader = Reader::open(file, chunks.unwrap_or(self.chunks), self).await?;
+        Ok(Prepared { reader, model, options })
+    }
+
+    /// Transcribes a file, telling of its progress. Dropping the future takes everything back.
     ///
     /// # Errors
     /// [`PipelineError`].
@@ -146,68 +171,21 @@ impl Pipeline {
         input: Input,
         mut tell: impl FnMut(Progress) + Send,
     ) -> Result<Output, PipelineError> {
-        let Input { file, model, options, chunks, caller } = input;
-        let model = self.find_model(model.as_deref())?;
-        check_language(model, options.language)?;
-
-        let mut reader = Reader::open(file, chunks.unwrap_or(self.chunks), self).await?;
-        let ticket = self.scheduler.admit(caller, reader.estimated_seconds()).await?;
-        let first = reader.next().await?.ok_or_else(|| reader.no_samples())?;
-        let Route { model, language, detection } =
-            self.route(model, options.language, &ticket, &first).await?;
-
-        let mut results = Vec::new();
-        let mut next = Some(first);
-        let mut running = FuturesUnordered::new();
-        let mut done_seconds = 0.0;
-        loop {
-            while running.len() < self.chunks_in_flight()
-                && let Some(chunk) = next.take()
-            {
-                running.push(run_chunk(&ticket, model, language, &options, chunk));
-                next = reader.next().await?;
-            }
-            let Some(result) = running.next().await else { break };
-            let result = result?;
-            done_seconds += result.duration();
-            results.push(result);
-            let total_seconds = reader.estimated_seconds();
-            ticket.charge(total_seconds - done_seconds);
-            tell(Progress { done_seconds, total_seconds });
+        let mut transcription = self.open(input).await?;
+        while transcription.next().await?.is_some() {
+            tell(transcription.progress());
         }
-        drop(running);
-
-        let done = || detection.iter().chain(results.iter().map(|result| &result.done));
-        let queue_time = done().map(|done| done.queue_time).max().unwrap_or_default();
-        let inference_time = done().map(|done| done.inference_time).sum();
-        let (segments, mut runs) = merge::merge(results);
-        // What the detection went through is part of the first stretch's story.
-        if let (Some(first), Some(detection)) = (runs.first_mut(), detection) {
-            first.fallback_reason = detection.fallback_reason.or(first.fallback_reason.take());
-        }
-        Ok(Output {
-            transcript: Transcript {
-                task: options.task,
-                language,
-                duration: reader.decoded_seconds(),
-                segments,
-                runs,
-            },
-            model: model.name.clone(),
-            truncated: reader.truncated(),
-            queue_time,
-            inference_time,
-        })
+        Ok(transcription.finish())
     }
 
     /// Settles the model and the language; hears the first chunk if the language is not given.
-    async fn route<'a>(
-        &'a self,
-        model: Option<&'a ModelFile>,
+    async fn route(
+        &self,
+        model: Option<&ModelFile>,
         language: Option<Language>,
         ticket: &Ticket,
         first: &Chunk,
-    ) -> Result<Route<'a>, PipelineError> {
+    ) -> Result<Route, PipelineError> {
         let detector = model.or_else(|| models::detector(&self.models));
         let detection = match (language, detector) {
             (None, Some(detector)) if detector.languages.is_multilingual() => {
@@ -223,16 +201,19 @@ impl Pipeline {
             model: "any".to_owned(),
             reason: "no model is loaded".to_owned(),
         })?;
-        Ok(Route { model, language, detection })
+        Ok(Route { model: model.name.clone(), language, detection })
     }
 }
 
 /// Which model hears a request, and in which language.
-struct Route<'a> {
-    model: &'a ModelFile,
-    language: Language,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Route {
+    /// The model's name.
+    pub model: String,
+    /// The spoken language, given or detected.
+    pub language: Language,
     /// How the language was found out, if it was not given.
-    detection: Option<ChunkDone>,
+    pub detection: Option<ChunkDone>,
 }
 
 fn check_language(
@@ -259,28 +240,4 @@ async fn detect(
         samples: Arc::clone(&chunk.samples),
     };
     ticket.run(request).await
-}
-
-/// Submits a chunk; the future is its result.
-fn run_chunk(
-    ticket: &Ticket,
-    model: &ModelFile,
-    language: Language,
-    options: &Options,
-    chunk: Chunk,
-) -> impl Future<Output = Result<ChunkResult, ChunkError>> + use<> {
-    let english = language == Language::ENGLISH;
-    let work = Work::Transcribe(ChunkOptions {
-        // Translating English to English only makes the decoder stumble.
-        task: if english { Task::Transcribe } else { options.task },
-        language,
-        prompt: options.prompt.clone(),
-        temperature: options.temperature,
-        words: options.words,
-        logprobs: options.logprobs,
-    });
-    let (index, start, duration) = (chunk.index, chunk.start(), chunk.duration());
-    let running =
-        ticket.run(ChunkRequest { model: model.name.clone(), work, samples: chunk.samples });
-    async move { Ok(ChunkResult { index, start, duration, done: running.await? }) }
 }

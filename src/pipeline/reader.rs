@@ -18,6 +18,7 @@ pub(super) struct Reader {
     chunks: Option<Chunks>,
     decoders: Arc<Semaphore>,
     guessed_seconds: f64,
+    chunks_read: usize,
     ended: bool,
 }
 
@@ -40,7 +41,7 @@ impl Reader {
         let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());
         let guessed_seconds =
             declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND).min(most_seconds);
-        Ok(Self { chunks: Some(chunks), decoders, guessed_seconds, ended: false })
+        Ok(Self { chunks: Some(chunks), decoders, guessed_seconds, chunks_read: 0, ended: false })
     }
 
     /// The next chunk; `None` at the end.
@@ -56,7 +57,13 @@ impl Reader {
         self.chunks = Some(chunks);
         let chunk = chunk?;
         self.ended = chunk.is_none();
+        self.chunks_read += usize::from(chunk.is_some());
         Ok(chunk)
+    }
+
+    /// How many chunks have been returned.
+    pub(super) fn chunks_read(&self) -> usize {
+        self.chunks_read
     }
 
     /// The length of the audio decoded so far, in seconds.

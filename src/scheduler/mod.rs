@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::device::{Backend, DeviceId};
@@ -87,7 +88,7 @@ pub struct ChunkRequest {
 }
 
 /// A finished chunk.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChunkDone {
     /// The text, times counted from the start of the chunk. Empty for [`Work::Detect`].
     pub segments: Vec<Segment>,
@@ -153,6 +154,9 @@ enum Command {
         seconds: f64,
         reply: oneshot::Sender<Result<JobId, Refusal>>,
     },
+    AdmitKept {
+        reply: oneshot::Sender<Result<JobId, Refusal>>,
+    },
     Charge {
         job: JobId,
         seconds: f64,
@@ -216,6 +220,18 @@ impl Scheduler {
     pub async fn admit(&self, caller: Caller, seconds: f64) -> Result<Ticket, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Admit { caller, seconds, reply });
+        let id = answer.await.map_err(|_| Refusal::Draining)??;
+        Ok(Ticket { id, commands: self.commands.clone() })
+    }
+
+    /// Lets a request in that nobody waits for, whatever else waits. It counts for no caller, takes
+    /// its turns as a long one, and is not waited for by [`Scheduler::drain`].
+    ///
+    /// # Errors
+    /// [`Refusal::Draining`].
+    pub async fn admit_kept(&self) -> Result<Ticket, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::AdmitKept { reply });
         let id = answer.await.map_err(|_| Refusal::Draining)??;
         Ok(Ticket { id, commands: self.commands.clone() })
     }

@@ -160,6 +160,11 @@ impl State {
                     self.release(job); // the caller left before the answer
                 }
             }
+            Command::AdmitKept { reply } => {
+                if let Err(Ok(job)) = reply.send(self.admit_kept()) {
+                    self.release(job);
+                }
+            }
             Command::Charge { job, seconds } => {
                 self.ledger.set(job, seconds);
                 return false;
@@ -231,6 +236,16 @@ impl State {
         let job = self.next_job;
         self.ledger.admit(job, caller, seconds, speed.sum())?;
         self.queue.add_job(job, seconds);
+        self.next_job += 1;
+        Ok(job)
+    }
+
+    fn admit_kept(&mut self) -> Result<JobId, Refusal> {
+        if self.draining.is_some() {
+            return Err(Refusal::Draining);
+        }
+        let job = self.next_job;
+        self.queue.add_job(job, f64::INFINITY);
         self.next_job += 1;
         Ok(job)
     }

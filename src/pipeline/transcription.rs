@@ -1,0 +1,203 @@
+//! A request while it runs: pulled from chunk to chunk.
+//!
+//! The file is decoded a few chunks ahead of the workers and no further, so that memory does not
+//! grow with its length.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+
+use super::merge::{self, ChunkResult, Output};
+use super::reader::Reader;
+use super::{Pipeline, PipelineError, Progress, Route};
+use crate::audio::Chunk;
+use crate::ipc::{ChunkOptions, Work};
+use crate::language::Language;
+use crate::models::ModelFile;
+use crate::scheduler::{ChunkError, ChunkRequest, Ticket};
+use crate::transcript::{Options, Task};
+
+/// What is known of a request from an earlier attempt at it.
+#[derive(Debug, Default)]
+pub struct Recall {
+    /// Which model hears it, if that was settled.
+    pub route: Option<Route>,
+    /// Its finished chunks. One that the file is not cut into any more is run again.
+    pub chunks: Vec<ChunkResult>,
+}
+
+/// What a transcription comes to next.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// It is settled which model hears it.
+    Routed(Route),
+    /// Another chunk is finished. Chunks come in the order in which they are finished.
+    Chunk {
+        /// The chunk.
+        result: Arc<ChunkResult>,
+        /// Whether it was recalled, not run.
+        recalled: bool,
+    },
+}
+
+/// A request that has been checked.
+pub(super) struct Prepared {
+    pub(super) reader: Reader,
+    /// The model that was asked for by name.
+    pub(super) model: Option<ModelFile>,
+    pub(super) options: Options,
+}
+
+/// A request that has been let in. Dropping it takes back what is unfinished.
+pub struct Transcription {
+    pipeline: Pipeline,
+    reader: Reader,
+    ticket: Ticket,
+    /// The model that was asked for by name.
+    model: Option<ModelFile>,
+    options: Options,
+    route: Option<Route>,
+    recalled: HashMap<usize, ChunkResult>,
+    /// Decoded, and not yet submitted.
+    next: Option<Chunk>,
+    running: FuturesUnordered<BoxFuture<'static, Result<ChunkResult, ChunkError>>>,
+    /// Recalled, and not yet told.
+    ready: VecDeque<ChunkResult>,
+    results: Vec<Arc<ChunkResult>>,
+    done_seconds: f64,
+}
+
+impl Transcription {
+    pub(super) fn new(
+        pipeline: Pipeline,
+        prepared: Prepared,
+        ticket: Ticket,
+        recall: Recall,
+    ) -> Self {
+        let Prepared { reader, model, options } = prepared;
+        // A model that is not loaded any more cannot go on.
+        let known = |route: &Route| pipeline.models.iter().any(|own| own.name == route.model);
+        let route = recall.route.filter(known);
+        let recalled = match &route {
+            Some(_) => recall.chunks.into_iter().map(|chunk| (chunk.index, chunk)).collect(),
+            None => HashMap::new(),
+        };
+        Self {
+            pipeline,
+            reader,
+            ticket,
+            model,
+            options,
+            route,
+            recalled,
+            next: None,
+            running: FuturesUnordered::new(),
+            ready: VecDeque::new(),
+            results: Vec::new(),
+            done_seconds: 0.0,
+        }
+    }
+
+    /// The next step, or none at the end. If the future is dropped, the transcription is of no
+    /// more use.
+    ///
+    /// # Errors
+    /// [`PipelineError`]; the transcription has failed then.
+    pub async fn next(&mut self) -> Result<Option<Step>, PipelineError> {
+        if self.reader.chunks_read() == 0 {
+            let first = self.reader.next().await?.ok_or_else(|| self.reader.no_samples())?;
+            let route = match self.route.take() {
+                Some(route) => route,
+                None => {
+                    let (model, language) = (self.model.as_ref(), self.options.language);
+                    self.pipeline.route(model, language, &self.ticket, &first).await?
+                }
+            };
+            self.next = Some(first);
+            return Ok(Some(Step::Routed(self.route.insert(route).clone())));
+        }
+        while self.running.len() < self.pipeline.chunks_in_flight()
+            && self.ready.is_empty()
+            && let Some(chunk) = self.next.take()
+        {
+            self.submit(chunk);
+            self.next = self.reader.next().await?;
+        }
+        let (result, recalled) = match self.ready.pop_front() {
+            Some(result) => (result, true),
+            None => match self.running.next().await {
+                Some(result) => (result?, false),
+                None => return Ok(None),
+            },
+        };
+        self.done_seconds += result.seconds();
+        let result = Arc::new(result);
+        self.results.push(Arc::clone(&result));
+        self.ticket.charge(self.reader.estimated_seconds() - self.done_seconds);
+        Ok(Some(Step::Chunk { result, recalled }))
+    }
+
+    fn submit(&mut self, chunk: Chunk) {
+        let (index, start_sample) = (chunk.index, chunk.start_sample);
+        let samples = chunk.samples.len() as u64;
+        if let Some(known) = self.recalled.remove(&index)
+            && (known.start_sample, known.samples) == (start_sample, samples)
+        {
+            return self.ready.push_back(known);
+        }
+        let Some(route) = &self.route else { return };
+        let request = ChunkRequest {
+            model: route.model.clone(),
+            work: work(&self.options, route.language),
+            samples: chunk.samples,
+        };
+        let running = self.ticket.run(request);
+        let result =
+            async move { Ok(ChunkResult { index, start_sample, samples, done: running.await? }) };
+        self.running.push(Box::pin(result));
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        let total_seconds = self.reader.estimated_seconds();
+        Progress { done_seconds: self.done_seconds, total_seconds }
+    }
+
+    /// The length of what has been decoded, in seconds.
+    pub fn decoded_seconds(&self) -> f64 {
+        self.reader.decoded_seconds()
+    }
+
+    /// Whether the file ended early; what was there is transcribed.
+    pub fn truncated(&self) -> bool {
+        self.reader.truncated()
+    }
+
+    /// The result, once there is no next step.
+    pub fn finish(self) -> Output {
+        let route = self.route.unwrap_or_else(|| Route {
+            model: String::new(),
+            language: Language::ENGLISH,
+            detection: None,
+        });
+        let (duration, truncated) = (self.reader.decoded_seconds(), self.reader.truncated());
+        merge::output(self.options.task, &route, &self.results, duration, truncated)
+    }
+}
+
+/// What the worker is to do with each chunk.
+fn work(options: &Options, language: Language) -> Work {
+    // Translating English to English only makes the decoder stumble.
+    let english = language == Language::ENGLISH;
+    Work::Transcribe(ChunkOptions {
+        task: if english { Task::Transcribe } else { options.task },
+        language,
+        prompt: options.prompt.clone(),
+        temperature: options.temperature,
+        words: options.words,
+        logprobs: options.logprobs,
+    })
+}
