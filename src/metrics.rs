@@ -43,6 +43,11 @@ pub const REFUSALS: &str = "auris_refusals_total";
 pub const BACKLOG_SECONDS: &str = "auris_backlog_audio_seconds";
 /// Chunks that wait.
 pub const QUEUED_CHUNKS: &str = "auris_queued_chunks";
+/// Jobs by how they were taken up or ended: `accepted`, `resumed`, `finished`, `failed`,
+/// `cancelled`.
+pub const JOBS: &str = "auris_jobs_total";
+/// Jobs that are not finished.
+pub const UNFINISHED_JOBS: &str = "auris_unfinished_jobs";
 /// Slots in use, by `device`.
 pub const BUSY_SLOTS: &str = "auris_busy_slots";
 
@@ -71,5 +76,7 @@ pub fn describe() {
     describe_counter!(REFUSALS, "Requests refused, by reason");
     describe_gauge!(BACKLOG_SECONDS, Unit::Seconds, "Seconds of audio that wait or run");
     describe_gauge!(QUEUED_CHUNKS, "Chunks that wait");
+    describe_counter!(JOBS, "Jobs by how they were taken up or ended");
+    describe_gauge!(UNFINISHED_JOBS, "Jobs that are not finished");
     describe_gauge!(BUSY_SLOTS, "Slots in use");
 }

@@ -1,6 +1,7 @@
 //! `auris serve`: builds the parts, runs them, and drains on SIGTERM.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -13,8 +14,10 @@ use crate::cli::ServeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::doctor;
 use crate::http::{self, AppState};
+use crate::jobs::Jobs;
 use crate::metrics;
 use crate::output;
+use crate::pipeline::Pipeline;
 use crate::scheduler::Scheduler;
 
 /// How often counters that nobody reads are tidied up.
@@ -61,7 +64,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         started => started?,
     };
     let scheduler = pipeline.scheduler.clone();
-    let app = http::router(AppState { pipeline, uploads: uploads.into(), metrics });
+    let jobs = keep_jobs(&args, &pipeline).await?;
+    let state = AppState { pipeline, jobs: jobs.clone(), uploads: uploads.into(), metrics };
+    let app = http::router(state);
     // Before the address is told: who knows it may send a signal at once.
     let signals = Signals::catch().context("signals cannot be received")?;
     output::result(&format!("listening on http://{address}\n"))?;
@@ -73,18 +78,48 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         result = server.into_future() => result.context("the server failed"),
         () = scheduler.ended() => bail!("the scheduler failed; the log says why"),
         () = async {
-            drained(signals, &scheduler, drain_limit).await;
+            drained(signals, &scheduler, jobs.ok(), drain_limit).await;
             stop.cancel();
             tokio::time::sleep(CLOSE_GRACE).await;
         } => Ok(()),
     }
 }
 
+/// Takes up the jobs. Without a folder of its own for them the server does the rest, unless one is
+/// asked for.
+async fn keep_jobs(
+    args: &ServeArgs,
+    pipeline: &Pipeline,
+) -> anyhow::Result<Result<Jobs, Arc<str>>> {
+    let settings = config::jobs(args);
+    let kept = match settings {
+        Ok(settings) => Jobs::start(pipeline.clone(), settings).await.map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    match kept {
+        Ok(jobs) => Ok(Ok(jobs)),
+        Err(error) if args.jobs.jobs_dir.is_some() => Err(error),
+        Err(error) => {
+            tracing::warn!("there will be no jobs, only transcriptions that are waited for: {error}");
+            Ok(Err(error.to_string().into()))
+        }
+    }
+}
+
 /// Returns when the server may stop accepting connections: after a signal, once every accepted
 /// request is finished or out of time. Until then new requests get an answer that says so.
-async fn drained(mut signals: Signals, scheduler: &Scheduler, limit: Duration) {
+async fn drained(
+    mut signals: Signals,
+    scheduler: &Scheduler,
+    jobs: Option<Jobs>,
+    limit: Duration,
+) {
     signals.next().await;
     tracing::info!("shutting down: accepted requests are finished first");
+    // Jobs that nobody waits for go on at the next start, and make room for those who wait.
+    if let Some(jobs) = jobs {
+        jobs.interrupt();
+    }
     tokio::select! {
         () = scheduler.drain() => tracing::info!("every accepted request is finished"),
         () = tokio::time::sleep(limit) => tracing::warn!("requests are cut off after {limit:?}"),

@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::gpu::{DeviceChoice, GpuArgs, OnOom, Standby};
+pub use self::jobs::JobArgs;
 use crate::engine::EngineKind;
 use crate::format::Format;
 use crate::language::Language;
@@ -16,6 +17,7 @@ use crate::telemetry::LogFormat;
 use crate::transcript::Task;
 
 mod gpu;
+mod jobs;
 
 /// Speech to text on the best device that really works, as a service and on the command line
 #[derive(Debug, Parser)]
@@ -231,6 +233,9 @@ pub struct ServeArgs {
     /// Seconds that accepted requests may take to finish after SIGTERM
     #[arg(long, env = "AURIS_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 120.0)]
     pub drain_seconds: f64,
+    /// Jobs and webhooks
+    #[command(flatten)]
+    pub jobs: JobArgs,
     /// What to run, and on what
     #[command(flatten)]
     pub engine: EngineArgs,

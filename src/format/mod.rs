@@ -9,6 +9,7 @@
 mod timestamp;
 
 mod cue;
+mod delta;
 
 mod json;
 mod srt;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use cue::CueRules;
+pub use delta::Deltas;
 pub use json::{Transcription, Usage};
 pub use verbose_json::{
     TranscriptionRun, TranscriptionSegment, TranscriptionVerbose, TranscriptionWord,

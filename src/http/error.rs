@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::jobs::JobsError;
 use crate::pipeline::{Fault, PipelineError};
 use crate::scheduler::Refusal;
 
@@ -16,6 +17,12 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// When to come back while the server is ending or a model is loading, in seconds.
 const SHORT_RETRY: u64 = 5;
+
+/// The longest wait that OpenAI's SDKs obey, in seconds.
+const LONGEST_RETRY: f64 = 120.0;
+
+/// When a job may be accepted if there are too many, in seconds.
+const JOBS_RETRY: u64 = 30;
 
 /// Body of every error answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -90,6 +97,27 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).after(SHORT_RETRY)
     }
 
+    /// 503: this server cannot keep jobs.
+    pub(super) fn no_jobs(reason: &str) -> Self {
+        let message = format!("this server keeps no jobs: {reason}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "jobs_unavailable", message)
+    }
+
+    /// 404: there is no such job, or it is somebody else's.
+    pub(super) fn no_such_job() -> Self {
+        let message = "there is no such job: it may be forgotten, some time after its end";
+        Self::new(StatusCode::NOT_FOUND, "job_not_found", message)
+    }
+
+    /// 409: a job has no transcript yet.
+    pub(super) fn unfinished_job(percent: f64, eta_seconds: Option<f64>) -> Self {
+        let message = format!(
+            "the job is not finished ({percent} %): wait for it with GET /v1/jobs/{{id}}/events"
+        );
+        let seconds = eta_seconds.unwrap_or(1.0).ceil().clamp(1.0, LONGEST_RETRY) as u64;
+        Self::new(StatusCode::CONFLICT, "job_unfinished", message).after(seconds)
+    }
+
     fn after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
@@ -107,12 +135,19 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// What is told where the status has been sent already.
+    pub(super) fn into_body(self) -> ErrorBody {
+        let kind = self.kind();
+        let Self { message, param, code, .. } = self;
+        ErrorBody { error: ErrorDetail { message, kind, param, code } }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let kind = self.kind();
-        let Self { status, message, param, code, retry_after } = self;
-        let body = ErrorBody { error: ErrorDetail { message, kind, param, code } };
-        let mut response = (status, Json(body)).into_response();
+        let (status, retry_after) = (self.status, self.retry_after);
+        let mut response = (status, Json(self.into_body())).into_response();
         let headers = response.headers_mut();
         match retry_after {
             Some(seconds) => headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds)),
@@ -131,6 +166,7 @@ fn status(code: &str) -> StatusCode {
         "audio_quarantined" | "no_audio" | "undecodable_audio" | "unsupported_layout" => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
+        "cancelled" => StatusCode::CONFLICT,
         "rate_limit_exceeded" => StatusCode::TOO_MANY_REQUESTS,
         "model_unavailable" | "overloaded" | "shutting_down" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -151,6 +187,27 @@ impl From<PipelineError> for ApiError {
         match error {
             PipelineError::Refused(refusal) => refusal.into(),
             error => Fault::from(&error).into(),
+        }
+    }
+}
+
+impl From<JobsError> for ApiError {
+    fn from(error: JobsError) -> Self {
+        let message = error.to_string();
+        match error {
+            JobsError::Pipeline(error) => error.into(),
+            JobsError::KeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message)
+                    .for_param("Idempotency-Key")
+            }
+            JobsError::Full { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(JOBS_RETRY)
+            }
+            JobsError::Share { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
+                    .after(JOBS_RETRY)
+            }
+            error => Self::internal(&error),
         }
     }
 }

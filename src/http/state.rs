@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::error::ApiError;
+use crate::jobs::Jobs;
 use crate::pipeline::Pipeline;
 
 /// What handlers share. Cheap to clone.
@@ -13,10 +15,19 @@ use crate::pipeline::Pipeline;
 pub struct AppState {
     /// Transcribes.
     pub pipeline: Pipeline,
+    /// Keeps what outlives its client, or why that is not possible here.
+    pub jobs: Result<Jobs, Arc<str>>,
     /// How uploads are received.
     pub uploads: Arc<UploadSettings>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
+}
+
+impl AppState {
+    /// The jobs of this server.
+    pub(super) fn jobs(&self) -> Result<&Jobs, ApiError> {
+        self.jobs.as_ref().map_err(|reason| ApiError::no_jobs(reason))
+    }
 }
 
 /// How uploads are received.

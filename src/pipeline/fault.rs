@@ -26,6 +26,16 @@ impl Fault {
         Self { param: Some(param.to_owned()), ..self }
     }
 
+    /// The request was taken back while it ran.
+    pub fn cancelled() -> Self {
+        Self::new("cancelled", "the transcription was cancelled")
+    }
+
+    /// The server ended while the request ran.
+    pub fn interrupted() -> Self {
+        (&Refusal::Draining).into()
+    }
+
     /// A fault of the server's, whose cause is logged and not told.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!("internal error: {cause}");

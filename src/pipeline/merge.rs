@@ -24,6 +24,11 @@ pub struct ChunkResult {
 }
 
 impl ChunkResult {
+    /// When it starts, in seconds from the start of the file.
+    pub fn start_seconds(&self) -> f64 {
+        seconds(self.start_sample)
+    }
+
     /// Its length in seconds.
     pub fn seconds(&self) -> f64 {
         seconds(self.samples)
@@ -36,7 +41,8 @@ impl ChunkResult {
         spoken.map(move |segment| shift(segment.clone(), start, end))
     }
 
-    fn run(&self) -> Run {
+    /// Where it was transcribed.
+    pub fn run(&self) -> Run {
         Run {
             start: seconds(self.start_sample),
             end: seconds(self.start_sample + self.samples),

@@ -154,6 +154,15 @@ impl Pipeline {
         Ok(Transcription::new(self.clone(), prepared, ticket, recall))
     }
 
+    /// Checks whether a request can be done, and tells the length of its audio in seconds: a guess
+    /// where the file does not say.
+    ///
+    /// # Errors
+    /// [`PipelineError`], but for those of refusals and single chunks.
+    pub async fn inspect(&self, input: Input) -> Result<f64, PipelineError> {
+        Ok(self.prepare(input).await?.reader.estimated_seconds())
+    }
+
     async fn prepare(&self, input: Input) -> Result<Prepared, PipelineError> {
         let Input { file, model, options, chunks, .. } = input;
         let model = self.find_model(model.as_deref())?.cloned();

@@ -69,9 +69,9 @@ async fn a_file_that_is_no_audio_is_refused_by_name() {
         (b"%PDF-1.7\n%\xe2\xe3", 415, "unsupported_audio", "supported are WAV"),
         (&[0; 100_000], 415, "unsupported_audio", "of no known format"),
         (&wav(0.0, 1), 422, "no_audio", "check that the recording is not empty"),
-        (&silence(9, 16_000), 422, "unsupported_audio", "mix it down"),
-        (&silence(1, 4_000), 422, "unsupported_audio", "resample it"),
-        (&silence(1, 384_000), 422, "unsupported_audio", "resample it"),
+        (&silence(9, 16_000), 422, "unsupported_layout", "mix it down"),
+        (&silence(1, 4_000), 422, "unsupported_layout", "resample it"),
+        (&silence(1, 384_000), 422, "unsupported_layout", "resample it"),
     ] {
         // The name and the type claim what the content is not.
         let part = Part::bytes(bytes.to_vec()).file_name("speech.mp3");

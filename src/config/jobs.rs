@@ -1,0 +1,34 @@
+//! How jobs are kept.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use etcetera::BaseStrategy;
+
+use crate::cli::{JobArgs, ServeArgs};
+use crate::jobs::JobSettings;
+
+/// How jobs are kept, from the options of `serve`.
+///
+/// # Errors
+/// An option that cannot be meant, or no folder is given and the user has none.
+pub fn jobs(args: &ServeArgs) -> anyhow::Result<JobSettings> {
+    let JobArgs { jobs_dir, max_jobs, job_retention_hours, .. } = &args.jobs;
+    ensure!(*max_jobs > 0, "--max-jobs starts at 1");
+    let folder = match jobs_dir {
+        Some(folder) => folder.clone(),
+        None => default_folder()?,
+    };
+    Ok(JobSettings {
+        folder,
+        most_unfinished: *max_jobs,
+        owner_share: args.caller_share,
+        retention: super::seconds("--job-retention-hours", job_retention_hours * 3600.0)?,
+    })
+}
+
+fn default_folder() -> anyhow::Result<PathBuf> {
+    let base = etcetera::choose_base_strategy()
+        .context("there is no home folder to keep jobs in: give a folder with --jobs-dir")?;
+    Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join("auris").join("jobs"))
+}

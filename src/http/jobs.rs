@@ -1,0 +1,275 @@
+//! `/v1/jobs`: transcriptions that nobody needs to wait for.
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::AppState;
+use super::client::Client;
+use super::error::{ApiError, ErrorBody};
+use super::fields::{JobForm, Wishes};
+use super::kept;
+use super::preferences::Preferences;
+use super::stream::{self, StreamEvent, Telling};
+use super::transcriptions;
+use super::upload::KeptUpload;
+use crate::jobs::{End, Job, JobId, Removed};
+
+/// How many jobs a list holds if that is not said.
+const DEFAULT_LIMIT: u32 = 20;
+
+/// The most jobs that a list holds.
+const MAX_LIMIT: u32 = 100;
+
+/// Jobs, the newest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct JobList {
+    /// Always `list`.
+    #[schema(examples("list"))]
+    object: &'static str,
+    /// The jobs.
+    data: Vec<Job>,
+    /// Whether there are older ones: ask for them with `after` and the last one's id.
+    has_more: bool,
+}
+
+/// Which jobs to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "described to clients; the query is read by hand")]
+pub(super) struct ListParams {
+    /// How many, from 1 to 100.
+    #[param(default = 20, minimum = 1, maximum = 100, nullable = false)]
+    limit: Option<u32>,
+    /// Only jobs that are older than the one with this id.
+    #[param(nullable = false)]
+    after: Option<String>,
+}
+
+/// How a transcript is to look.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "described to clients; the query is read by hand")]
+pub(super) struct TranscriptParams {
+    /// Its format. Without it, the one that the job was made with.
+    #[param(nullable = false)]
+    response_format: Option<crate::format::Format>,
+    /// The most characters of a subtitle's line.
+    #[param(minimum = 10, maximum = 200, nullable = false)]
+    max_line_length: Option<u32>,
+    /// The most lines of a subtitle.
+    #[param(minimum = 1, maximum = 10, nullable = false)]
+    max_lines: Option<u32>,
+    /// The most characters of a subtitle for each second.
+    #[param(minimum = 5, maximum = 100, nullable = false)]
+    max_chars_per_second: Option<f32>,
+}
+
+/// Accept a file, to be transcribed without anybody waiting
+///
+/// The form is that of `/v1/audio/transcriptions`. The answer is the job; it goes on when the
+/// client leaves, and after a restart of the server where it was. Its end can be waited for with
+/// `/v1/jobs/{id}/events`, asked for with `/v1/jobs/{id}`, or told to a `webhook_url`.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs",
+    operation_id = "createJob",
+    tag = "jobs",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Your name for the request, such as a UUID: sending it again makes no second job"),
+    ),
+    request_body(content = JobForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 202, description = "The job is accepted", body = Job,
+            headers(("location" = String, description = "Where to ask for it"))),
+        (status = "4XX", description = "As for transcriptions; 422 also if the idempotency key belongs to another request", body = ErrorBody),
+        (status = "5XX", description = "As for transcriptions", body = ErrorBody),
+    )
+)]
+pub(super) async fn create(
+    State(state): State<AppState>,
+    upload: KeptUpload,
+) -> Result<Response, ApiError> {
+    let wishes = Wishes::for_job(&upload.fields)?;
+    let preferences = Preferences { respond_async: true, wait: None, ..upload.preferences.clone() };
+    kept::answer(&state, upload, wishes, &preferences).await
+}
+
+/// List jobs
+#[utoipa::path(
+    get,
+    path = "/v1/jobs",
+    operation_id = "listJobs",
+    tag = "jobs",
+    params(ListParams),
+    responses(
+        (status = 200, description = "The newest first, without their texts", body = JobList),
+        (status = "4XX", description = "A parameter cannot be used", body = ErrorBody),
+        (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
+    )
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    client: Client,
+    RawQuery(query): RawQuery,
+) -> Result<Json<JobList>, ApiError> {
+    let query = pairs(query.as_deref());
+    let one = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
+    let limit = match one("limit").filter(|limit| !limit.is_empty()) {
+        None => DEFAULT_LIMIT,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            .ok_or_else(|| ApiError::bad_field("limit", "limit must be a number from 1 to 100"))?,
+    };
+    let after = one("after").filter(|after| !after.is_empty()).map(|after| {
+        let message = "after must be the id of a job";
+        after.parse().map_err(|_| ApiError::bad_field("after", message))
+    });
+    let mut data = state.jobs()?.list(&client.owner, after.transpose()?, limit + 1).await?;
+    let has_more = data.len() > limit as usize;
+    data.truncate(limit as usize);
+    Ok(Json(JobList { object: "list", data, has_more }))
+}
+
+/// Tell how far a job is
+///
+/// With its text so far.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}",
+    operation_id = "getJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 200, description = "The job", body = Job),
+        (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
+        (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
+    )
+)]
+pub(super) async fn get(
+    State(state): State<AppState>,
+    client: Client,
+    Path(id): Path<String>,
+) -> Result<Json<Job>, ApiError> {
+    let job = state.jobs()?.job(&client.owner, job_id(&id)?).await?;
+    Ok(Json(job.ok_or_else(ApiError::no_such_job)?))
+}
+
+/// Hear a job's text while it is made
+///
+/// Server-sent events from the start of the file, as in a streaming transcription, with
+/// `job.progress` between them. A client that lost the connection sends the last event's id as
+/// `Last-Event-ID`, and goes on behind it.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/events",
+    operation_id = "followJob",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, description = "The job's id"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received"),
+    ),
+    responses(
+        (status = 200, description = "Events until the job's end, then `[DONE]`", body = StreamEvent, content_type = "text/event-stream"),
+        (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
+        (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
+    )
+)]
+pub(super) async fn events(
+    State(state): State<AppState>,
+    client: Client,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let followed = state.jobs()?.follow(&client.owner, job_id(&id)?).await?;
+    let (request, follower) = followed.ok_or_else(ApiError::no_such_job)?;
+    let heard = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
+    let telling =
+        Telling { progress: true, skipped: heard.unwrap_or(0), ..Telling::of(&request.rendering) };
+    Ok(stream::answer(follower, telling, ()))
+}
+
+/// Get a job's transcript in any format
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/transcript",
+    operation_id = "getJobTranscript",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job's id"), TranscriptParams),
+    responses(
+        (status = 200, description = "The transcript; headers and formats as for transcriptions",
+            content(
+                (super::answer::JsonAnswer = "application/json"),
+                (String = "text/plain"),
+                (String = "text/vtt"),
+                (String = "text/tab-separated-values"),
+                (String = "application/x-ndjson"),
+            )),
+        (status = 409, description = "The job is unfinished; see Retry-After", body = ErrorBody),
+        (status = "4XX", description = "There is no such job, a parameter cannot be used, or the job failed: as the transcription would have", body = ErrorBody),
+        (status = "5XX", description = "This server keeps no jobs, or the job failed", body = ErrorBody),
+    )
+)]
+pub(super) async fn transcript(
+    State(state): State<AppState>,
+    client: Client,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let id = job_id(&id)?;
+    let jobs = state.jobs()?;
+    let job = jobs.job(&client.owner, id).await?.ok_or_else(ApiError::no_such_job)?;
+    let followed = jobs.follow(&client.owner, id).await?;
+    let (request, follower) = followed.ok_or_else(ApiError::no_such_job)?;
+    let rendering = Wishes::rendering(&pairs(query.as_deref()), &request.rendering)?;
+    if !job.state.is_ended() {
+        return Err(ApiError::unfinished_job(job.percent, job.eta_seconds));
+    }
+    match follower.end().await {
+        End::Finished(output) => Ok(transcriptions::whole(&output, &rendering)),
+        End::Failed(fault) => Err(fault.into()),
+        End::Cancelled | End::Interrupted => Err(ApiError::cancelled()),
+    }
+}
+
+/// Cancel or forget a job
+///
+/// An unfinished job is cancelled and can still be asked for; one that has ended is forgotten.
+#[utoipa::path(
+    delete,
+    path = "/v1/jobs/{id}",
+    operation_id = "deleteJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 200, description = "It was unfinished, and is cancelled", body = Job),
+        (status = 204, description = "It had ended, and is forgotten"),
+        (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
+        (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
+    )
+)]
+pub(super) async fn delete(
+    State(state): State<AppState>,
+    client: Client,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let removed = state.jobs()?.remove(&client.owner, job_id(&id)?).await?;
+    match removed.ok_or_else(ApiError::no_such_job)? {
+        Removed::Cancelled(job) => Ok(Json(*job).into_response()),
+        Removed::Forgotten => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// What is no id names no job.
+fn job_id(text: &str) -> Result<JobId, ApiError> {
+    text.parse().map_err(|_| ApiError::no_such_job())
+}
+
+fn pairs(query: Option<&str>) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect()
+}

@@ -1,0 +1,205 @@
+//! Server-sent events: a transcript while it is made.
+//!
+//! The events are OpenAI's, as data only; what joins to the whole text is `format`'s business.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use crate::format::{
+    Deltas, Granularities, Logprob, TranscriptionRun, TranscriptionSegment, TranscriptionVerbose,
+    Usage, logprobs,
+};
+use crate::jobs::{End, Follower, News};
+use crate::pipeline::{Fault, Output, Progress};
+use crate::transcript::Segment;
+
+/// How often a comment goes out while there is nothing to tell, so that nothing on the way takes
+/// the connection for dead.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// What ends a stream, as in OpenAI's.
+const DONE: &str = "[DONE]";
+
+/// An event of a stream, in the field `data`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(tag = "type")]
+pub(super) enum StreamEvent {
+    /// More text. All deltas joined are the text of `transcript.text.done`.
+    #[serde(rename = "transcript.text.delta")]
+    Delta {
+        /// The text that is added.
+        #[schema(examples(" fox jumps"))]
+        delta: String,
+        /// How sure the model was of each token, if `include[]=logprobs`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        logprobs: Option<Vec<Logprob>>,
+    },
+    /// A segment with its times, if the format is `verbose_json`.
+    #[serde(rename = "transcript.text.segment")]
+    Segment(Box<TranscriptionSegment>),
+    /// How far a job has come.
+    #[serde(rename = "job.progress")]
+    Progress {
+        /// The part of the audio that is transcribed.
+        #[schema(examples(42.5), minimum = 0, maximum = 100)]
+        percent: f64,
+        /// Seconds until it is done, once that can be told.
+        #[schema(required, examples(12.5))]
+        eta_seconds: Option<f64>,
+    },
+    /// The whole text; the last event but for `[DONE]`.
+    #[serde(rename = "transcript.text.done")]
+    Done {
+        /// The whole text.
+        #[schema(examples("The quick brown fox jumps over the lazy dog."))]
+        text: String,
+        /// How sure the model was of each token, if `include[]=logprobs`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        logprobs: Option<Vec<Logprob>>,
+        /// How much audio was transcribed.
+        usage: Usage,
+        /// The language of the text: its English name in lower case.
+        #[schema(examples("english"))]
+        language: String,
+        /// Where each stretch of the audio was transcribed.
+        runs: Vec<TranscriptionRun>,
+    },
+}
+
+/// Answers with the events of what `follower` hears. `held` is dropped when the client leaves.
+pub(super) fn answer(
+    follower: Follower,
+    telling: Telling,
+    held: impl Send + 'static,
+) -> Response {
+    let events = events(follower, Teller::new(telling), held);
+    let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("working");
+    let mut response = Sse::new(events).keep_alive(heartbeat).into_response();
+    // Proxies that gather answers would hold the events back.
+    let no = axum::http::HeaderValue::from_static("no");
+    response.headers_mut().insert("x-accel-buffering", no);
+    response
+}
+
+fn events(
+    follower: Follower,
+    teller: Teller,
+    held: impl Send + 'static,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let state = (follower, teller, VecDeque::new(), held);
+    stream::unfold(state, |(mut follower, mut teller, mut waiting, held)| async move {
+        while waiting.is_empty() {
+            waiting.extend(teller.tell(&follower.next().await?));
+        }
+        let event: Event = waiting.pop_front()?;
+        Some((Ok(event), (follower, teller, waiting, held)))
+    })
+}
+
+/// What a stream tells of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Telling {
+    /// How sure the model was of each token.
+    pub(super) logprobs: bool,
+    /// Segments with their times.
+    pub(super) segments: bool,
+    /// How far it has come; events then have ids, and the first `skipped` chunks are left out.
+    pub(super) progress: bool,
+    /// How many chunks the client has heard of already.
+    pub(super) skipped: usize,
+}
+
+/// Puts news into events.
+struct Teller {
+    telling: Telling,
+    deltas: Deltas,
+    segments_told: usize,
+    chunks_told: usize,
+}
+
+impl Teller {
+    fn new(telling: Telling) -> Self {
+        Self { telling, deltas: Deltas::default(), segments_told: 0, chunks_told: 0 }
+    }
+
+    fn tell(&mut self, news: &News) -> Vec<Event> {
+        match news {
+            News::Chunk { result, progress, eta_seconds } => {
+                let seek = result.start_seconds();
+                let mut events: Vec<StreamEvent> =
+                    result.segments().flat_map(|segment| self.segment(&segment, seek)).collect();
+                if let (true, Some(progress)) = (self.telling.progress, progress) {
+                    let (percent, eta_seconds) = (percent(*progress), *eta_seconds);
+                    events.push(StreamEvent::Progress { percent, eta_seconds });
+                }
+                self.chunks_told += 1;
+                if self.chunks_told <= self.telling.skipped {
+                    return Vec::new();
+                }
+                let mut events: Vec<Event> = events.iter().map(data).collect();
+                // Who comes again with `Last-Event-ID` goes on behind the last whole chunk.
+                if let (true, Some(last)) = (self.telling.progress, events.pop()) {
+                    events.push(last.id(self.chunks_told.to_string()));
+                }
+                events
+            }
+            News::End(End::Finished(output)) => vec![data(&self.done(output)), done()],
+            News::End(End::Failed(fault)) => vec![error(fault.clone()), done()],
+            News::End(End::Cancelled) => vec![error(Fault::cancelled()), done()],
+            News::End(End::Interrupted) => vec![error(Fault::interrupted()), done()],
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment, seek_seconds: f64) -> Vec<StreamEvent> {
+        let id = self.segments_told;
+        self.segments_told += 1;
+        let logprobs = self.telling.logprobs.then(|| logprobs([segment]));
+        let delta = self.deltas.push(&segment.text);
+        let delta = delta.map(|delta| StreamEvent::Delta { delta, logprobs });
+        let timed = self.telling.segments.then(|| {
+            StreamEvent::Segment(Box::new(TranscriptionSegment::new(id, segment, seek_seconds)))
+        });
+        delta.into_iter().chain(timed).collect()
+    }
+
+    fn done(&self, output: &Output) -> StreamEvent {
+        let transcript = &output.transcript;
+        let whole = TranscriptionVerbose::new(transcript, Granularities::default());
+        StreamEvent::Done {
+            text: whole.text,
+            logprobs: self.telling.logprobs.then(|| logprobs(&transcript.segments)),
+            usage: whole.usage,
+            language: whole.language,
+            runs: whole.runs,
+        }
+    }
+}
+
+/// The part of the audio that is done, from 0 to 100.
+pub(super) fn percent(progress: Progress) -> f64 {
+    let part = progress.done_seconds / progress.total_seconds.max(1e-3);
+    (part.clamp(0.0, 1.0) * 1000.0).round() / 10.0
+}
+
+fn data(event: &impl Serialize) -> Event {
+    let json = serde_json::to_string(event).expect("strings and finite numbers always serialise");
+    Event::default().data(json)
+}
+
+fn error(fault: Fault) -> Event {
+    data(&ApiError::from(fault).into_body())
+}
+
+fn done() -> Event {
+    Event::default().data(DONE)
+}

@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use super::*;
+use crate::device::{Backend, DeviceId};
+use crate::language::Language;
+use crate::scheduler::ChunkDone;
+
+fn chunk(index: usize, recalled: bool) -> Step {
+    let done = ChunkDone {
+        segments: Vec::new(),
+        languages: Vec::new(),
+        device: DeviceId::cpu(),
+        backend: Backend::Cpu,
+        model: "demo".to_owned(),
+        fallback_reason: None,
+        queue_time: Duration::ZERO,
+        inference_time: Duration::ZERO,
+    };
+    let result = ChunkResult { index, start_sample: index as u64 * 16_000, samples: 16_000, done };
+    Step::Chunk { result: Arc::new(result), recalled }
+}
+
+fn progress(done_seconds: f64) -> Progress {
+    Progress { done_seconds, total_seconds: 10.0 }
+}
+
+/// What a follower hears until it would have to wait, as chunk numbers and `end`.
+async fn heard(follower: &mut Follower) -> String {
+    let mut heard = Vec::new();
+    while let Ok(Some(news)) = tokio::time::timeout(Duration::ZERO, follower.next()).await {
+        heard.push(match news {
+            News::Chunk { result, .. } => result.index.to_string(),
+            News::End(End::Failed(fault)) => fault.code,
+            News::End(_) => "end".to_owned(),
+        });
+    }
+    heard.join(" ")
+}
+
+#[tokio::test]
+async fn everybody_hears_every_chunk_once_and_in_order() {
+    let live = Live::new();
+    let mut early = live.follow();
+    live.hear(&chunk(1, false), progress(1.0));
+    assert_eq!(heard(&mut early).await, "");
+    live.hear(&chunk(0, false), progress(2.0));
+    assert_eq!(heard(&mut early).await, "0 1");
+    live.hear(&chunk(2, false), progress(3.0));
+    let fault = Fault { code: "no_audio".to_owned(), message: String::new(), param: None };
+    live.end(End::Failed(fault));
+    live.end(End::Cancelled);
+    assert_eq!(heard(&mut early).await, "2 no_audio");
+    assert_eq!(heard(&mut live.follow()).await, "0 1 2 no_audio");
+    assert_eq!(heard(&mut live.follow().skip(2)).await, "2 no_audio");
+    assert!(matches!(live.follow().end().await, End::Failed(_)));
+}
+
+#[tokio::test]
+async fn who_writes_no_more_has_interrupted_the_story() {
+    let live = Live::new();
+    let mut follower = live.follow();
+    live.hear(&chunk(0, false), progress(1.0));
+    drop(live);
+    assert_eq!(heard(&mut follower).await, "0 end");
+    let mut ended = Follower::of(Story::ended(End::Cancelled));
+    assert_eq!(heard(&mut ended).await, "end");
+    assert!(matches!(Follower::of(Story::ended(End::Cancelled)).end().await, End::Cancelled));
+}
+
+#[test]
+fn what_was_recalled_does_not_count_for_the_pace() {
+    let live = Live::new();
+    let route = Route { model: "demo".into(), language: Language::ENGLISH, detection: None };
+    live.hear(&Step::Routed(route), progress(0.0));
+    live.hear(&chunk(0, true), progress(4.0));
+    let eta = |seconds| live.look(|story| story.eta_after(Duration::from_secs(seconds)));
+    assert_eq!(eta(3), None);
+    live.hear(&chunk(1, false), progress(6.0));
+    assert_eq!(eta(3), Some(6.0));
+}
