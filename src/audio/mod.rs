@@ -8,6 +8,7 @@
 //! It neither detects speech nor writes audio, and it starts no other program.
 
 mod error;
+mod pauses;
 mod segment;
 mod stream;
 // What the stream is made of, in the order in which the data passes.
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use codecs::supported_formats;
 pub use error::AudioError;
+pub use pauses::Pauses;
 pub use segment::{Chunk, ChunkPolicy, Chunks};
 pub use stream::AudioStream;
 

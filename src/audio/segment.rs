@@ -5,6 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::pauses::{self, Pauses};
 use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
 
 /// A stretch of the file to transcribe as one.
@@ -31,7 +34,7 @@ impl Chunk {
 }
 
 /// Where a chunk may end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ChunkPolicy {
     /// The longest chunk; whisper sees 30 s at once.
     pub max: Duration,
@@ -41,16 +44,20 @@ pub struct ChunkPolicy {
     /// The shortest remainder at the end of the file to leave for a chunk of its own. Whisper
     /// tends to invent words in clips shorter than a second.
     pub min_tail: Duration,
+    /// If there is one, a pause ends a chunk before `min` too, as soon as the chunk is as long as
+    /// `min_tail`. That costs throughput, up to 30 times for chunks of a second.
+    pub pauses: Option<Pauses>,
 }
 
 impl Default for ChunkPolicy {
-    /// 20 to 30 s with at least 1 s left at the end. In conversations, ten seconds hold several
-    /// pauses between sentences.
+    /// 20 to 30 s with at least 1 s left at the end, and no earlier pause. In conversations, ten
+    /// seconds hold several pauses between sentences.
     fn default() -> Self {
         Self {
             max: Duration::from_secs(30),
             min: Duration::from_secs(20),
             min_tail: Duration::from_secs(1),
+            pauses: None,
         }
     }
 }
@@ -61,6 +68,7 @@ pub struct Chunks {
     max_samples: usize,
     min_samples: usize,
     tail_samples: usize,
+    pauses: Option<Pauses>,
     /// Decoded, but in no chunk yet.
     pending: Vec<f32>,
     next_index: usize,
@@ -77,6 +85,7 @@ impl Chunks {
             max_samples,
             min_samples: samples_in(policy.min).clamp(1, max_samples),
             tail_samples: samples_in(policy.min_tail),
+            pauses: policy.pauses,
             pending: Vec::new(),
             next_index: 0,
             next_start: 0,
@@ -122,18 +131,24 @@ impl Chunks {
     /// How many of the pending samples make the next chunk.
     fn cut(&self) -> usize {
         let pending = self.pending.len();
+        // Only at the end can the tail be in reach.
+        let latest = self.max_samples.min(pending.saturating_sub(self.tail_samples));
+        let pause = self.pauses.and_then(|pauses| {
+            pauses::first_cut(&self.pending, self.tail_samples..=latest, pauses)
+        });
+        if let Some(cut) = pause {
+            return cut;
+        }
         if self.ended && pending <= self.max_samples {
             return pending;
         }
-        // Only at the end can the tail be in reach.
-        let latest = self.max_samples.min(pending.saturating_sub(self.tail_samples));
         let latest = latest.max(self.min_samples);
         quietest(&self.pending, self.min_samples, latest)
     }
 }
 
 /// Loudness is compared in steps of 10 ms.
-const STEP: usize = SAMPLE_RATE_HZ as usize / 100;
+pub(super) const STEP: usize = SAMPLE_RATE_HZ as usize / 100;
 
 /// A pause is judged by 200 ms of it: longer than the closure of a stop consonant.
 const PAUSE_STEPS: usize = 20;
@@ -143,7 +158,7 @@ const PAUSE_RATIO: f64 = 4.0;
 
 /// Mean square below which everything is silence (-80 dB of full scale), lest the dither of
 /// one pause make it louder than another.
-const SILENCE: f64 = 1e-8;
+pub(super) const SILENCE: f64 = 1e-8;
 
 /// Pauses longer than this are equally good; the later one wins.
 const LONG_PAUSE_STEPS: usize = 60;
@@ -173,12 +188,12 @@ fn quietest(samples: &[f32], earliest: usize, latest: usize) -> usize {
     earliest + (end * 2 - length) * STEP / 2
 }
 
-fn mean_square(samples: &[f32]) -> f64 {
+pub(super) fn mean_square(samples: &[f32]) -> f64 {
     let sum: f32 = samples.iter().map(|sample| sample * sample).sum();
     f64::from(sum) / samples.len() as f64
 }
 
-fn samples_in(duration: Duration) -> usize {
+pub(super) fn samples_in(duration: Duration) -> usize {
     let samples = duration.as_secs_f64() * f64::from(SAMPLE_RATE_HZ);
     // `as` saturates.
     samples.round() as usize

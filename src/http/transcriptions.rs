@@ -1,5 +1,6 @@
 //! `POST /v1/audio/transcriptions` and `/v1/audio/translations`.
 
+use std::fs::File;
 use std::time::Instant;
 
 use axum::extract::State;
@@ -8,12 +9,13 @@ use axum::response::{IntoResponse, Response};
 
 use super::AppState;
 use super::answer::JsonAnswer;
+use super::client::Client;
 use super::error::{ApiError, ErrorBody};
-use super::fields::{TranscriptionForm, TranslationForm, Wishes};
+use super::fields::{Endpoint, TranscriptionForm, TranslationForm, Wishes};
 use super::upload::Upload;
-use crate::format::{self, Rendering};
+use crate::format;
 use crate::pipeline::{Input, Output};
-use crate::transcript::Task;
+use crate::transcript::Transcript;
 
 /// Write down what is said in an audio file
 ///
@@ -36,6 +38,7 @@ use crate::transcript::Task;
                 ("x-device" = String, description = "The device that made the text; several are separated by commas"),
                 ("x-model" = String, description = "The model that really ran; several are separated by commas"),
                 ("x-fallback-reason" = String, description = "Why it did not run on the best device or at the first attempt; only then"),
+                ("x-ignored-fields" = String, description = "The fields that are not known here; only then"),
                 ("x-queue-time" = f64, description = "Seconds that the request waited for a slot"),
                 ("x-inference-time" = f64, description = "Seconds in the engine, over all chunks"),
                 ("x-audio-duration" = f64, description = "Seconds of audio"),
@@ -56,7 +59,8 @@ pub(super) async fn transcribe(
     State(state): State<AppState>,
     upload: Upload,
 ) -> Result<Response, ApiError> {
-    answer(state, upload, Task::Transcribe).await
+    let wishes = Wishes::read(Endpoint::Transcriptions, &upload.fields)?;
+    answer(state, upload.client, upload.file, wishes).await
 }
 
 /// Write down in English what is said in an audio file
@@ -83,19 +87,40 @@ pub(super) async fn translate(
     State(state): State<AppState>,
     upload: Upload,
 ) -> Result<Response, ApiError> {
-    answer(state, upload, Task::Translate).await
+    let wishes = Wishes::read(Endpoint::Translations, &upload.fields)?;
+    answer(state, upload.client, upload.file, wishes).await
 }
 
-async fn answer(state: AppState, upload: Upload, task: Task) -> Result<Response, ApiError> {
+/// Transcribes a file, and answers in the format that is wished for.
+pub(super) async fn answer(
+    state: AppState,
+    client: Client,
+    file: File,
+    wishes: Wishes,
+) -> Result<Response, ApiError> {
+    let rendering = wishes.rendering;
+    let (mut headers, transcript) = transcribed(state, client, file, wishes).await?;
+    let content_type = HeaderValue::from_static(rendering.format.content_type());
+    headers.insert(header::CONTENT_TYPE, content_type);
+    Ok((headers, format::render(&transcript, &rendering)).into_response())
+}
+
+/// Transcribes a file. The headers tell all but the body's type.
+pub(super) async fn transcribed(
+    state: AppState,
+    client: Client,
+    file: File,
+    wishes: Wishes,
+) -> Result<(HeaderMap, Transcript), ApiError> {
     let received = Instant::now();
-    let Wishes { model, options, format, granularities } = Wishes::read(task, &upload.fields)?;
-    let input =
-        Input { file: upload.file, model, options, chunks: None, caller: upload.client.caller };
+    let Wishes { model, options, chunks, ignored, .. } = wishes;
+    let input = Input { file, model, options, chunks, caller: client.caller };
     let output = state.pipeline.transcribe(input, |_| ()).await?;
     let mut headers = provenance(&output);
     let duration = output.transcript.duration;
     let elapsed = received.elapsed().as_secs_f64();
     number(&mut headers, "x-rtf", elapsed / duration.max(1e-3));
+    text(&mut headers, "x-ignored-fields", ignored.iter().map(String::as_str).collect());
     tracing::info!(
         model = output.model,
         audio_seconds = duration,
@@ -104,12 +129,7 @@ async fn answer(state: AppState, upload: Upload, task: Task) -> Result<Response,
         elapsed_ms = (elapsed * 1e3) as u64,
         "transcribed"
     );
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-    let body = format::render(
-        &output.transcript,
-        &Rendering { format, granularities, ..Rendering::default() },
-    );
-    Ok((headers, body).into_response())
+    Ok((headers, output.transcript))
 }
 
 /// The headers that tell where and how the text was made.
@@ -135,7 +155,7 @@ fn provenance(output: &Output) -> HeaderMap {
 }
 
 /// Sets a header to the different `values`, or leaves it out if there are none.
-fn text(headers: &mut HeaderMap, name: &'static str, mut values: Vec<&str>) {
+pub(super) fn text(headers: &mut HeaderMap, name: &'static str, mut values: Vec<&str>) {
     values.sort_unstable();
     values.dedup();
     // A model's file name may hold what a header cannot.

@@ -20,6 +20,9 @@ use super::client::Client;
 use super::error::ApiError;
 use super::state::{AppState, UploadSettings};
 
+/// The field that holds the file: OpenAI's name, and that of whisper-asr-webservice.
+const FILE_FIELDS: [&str; 2] = ["file", "audio_file"];
+
 /// The most bytes that one field other than the file may have.
 const MAX_FIELD_BYTES: usize = 64 * 1024;
 
@@ -70,10 +73,10 @@ impl FromRequest<AppState> for Upload {
                     let message = "a part of the form has no name: name the audio's `file`";
                     return Err(ApiError::bad_request(message));
                 }
-                "file" if file.is_some() => {
-                    return Err(ApiError::bad_field("file", "send one file in each request"));
+                name if FILE_FIELDS.contains(&name) && file.is_some() => {
+                    return Err(ApiError::bad_field(name, "send one file in each request"));
                 }
-                "file" => file = Some(reception.spool(field).await?),
+                name if FILE_FIELDS.contains(&name) => file = Some(reception.spool(field).await?),
                 _ if fields.len() >= MAX_FIELDS => {
                     let message = format!("the form has more than {MAX_FIELDS} fields");
                     return Err(ApiError::bad_request(message));

@@ -2,13 +2,13 @@
 
 use super::*;
 
-fn chunks_of(file: File, policy: ChunkPolicy) -> Vec<Chunk> {
+pub(super) fn chunks_of(file: File, policy: ChunkPolicy) -> Vec<Chunk> {
     let stream = AudioStream::open(file, &Limits::default()).unwrap();
     let mut chunks = Chunks::new(stream, policy);
     std::iter::from_fn(|| chunks.next_chunk().unwrap()).collect()
 }
 
-fn lengths(file: File, policy: ChunkPolicy) -> Vec<f64> {
+pub(super) fn lengths(file: File, policy: ChunkPolicy) -> Vec<f64> {
     chunks_of(file, policy).iter().map(|chunk| chunk.duration().as_secs_f64()).collect()
 }
 
@@ -113,7 +113,8 @@ fn equal_pauses_give_the_later_cut() {
 #[test]
 fn policy_without_sense_still_ends() {
     let second = Duration::from_secs(1);
-    let policy = ChunkPolicy { max: Duration::ZERO, min: 5 * second, min_tail: 60 * second };
+    let (min, min_tail) = (5 * second, 60 * second);
+    let policy = ChunkPolicy { max: Duration::ZERO, min, min_tail, pauses: None };
     let lengths = lengths(file_of(&tone_wav(16_000, 1, 3.5, 440.0)), policy);
     assert!((lengths.iter().sum::<f64>() - 3.5).abs() < 1e-9, "{lengths:?}");
 }

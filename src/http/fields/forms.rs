@@ -1,0 +1,137 @@
+//! The forms as the OpenAPI document describes them. Requests are read field by field elsewhere.
+
+use utoipa::ToSchema;
+
+use crate::format::Format;
+
+/// The form of `POST /v1/audio/transcriptions`, for the document only.
+///
+/// Lists may be sent as `x[]`, as `x[0]` or as `x`, one by one or with commas between.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "described to clients; the form is read field by field")]
+pub(in crate::http) struct TranscriptionForm {
+    /// The audio: almost any container and codec. Its name and type are not looked at.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// A model of `GET /v1/models`. Without it, or as `whisper-1`, the language decides.
+    #[schema(examples("whisper-1"), nullable = false)]
+    model: Option<String>,
+    /// The spoken language as an ISO 639-1 code or an English name. Without it, or as `auto`, it
+    /// is detected.
+    #[schema(examples("en"), nullable = false)]
+    language: Option<String>,
+    /// The languages that detection may choose from. With one, nothing is detected. `language`
+    /// beside it must be one of them, and is then taken.
+    #[schema(rename = "languages[]", examples(json!(["en", "hi"])), nullable = false)]
+    languages: Option<Vec<String>>,
+    /// How the text before would read, in the style wanted. Of a long one the end counts.
+    #[schema(examples("A talk about tea, with Ravi."), nullable = false)]
+    prompt: Option<String>,
+    /// Words and names to expect: at most 100, of 100 characters each and 1000 together.
+    #[schema(rename = "keywords[]", examples(json!(["Darjeeling", "Ravi"])), nullable = false)]
+    keywords: Option<Vec<String>>,
+    /// The same as one text, with commas or spaces between.
+    #[schema(examples("Darjeeling, Ravi"), nullable = false)]
+    hotwords: Option<String>,
+    /// The shape of the answer. `diarized_json` is refused: speakers are not told apart here.
+    #[schema(default = "json", nullable = false)]
+    response_format: Option<Format>,
+    /// From 0 to 1. 0 is the most probable text; it rises only where that is poor.
+    #[schema(default = 0.0, minimum = 0.0, maximum = 1.0, nullable = false)]
+    temperature: Option<f32>,
+    /// `logprobs` for the log probability of each token, with `json` only.
+    #[schema(rename = "include[]", nullable = false)]
+    include: Option<Vec<Include>>,
+    /// What `verbose_json` gives times of: `segment`, `word` or both.
+    #[schema(rename = "timestamp_granularities[]", nullable = false)]
+    timestamp_granularities: Option<Vec<Granularity>>,
+    /// Whether the text comes as it is made; with `json`, `text`, `verbose_json` and `ndjson`.
+    #[schema(default = false, nullable = false)]
+    stream: Option<bool>,
+    /// How the file is cut. `auto` is in pauses, 20 to 30 s after the last; `server_vad`, in
+    /// which each pause ends a chunk, cuts finer and costs more. Its settings may also be sent as
+    /// JSON, `{"type": "server_vad", "threshold": 0.5}`.
+    #[schema(default = "auto", examples("auto"), nullable = false)]
+    chunking_strategy: Option<String>,
+    /// `auto` or `server_vad`, if `chunking_strategy` itself is not sent.
+    #[schema(rename = "chunking_strategy[type]", examples("server_vad"), nullable = false)]
+    chunking_strategy_type: Option<String>,
+    /// How much of the pause before speech stays with it, in milliseconds.
+    #[schema(
+        rename = "chunking_strategy[prefix_padding_ms]",
+        default = 300,
+        minimum = 0,
+        maximum = 10_000,
+        nullable = false
+    )]
+    prefix_padding_ms: Option<f64>,
+    /// The shortest pause that ends a chunk, in milliseconds.
+    #[schema(
+        rename = "chunking_strategy[silence_duration_ms]",
+        default = 200,
+        minimum = 50,
+        maximum = 10_000,
+        nullable = false
+    )]
+    silence_duration_ms: Option<f64>,
+    /// How loud speech is: from 0, 40 dB below the loudest sound near by, to 1, as loud as that.
+    #[schema(
+        rename = "chunking_strategy[threshold]",
+        default = 0.5,
+        minimum = 0.0,
+        maximum = 1.0,
+        nullable = false
+    )]
+    threshold: Option<f32>,
+    /// The most characters of a subtitle's line.
+    #[schema(default = 42, minimum = 10, maximum = 200, nullable = false)]
+    max_line_length: Option<usize>,
+    /// The most lines of a subtitle.
+    #[schema(default = 2, minimum = 1, maximum = 10, nullable = false)]
+    max_lines: Option<usize>,
+    /// The most characters of subtitles in a second; without it, as they are spoken.
+    #[schema(minimum = 5.0, maximum = 100.0, examples(17.0), nullable = false)]
+    max_chars_per_second: Option<f32>,
+}
+
+/// The form of `POST /v1/audio/translations`, for the document only. It takes all that a
+/// transcription does; these are the fields that OpenAI's has.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "described to clients; the form is read field by field")]
+pub(in crate::http) struct TranslationForm {
+    /// The audio: almost any container and codec. Its name and type are not looked at.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// A model of `GET /v1/models`. Without it, or as `whisper-1`, the language decides.
+    #[schema(examples("whisper-1"), nullable = false)]
+    model: Option<String>,
+    /// English text that might come before, in the style wanted.
+    #[schema(nullable = false)]
+    prompt: Option<String>,
+    /// The shape of the answer.
+    #[schema(default = "json", nullable = false)]
+    response_format: Option<Format>,
+    /// From 0 to 1. 0 is the most probable text; it rises only where that is poor.
+    #[schema(default = 0.0, minimum = 0.0, maximum = 1.0, nullable = false)]
+    temperature: Option<f32>,
+}
+
+/// What times are given of.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "described to clients; the form is read field by field")]
+pub(in crate::http) enum Granularity {
+    /// Times of segments.
+    Segment,
+    /// Times of words.
+    Word,
+}
+
+/// What an answer may tell beyond its text.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "described to clients; the form is read field by field")]
+pub(in crate::http) enum Include {
+    /// The log probability of each token.
+    Logprobs,
+}

@@ -1,0 +1,209 @@
+//! A form's or a query's fields, read by name. What nobody reads is told of.
+//!
+//! Encoders of forms write a list as `x[]`, `x[0]` or `x` again and again, and SDKs send fields that
+//! are not set as empty text: here all of them are the field `x`, and empty text is no value. What
+//! a value means is the reader's business.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use crate::http::error::ApiError;
+
+/// The most names that are told of, and the most characters of one: proxies bound headers.
+const MAX_IGNORED: usize = 20;
+const MAX_NAME_CHARS: usize = 40;
+
+/// The fields of a request, and which of them have been read.
+pub(in crate::http) struct Fields<'a> {
+    fields: Vec<Field<'a>>,
+}
+
+struct Field<'a> {
+    name: &'a str,
+    text: &'a str,
+    read: bool,
+}
+
+/// What was sent in a field.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::http) struct Value {
+    /// The field's name as it was sent.
+    pub(in crate::http) field: String,
+    /// Not empty, and without spaces at its ends.
+    pub(in crate::http) text: String,
+}
+
+impl<'a> Fields<'a> {
+    /// Names and texts as they were sent.
+    pub(in crate::http) fn new(pairs: impl IntoIterator<Item = &'a (String, String)>) -> Self {
+        let field = |(name, text): &'a (String, String)| Field { name, text, read: false };
+        Self { fields: pairs.into_iter().map(field).collect() }
+    }
+
+    /// The value of a field that has one.
+    pub(in crate::http) fn one(&mut self, name: &str) -> Result<Option<Value>, ApiError> {
+        let mut values = self.take(name);
+        match values.pop() {
+            Some(value) if !values.is_empty() => Err(value.wrong("the field is given twice")),
+            value => Ok(value),
+        }
+    }
+
+    /// The values of a field that may have several: sent one by one, or with commas between.
+    pub(in crate::http) fn list(&mut self, name: &str) -> Vec<Value> {
+        let mut list = Vec::new();
+        for Value { field, text } in self.take(name) {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            list.extend(parts.map(|part| Value { field: field.clone(), text: part.to_owned() }));
+        }
+        list
+    }
+
+    /// The names of the fields that nobody has read: each once, safe for a header, and bounded.
+    pub(in crate::http) fn ignored(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for field in self.fields.iter().filter(|field| !field.read) {
+            let safe = field.name.chars().filter(|c| c.is_ascii_graphic() && *c != ',');
+            let name: String = safe.take(MAX_NAME_CHARS).collect();
+            if !name.is_empty() && !names.contains(&name) && names.len() < MAX_IGNORED {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    fn take(&mut self, name: &str) -> Vec<Value> {
+        let mut values = Vec::new();
+        for field in self.fields.iter_mut().filter(|field| without_index(field.name) == name) {
+            field.read = true;
+            let text = field.text.trim();
+            if !text.is_empty() {
+                values.push(Value { field: field.name.to_owned(), text: text.to_owned() });
+            }
+        }
+        values
+    }
+}
+
+/// `x` for `x[]` and `x[12]`.
+fn without_index(name: &str) -> &str {
+    let list = name.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
+    match list {
+        Some((name, index)) if index.len() < 6 && index.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => name,
+    }
+}
+
+impl Value {
+    /// The error that this value cannot be used.
+    pub(in crate::http) fn wrong(&self, message: impl Into<String>) -> ApiError {
+        ApiError::bad_field(&self.field, message)
+    }
+
+    /// What the text means.
+    pub(in crate::http) fn parse<T: FromStr<Err: Display>>(&self) -> Result<T, ApiError> {
+        self.text.parse().map_err(|error: T::Err| self.wrong(error.to_string()))
+    }
+
+    /// A number in `range`.
+    pub(in crate::http) fn number<T: FromStr + PartialOrd + Display>(
+        &self,
+        range: RangeInclusive<T>,
+    ) -> Result<T, ApiError> {
+        match self.text.parse() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => {
+                let (field, least, most) = (&self.field, range.start(), range.end());
+                Err(self.wrong(format!("{field} must be a number from {least} to {most}")))
+            }
+        }
+    }
+
+    /// Yes or no.
+    pub(in crate::http) fn flag(&self) -> Result<bool, ApiError> {
+        match self.text.to_ascii_lowercase().as_str() {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(self.wrong(format!("{} must be true or false, or 1 or 0", self.field))),
+        }
+    }
+
+    /// The text, short enough for a message.
+    pub(in crate::http) fn shown(&self) -> String {
+        self.text.chars().take(MAX_NAME_CHARS).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_list_may_be_written_in_every_way_that_encoders_have() {
+        for fields in [
+            &[("x[]", "a"), ("x[]", "b")][..],
+            &[("x", "a"), ("x", " b ")],
+            &[("x[0]", "a"), ("x[1]", "b")],
+            &[("x", "a,, b")],
+            &[("x", ""), ("x[]", "a"), ("x", "b")],
+        ] {
+            let pairs = pairs(fields);
+            let mut fields = Fields::new(&pairs);
+            let texts: Vec<_> = fields.list("x").into_iter().map(|value| value.text).collect();
+            assert_eq!(texts, ["a", "b"], "{pairs:?}");
+            assert!(fields.ignored().is_empty());
+        }
+    }
+
+    #[test]
+    fn empty_text_is_no_value() {
+        let pairs = pairs(&[("x", " "), ("y", ""), ("y", "1")]);
+        let mut fields = Fields::new(&pairs);
+        assert_eq!(fields.one("x").unwrap(), None);
+        assert_eq!(fields.one("y").unwrap().unwrap().text, "1");
+    }
+
+    #[test]
+    fn what_is_not_read_is_told_once_and_safe_for_a_header() {
+        let long = "l".repeat(90);
+        let pairs = pairs(&[
+            ("read", "1"),
+            ("new", "1"),
+            ("new", "2"),
+            ("a\r\nb, c\u{e9}", "1"),
+            ("x[y]", "1"),
+            (&long, "1"),
+            ("\n", "1"),
+        ]);
+        let mut fields = Fields::new(&pairs);
+        let _ = fields.one("read");
+        assert_eq!(fields.ignored(), ["new", "abc", "x[y]", &long[..40]]);
+    }
+
+    #[test]
+    fn no_more_names_are_told_than_a_proxy_takes() {
+        let pairs: Vec<_> = (0..1000).map(|n| (format!("x{n}"), String::new())).collect();
+        assert_eq!(Fields::new(&pairs).ignored().len(), MAX_IGNORED);
+    }
+
+    #[test]
+    fn flags_are_four_words() {
+        let flag = |text: &str| Value { field: "stream".into(), text: text.into() }.flag().ok();
+        for (text, expected) in [
+            ("true", Some(true)),
+            ("True", Some(true)),
+            ("1", Some(true)),
+            ("FALSE", Some(false)),
+            ("0", Some(false)),
+            ("yes", None),
+            ("2", None),
+        ] {
+            assert_eq!(flag(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Fields one by one and together, without a server.
+
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::response::IntoResponse;
+
+use super::*;
+use crate::audio::Pauses;
+use crate::language::Language;
+
+fn read_at(endpoint: Endpoint, fields: &[(&str, &str)]) -> Result<Wishes, ApiError> {
+    let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+    Wishes::read(endpoint, &fields.iter().map(owned).collect::<Vec<_>>())
+}
+
+fn read(fields: &[(&str, &str)]) -> Wishes {
+    read_at(Endpoint::Transcriptions, fields).unwrap()
+}
+
+/// Checks that the fields are refused with 400, that `param` is at fault, and what is said.
+#[track_caller]
+fn refused(endpoint: Endpoint, fields: &[(&str, &str)], param: &str, hint: &str) {
+    let response = read_at(endpoint, fields).unwrap_err().into_response();
+    assert_eq!(response.status(), 400, "{fields:?}");
+    let body = futures_util::FutureExt::now_or_never(to_bytes(response.into_body(), usize::MAX));
+    let body: serde_json::Value = serde_json::from_slice(&body.unwrap().unwrap()).unwrap();
+    assert_eq!(body["error"]["param"], param, "{body}");
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains(hint), "{hint:?} is not in {message:?}");
+}
+
+fn languages(codes: &[&str]) -> Vec<Language> {
+    codes.iter().map(|code| Language::parse(code).unwrap()).collect()
+}
+
+#[test]
+fn an_empty_form_asks_for_the_defaults() {
+    let fields =
+        ["model", "language", "languages[]", "prompt", "keywords[]", "include[]", "stream"];
+    let wishes = read(&fields.map(|name| (name, " ")));
+    assert_eq!(wishes, Wishes::default());
+    assert_eq!(wishes, read(&[]));
+}
+
+#[test]
+fn a_value_out_of_its_type_or_range_names_its_field() {
+    for (field, value, hint) in [
+        ("language", "klingon", "ISO 639-1"),
+        ("languages[]", "klingon", "ISO 639-1"),
+        ("languages[1]", "en,klingon", "ISO 639-1"),
+        ("response_format", "xml", "give one of json"),
+        ("response_format", "diarized_json", "speakers are not told apart"),
+        ("known_speaker_names[]", "Ravi", "speakers are not told apart"),
+        ("known_speaker_references[]", "data:audio/wav;base64,", "speakers are not told apart"),
+        ("temperature", "abc", "a number from 0 to 1"),
+        ("temperature", "1.5", "a number from 0 to 1"),
+        ("temperature", "-0.1", "a number from 0 to 1"),
+        ("temperature", "NaN", "a number from 0 to 1"),
+        ("include[]", "speakers", "give `logprobs`"),
+        ("timestamp_granularities[]", "page", "`segment`, `word` or both"),
+        ("timestamp_granularities", "word", "response_format=verbose_json"),
+        ("stream", "yes", "true or false, or 1 or 0"),
+        ("max_line_length", "9", "from 10 to 200"),
+        ("max_line_length", "42.5", "from 10 to 200"),
+        ("max_lines", "0", "from 1 to 10"),
+        ("max_lines", "11", "from 1 to 10"),
+        ("max_chars_per_second", "4", "from 5 to 100"),
+        ("max_chars_per_second", "inf", "from 5 to 100"),
+        ("chunking_strategy", "smart", "`auto` or `server_vad`"),
+        ("chunking_strategy", "{\"type\":", "not valid JSON"),
+        ("chunking_strategy", "{\"type\":\"auto\",\"speed\":1}", "chunking_strategy[speed]"),
+        ("chunking_strategy[type]", "smart", "`auto` or `server_vad`"),
+        ("chunking_strategy[threshold]", "0.5", "chunking_strategy[type]=server_vad"),
+    ] {
+        refused(Endpoint::Transcriptions, &[(field, value)], field, hint);
+    }
+    for (field, value, hint) in [
+        ("chunking_strategy[threshold]", "1.1", "from 0 to 1"),
+        ("chunking_strategy[threshold]", "nan", "from 0 to 1"),
+        ("chunking_strategy[silence_duration_ms]", "49", "from 50 to 10000"),
+        ("chunking_strategy[silence_duration_ms]", "1e9", "from 50 to 10000"),
+        ("chunking_strategy[prefix_padding_ms]", "-1", "from 0 to 10000"),
+    ] {
+        let fields = [(field, value), ("chunking_strategy[type]", "server_vad")];
+        refused(Endpoint::Transcriptions, &fields, field, hint);
+        let name = field.trim_start_matches("chunking_strategy[").trim_end_matches(']');
+        let json = format!("{{\"type\":\"server_vad\",\"{name}\":\"{value}\"}}");
+        refused(Endpoint::Transcriptions, &[("chunking_strategy", &json)], field, hint);
+    }
+    refused(Endpoint::Jobs, &[("task", "summarise")], "task", "`transcribe` or `translate`");
+}
+
+#[test]
+fn a_field_with_one_value_is_not_given_twice() {
+    for (field, value) in [
+        ("model", "whisper-1"),
+        ("language", "en"),
+        ("prompt", "a"),
+        ("hotwords", "a"),
+        ("response_format", "json"),
+        ("temperature", "0"),
+        ("stream", "true"),
+        ("chunking_strategy", "auto"),
+        ("chunking_strategy[type]", "auto"),
+        ("max_line_length", "42"),
+        ("max_lines", "2"),
+        ("max_chars_per_second", "17"),
+        ("task", "transcribe"),
+        ("webhook_url", "https://example.org"),
+    ] {
+        let endpoint = match field {
+            "task" | "webhook_url" => Endpoint::Jobs,
+            _ => Endpoint::Transcriptions,
+        };
+        assert!(read_at(endpoint, &[(field, value)]).is_ok(), "{field}");
+        refused(endpoint, &[(field, value), ("x", "y"), (field, value)], field, "twice");
+    }
+}
+
+#[test]
+fn languages_are_candidates_and_one_alone_is_the_language() {
+    let of = |fields: &[(&str, &str)]| {
+        let options = read(fields).options;
+        (options.language.map(Language::code), options.languages)
+    };
+    assert_eq!(of(&[("language", "auto")]), (None, vec![]));
+    assert_eq!(of(&[("language[]", "Hindi")]), (Some("hi"), vec![]));
+    assert_eq!(of(&[("languages[]", "hi"), ("languages[]", "hindi")]), (Some("hi"), vec![]));
+    let both = languages(&["hi", "en"]);
+    assert_eq!(of(&[("languages[]", "hi"), ("languages[]", "en")]), (None, both.clone()));
+    assert_eq!(of(&[("languages", "hi, en")]), (None, both.clone()));
+    assert_eq!(of(&[("language", "auto"), ("languages", "hi,en")]), (None, both));
+    assert_eq!(of(&[("language", "en"), ("languages", "hi,en")]), (Some("en"), vec![]));
+    let fields = [("languages[]", "hi"), ("language", "en")];
+    refused(Endpoint::Transcriptions, &fields, "language", "not among languages[]");
+}
+
+#[test]
+fn keywords_stand_behind_the_prompt_and_are_never_too_many_to_be_heard() {
+    let prompt = |fields: &[(&str, &str)]| read(fields).options.prompt;
+    assert_eq!(prompt(&[("prompt", " Tea. ")]).as_deref(), Some("Tea."));
+    let fields = [("keywords[]", "Ravi"), ("keywords[]", "New Delhi"), ("prompt", "Tea.")];
+    assert_eq!(prompt(&fields).as_deref(), Some("Tea. Ravi, New Delhi"));
+    assert_eq!(prompt(&[("keywords", "a,b")]).as_deref(), Some("a, b"));
+    assert_eq!(prompt(&[("hotwords", "New Delhi, Ravi")]).as_deref(), Some("New Delhi, Ravi"));
+    assert_eq!(prompt(&[("hotwords", "Delhi Ravi")]).as_deref(), Some("Delhi, Ravi"));
+
+    let long = "k".repeat(101);
+    let many = ["k"; 101].join(",");
+    let heavy = ["k".repeat(99).as_str(); 11].join(",");
+    for (text, hint) in [(&long, "100 characters"), (&many, "100 keywords"), (&heavy, "1000")] {
+        for field in ["keywords[]", "hotwords"] {
+            refused(Endpoint::Transcriptions, &[(field, text)], field, hint);
+        }
+    }
+}
+
+#[test]
+fn words_alone_leave_the_segments_out() {
+    for name in ["timestamp_granularities[]", "timestamp_granularities"] {
+        let wishes = read(&[("response_format", "verbose_json"), (name, "word")]);
+        let words = Granularities { segments: false, words: true };
+        assert_eq!(wishes.rendering.granularities, words);
+        assert!(wishes.options.words);
+    }
+}
+
+#[test]
+fn log_probabilities_come_with_json_only() {
+    let wishes = read(&[("include[]", "logprobs")]);
+    assert!(wishes.options.logprobs && wishes.rendering.logprobs);
+    let fields = [("include", "logprobs"), ("response_format", "verbose_json")];
+    refused(Endpoint::Transcriptions, &fields, "include", "response_format=json");
+}
+
+#[test]
+fn subtitles_cannot_be_streamed() {
+    for format in Format::ALL {
+        let fields = [("stream", "True"), ("response_format", format.name())];
+        match STREAMED.contains(&format.name()) {
+            true => assert!(read(&fields).stream, "{format}"),
+            false => refused(Endpoint::Transcriptions, &fields, "stream", "json, text"),
+        }
+        assert!(!read(&[("stream", "0"), ("response_format", format.name())]).stream);
+    }
+}
+
+#[test]
+fn a_chunking_strategy_may_be_written_in_three_ways() {
+    let chunks = |fields: &[(&str, &str)]| read(fields).chunks;
+    for fields in [
+        [("chunking_strategy", "auto")],
+        [("chunking_strategy[type]", "auto")],
+        [("chunking_strategy", "{\"type\": \"auto\"}")],
+        [("chunking_strategy", "{}")],
+    ] {
+        assert_eq!(chunks(&fields), None, "{fields:?}");
+    }
+    let default = ChunkPolicy { pauses: Some(Pauses::default()), ..ChunkPolicy::default() };
+    assert_eq!(chunks(&[("chunking_strategy", "server_vad")]), Some(default));
+    let pauses = Pauses {
+        shortest: Duration::from_millis(500),
+        threshold: 0.25,
+        padding: Duration::from_millis(100),
+    };
+    let expected = Some(ChunkPolicy { pauses: Some(pauses), ..default });
+    let bracketed = [
+        ("chunking_strategy[prefix_padding_ms]", "100"),
+        ("chunking_strategy[silence_duration_ms]", "500"),
+        ("chunking_strategy[type]", "server_vad"),
+        ("chunking_strategy[threshold]", "0.25"),
+    ];
+    assert_eq!(chunks(&bracketed), expected);
+    let json = r#"{"type":"server_vad","prefix_padding_ms":100,"silence_duration_ms":500.0,
+        "threshold":0.25}"#;
+    assert_eq!(chunks(&[("chunking_strategy", json)]), expected);
+    assert!(read(&bracketed).ignored.is_empty());
+}
+
+#[test]
+fn subtitles_are_laid_out_as_asked_for() {
+    let fields = [("max_line_length", "30"), ("max_lines", "1"), ("max_chars_per_second", "17.5")];
+    let expected = CueRules { line_chars: 30, lines: 1, chars_per_second: Some(17.5) };
+    assert_eq!(read(&fields).rendering.cues, expected);
+}
+
+#[test]
+fn an_endpoint_reads_its_own_fields_and_tells_of_the_others() {
+    let fields = [("task", "translate"), ("stream", "true"), ("webhook_url", "u"), ("x", "y")];
+    let told = |endpoint| {
+        let wishes = read_at(endpoint, &fields).unwrap();
+        (wishes.options.task, wishes.stream, wishes.webhook_url, wishes.ignored.join(" "))
+    };
+    let transcription = (Task::Transcribe, true, None, "task webhook_url x".to_owned());
+    assert_eq!(told(Endpoint::Transcriptions), transcription);
+    let translation = (Task::Translate, true, None, "task webhook_url x".to_owned());
+    assert_eq!(told(Endpoint::Translations), translation);
+    let job = (Task::Translate, false, Some("u".to_owned()), "stream x".to_owned());
+    assert_eq!(told(Endpoint::Jobs), job);
+}
