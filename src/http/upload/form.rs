@@ -39,24 +39,29 @@ const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
 /// A received form.
 #[derive(Debug)]
-pub(super) struct Upload {
-    /// The file, at its start. It has no name, so nothing is left of it when it is closed.
-    pub(super) file: std::fs::File,
-    /// The other fields, in the order in which they came.
+pub(super) struct Form {
+    /// The fields other than the file, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
-    /// Who sent it.
-    pub(super) client: Client,
+    /// A hash over the file, if that was wanted.
+    pub(super) digest: Option<Sha256>,
 }
 
-impl FromRequest<AppState> for Upload {
-    type Rejection = ApiError;
+/// Where a form's file goes.
+pub(super) struct Sink {
+    /// An empty file.
+    pub(super) file: std::fs::File,
+    /// What is to be hashed along, if anything is.
+    pub(super) digest: Option<Sha256>,
+}
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let settings = &state.uploads;
+impl Form {
+    /// Receives a form, and writes its file into a sink that is made when it comes.
+    pub(super) async fn receive(
+        request: Request,
+        settings: &UploadSettings,
+        mut sink: impl AsyncFnMut() -> Result<Sink, ApiError>,
+    ) -> Result<Self, ApiError> {
         check_headers(&request, settings)?;
-        // Who has no room now is told before gigabytes are received, not after.
-        let client = Client::of(request.extensions());
-        drop(state.pipeline.scheduler.admit(client.caller.clone(), 0.0).await?);
         let reception = Reception { settings, unclaimed: Arc::default() };
         let request = request.map(|body| reception.watch(body));
         let mut form = Multipart::from_request(request, &()).await.map_err(|_| {
@@ -65,7 +70,7 @@ impl FromRequest<AppState> for Upload {
                  the form's field `file`",
             )
         })?;
-        let mut file = None;
+        let mut received = None;
         let mut fields = Vec::new();
         while let Some(field) = reception.next(form.next_field()).await? {
             match field.name().unwrap_or_default() {
@@ -73,10 +78,12 @@ impl FromRequest<AppState> for Upload {
                     let message = "a part of the form has no name: name the audio's `file`";
                     return Err(ApiError::bad_request(message));
                 }
-                name if FILE_FIELDS.contains(&name) && file.is_some() => {
+                name if FILE_FIELDS.contains(&name) && received.is_some() => {
                     return Err(ApiError::bad_field(name, "send one file in each request"));
                 }
-                name if FILE_FIELDS.contains(&name) => file = Some(reception.spool(field).await?),
+                name if FILE_FIELDS.contains(&name) => {
+                    received = Some(reception.spool(field, sink().await?).await?);
+                }
                 _ if fields.len() >= MAX_FIELDS => {
                     let message = format!("the form has more than {MAX_FIELDS} fields");
                     return Err(ApiError::bad_request(message));
@@ -85,8 +92,8 @@ impl FromRequest<AppState> for Upload {
             }
         }
         let missing = "the form has no field `file`: send the audio in it";
-        let file = file.ok_or_else(|| ApiError::bad_field("file", missing))?;
-        Ok(Self { file, fields, client })
+        let digest = received.ok_or_else(|| ApiError::bad_field("file", missing))?;
+        Ok(Self { fields, digest })
     }
 }
 
@@ -169,13 +176,11 @@ impl Reception<'_> {
         }
     }
 
-    /// Streams the file into the spool.
-    async fn spool(&self, mut field: Field<'_>) -> Result<std::fs::File, ApiError> {
+    /// Streams the file into the sink, and gives back the hash over it.
+    async fn spool(&self, mut field: Field<'_>, sink: Sink) -> Result<Option<Sha256>, ApiError> {
         let settings = self.settings;
-        let file = create(&settings.spool).await.map_err(|error| {
-            let spool = settings.spool.display();
-            ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
-        })?;
+        let Sink { file, mut digest } = sink;
+        let file = tokio::fs::File::from_std(file);
         let mut writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         let mut bytes = 0;
         while let Some(part) = self.next(field.chunk()).await? {
@@ -183,12 +188,13 @@ impl Reception<'_> {
             if bytes > settings.max_bytes {
                 return Err(too_large(settings));
             }
+            if let Some(digest) = &mut digest {
+                digest.update(&part);
+            }
             writer.write_all(&part).await.map_err(|error| spool_failed(&error))?;
         }
         writer.flush().await.map_err(|error| spool_failed(&error))?;
-        let mut file = writer.into_inner().into_std().await;
-        file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
-        Ok(file)
+        Ok(digest)
     }
 
     /// Reads a field of text.
@@ -215,16 +221,11 @@ impl Reception<'_> {
 #[error("there are more than {MAX_BETWEEN_BYTES} bytes before a part's content")]
 struct TooMuchBetween;
 
-fn spool_failed(error: &std::io::Error) -> ApiError {
+/// The error for a file of the spool that cannot be written.
+pub(super) fn spool_failed(error: &std::io::Error) -> ApiError {
     if error.kind() == std::io::ErrorKind::StorageFull {
         let message = "the server has no disk space left for uploads";
         return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message);
     }
     ApiError::internal(&format!("an upload cannot be written to the spool: {error}"))
-}
-
-async fn create(folder: &Path) -> std::io::Result<tokio::fs::File> {
-    let folder = folder.to_owned();
-    let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await;
-    file.map_err(std::io::Error::other)?.map(tokio::fs::File::from_std)
 }

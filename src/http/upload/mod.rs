@@ -1,0 +1,130 @@
+//! Uploads: files that pass through, and files that are kept as jobs.
+//!
+//! What the fields mean is the handler's business.
+
+mod form;
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+
+use axum::extract::{FromRequest, MatchedPath, Request};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::client::Client;
+use super::error::ApiError;
+use super::preferences::Preferences;
+use super::state::AppState;
+use form::{Form, Sink, spool_failed};
+
+/// A form whose file is gone when its client leaves.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// The file, at its start. It has no name, so nothing is left of it when it is closed.
+    pub(super) file: File,
+    /// The other fields, in the order in which they came.
+    pub(super) fields: Vec<(String, String)>,
+    /// Who sent it.
+    pub(super) client: Client,
+}
+
+/// A form whose file is to outlive its client.
+#[derive(Debug)]
+pub(super) struct KeptUpload {
+    /// The file. It vanishes when dropped, unless it becomes a job's.
+    pub(super) file: NamedTempFile,
+    /// The other fields, in the order in which they came.
+    pub(super) fields: Vec<(String, String)>,
+    /// Who sent it.
+    pub(super) client: Client,
+    /// How it is to be answered.
+    pub(super) preferences: Preferences,
+    /// A hash over address, fields and file if there is an idempotency key, else empty.
+    pub(super) fingerprint: String,
+}
+
+/// Either of them, by what the client's headers say.
+#[derive(Debug)]
+pub(super) enum AnyUpload {
+    Passing(Upload),
+    Kept(KeptUpload),
+}
+
+impl FromRequest<AppState> for Upload {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        // Who has no room now is told before gigabytes are received, not after.
+        let client = Client::of(request.extensions());
+        drop(state.pipeline.scheduler.admit(client.caller.clone(), 0.0).await?);
+        let folder = &state.uploads.spool;
+        let mut spooled = None;
+        let form = Form::receive(request, &state.uploads, async || {
+            let folder = folder.clone();
+            let file = blocking(move || tempfile::tempfile_in(folder)).await;
+            let file = file.map_err(|error| {
+                let spool = state.uploads.spool.display();
+                ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
+            })?;
+            let own = file.try_clone().map_err(|error| spool_failed(&error))?;
+            spooled = Some(own);
+            Ok(Sink { file, digest: None })
+        });
+        let fields = form.await?.fields;
+        let mut file = spooled.ok_or_else(|| ApiError::internal(&"a form without its file"))?;
+        file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
+        Ok(Self { file, fields, client })
+    }
+}
+
+impl FromRequest<AppState> for KeptUpload {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let client = Client::of(request.extensions());
+        let preferences = Preferences::read(request.headers())?;
+        let jobs = state.jobs()?.clone();
+        // A job waits on the disk, so only a server that ends has no room for it.
+        drop(state.pipeline.scheduler.admit_kept().await?);
+        let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let digest = preferences.idempotency_key.as_ref().map(|_| Sha256::new());
+        let mut spooled = None;
+        let form = Form::receive(request, &state.uploads, async || {
+            let jobs = jobs.clone();
+            let upload = blocking(move || jobs.upload().map_err(|error| error.source)).await;
+            let upload = upload.map_err(|error| spool_failed(&error))?;
+            let file = upload.as_file().try_clone().map_err(|error| spool_failed(&error))?;
+            spooled = Some(upload);
+            Ok(Sink { file, digest: digest.clone() })
+        });
+        let Form { fields, digest } = form.await?;
+        let file = spooled.ok_or_else(|| ApiError::internal(&"a form without its file"))?;
+        let fingerprint = digest.map(|digest| {
+            let mut digest = digest.chain_update(path.unwrap_or_default());
+            for text in fields.iter().flat_map(|(name, value)| [name, value]) {
+                digest.update((text.len() as u64).to_le_bytes());
+                digest.update(text);
+            }
+            digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        });
+        let fingerprint = fingerprint.unwrap_or_default();
+        Ok(Self { file, fields, client, preferences, fingerprint })
+    }
+}
+
+impl FromRequest<AppState> for AnyUpload {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        match Preferences::read(request.headers())?.keeps() {
+            true => KeptUpload::from_request(request, state).await.map(Self::Kept),
+            false => Upload::from_request(request, state).await.map(Self::Passing),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
