@@ -23,6 +23,7 @@ pub mod supervisor;
 pub mod scheduler;
 pub mod discovery;
 pub mod pipeline;
+pub mod jobs;
 // 4: HTTP
 pub mod http;
 // 5: the program

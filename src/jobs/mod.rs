@@ -1,0 +1,4 @@
+//! Jobs that outlive their client: stored, resumed, followed, told of by webhook.
+
+pub mod spool;
+pub mod store;
