@@ -100,7 +100,9 @@ async fn keep_jobs(
         Ok(jobs) => Ok(Ok(jobs)),
         Err(error) if args.jobs.jobs_dir.is_some() => Err(error),
         Err(error) => {
-            tracing::warn!("there will be no jobs, only transcriptions that are waited for: {error}");
+            tracing::warn!(
+                "there will be no jobs, only transcriptions that are waited for: {error}"
+            );
             Ok(Err(error.to_string().into()))
         }
     }
@@ -108,12 +110,7 @@ async fn keep_jobs(
 
 /// Returns when the server may stop accepting connections: after a signal, once every accepted
 /// request is finished or out of time. Until then new requests get an answer that says so.
-async fn drained(
-    mut signals: Signals,
-    scheduler: &Scheduler,
-    jobs: Option<Jobs>,
-    limit: Duration,
-) {
+async fn drained(mut signals: Signals, scheduler: &Scheduler, jobs: Option<Jobs>, limit: Duration) {
     signals.next().await;
     tracing::info!("shutting down: accepted requests are finished first");
     // Jobs that nobody waits for go on at the next start, and make room for those who wait.

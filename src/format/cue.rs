@@ -13,7 +13,7 @@ const LINE_CHARS: usize = 42;
 const CUE_CHARS: usize = 2 * LINE_CHARS;
 
 /// How subtitles are laid out.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CueRules {
     /// The most characters of a line.
     pub line_chars: usize,

@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 
 pub use cue::CueRules;
 pub use delta::Deltas;
-pub use json::{Transcription, Usage};
+pub use json::{Transcription, TranscriptionLogprob, Usage};
 pub use verbose_json::{
     TranscriptionRun, TranscriptionSegment, TranscriptionVerbose, TranscriptionWord,
 };
@@ -71,7 +71,7 @@ impl Default for Granularities {
 }
 
 /// What a body looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rendering {
     /// Its format.
     pub format: Format,
@@ -88,7 +88,7 @@ pub struct Rendering {
 pub fn render(transcript: &Transcript, rendering: &Rendering) -> String {
     let Rendering { format, granularities, .. } = *rendering;
     match format {
-        Format::Json => to_json(&Transcription::from(transcript)),
+        Format::Json => to_json(&Transcription::new(transcript, rendering.logprobs)),
         Format::VerboseJson => to_json(&TranscriptionVerbose::new(transcript, granularities)),
         Format::Text => text::render(transcript),
         Format::Srt => srt::render(transcript),

@@ -127,30 +127,37 @@ impl TranscriptionVerbose {
             duration: rounded(*duration),
             text: transcript.text(),
             segments: granularities.segments.then(|| {
-                segments.iter().enumerate().map(|(id, part)| segment(id, part, runs)).collect()
+                segments
+                    .iter()
+                    .enumerate()
+                    .map(|(id, part)| TranscriptionSegment::new(id, part, runs))
+                    .collect()
             }),
             words: granularities
                 .words
                 .then(|| segments.iter().flat_map(|segment| &segment.words).map(word).collect()),
             usage: Usage::of(*duration),
-            runs: runs.iter().map(run).collect(),
+            runs: runs.iter().map(TranscriptionRun::from).collect(),
         }
     }
 }
 
-fn segment(id: usize, segment: &Segment, runs: &[Run]) -> TranscriptionSegment {
-    let chunk = runs.iter().rfind(|run| rounded(run.start) <= rounded(segment.start));
-    TranscriptionSegment {
-        id,
-        seek: chunk.map_or(0, |run| (run.start.max(0.0) * 100.0).round() as u64),
-        start: rounded(segment.start),
-        end: rounded(segment.end),
-        text: segment.text.clone(),
-        tokens: segment.tokens.clone(),
-        temperature: finite(segment.temperature),
-        avg_logprob: finite(segment.avg_logprob),
-        compression_ratio: finite(segment.compression_ratio),
-        no_speech_prob: finite(segment.no_speech_prob),
+impl TranscriptionSegment {
+    /// The segment number `id`, counted from 0, of a transcript that was made by `runs`.
+    pub fn new(id: usize, segment: &Segment, runs: &[Run]) -> Self {
+        let chunk = runs.iter().rfind(|run| rounded(run.start) <= rounded(segment.start));
+        Self {
+            id,
+            seek: chunk.map_or(0, |run| (run.start.max(0.0) * 100.0).round() as u64),
+            start: rounded(segment.start),
+            end: rounded(segment.end),
+            text: segment.text.clone(),
+            tokens: segment.tokens.clone(),
+            temperature: finite(segment.temperature),
+            avg_logprob: finite(segment.avg_logprob),
+            compression_ratio: finite(segment.compression_ratio),
+            no_speech_prob: finite(segment.no_speech_prob),
+        }
     }
 }
 
@@ -162,14 +169,16 @@ fn word(word: &Word) -> TranscriptionWord {
     }
 }
 
-fn run(run: &Run) -> TranscriptionRun {
-    TranscriptionRun {
-        start: rounded(run.start),
-        end: rounded(run.end),
-        device: run.device.clone(),
-        backend: run.backend,
-        model: run.model.clone(),
-        fallback_reason: run.fallback_reason.clone(),
+impl From<&Run> for TranscriptionRun {
+    fn from(run: &Run) -> Self {
+        Self {
+            start: rounded(run.start),
+            end: rounded(run.end),
+            device: run.device.clone(),
+            backend: run.backend,
+            model: run.model.clone(),
+            fallback_reason: run.fallback_reason.clone(),
+        }
     }
 }
 

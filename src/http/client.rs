@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::ConnectInfo;
+use std::convert::Infallible;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::Extensions;
+use axum::http::request::Parts;
 
 use crate::scheduler::Caller;
 
@@ -22,5 +25,13 @@ impl Client {
         let address = extensions.get::<ConnectInfo<SocketAddr>>();
         let caller = address.map(|ConnectInfo(address)| address.ip().to_string().into());
         Self { caller: caller.unwrap_or_default(), owner: String::new() }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
     }
 }

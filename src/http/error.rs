@@ -109,6 +109,16 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "job_not_found", message)
     }
 
+    /// 409: there is no transcript since the job was cancelled.
+    pub(super) fn cancelled() -> Self {
+        Fault::cancelled().into()
+    }
+
+    /// 503: the server ends first.
+    pub(super) fn shutting_down() -> Self {
+        Fault::interrupted().into()
+    }
+
     /// 409: a job has no transcript yet.
     pub(super) fn unfinished_job(percent: f64, eta_seconds: Option<f64>) -> Self {
         let message = format!(

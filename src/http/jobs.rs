@@ -5,17 +5,17 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::AppState;
 use super::client::Client;
 use super::error::{ApiError, ErrorBody};
-use super::fields::{JobForm, Wishes};
+use super::fields::{self, Endpoint, JobForm, Wishes};
 use super::kept;
 use super::preferences::Preferences;
 use super::stream::{self, StreamEvent, Telling};
-use super::transcriptions;
 use super::upload::KeptUpload;
+use super::whole;
 use crate::jobs::{End, Job, JobId, Removed};
 
 /// How many jobs a list holds if that is not said.
@@ -37,7 +37,7 @@ pub(super) struct JobList {
 }
 
 /// Which jobs to list.
-#[derive(IntoParams)]
+#[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "described to clients; the query is read by hand")]
 pub(super) struct ListParams {
@@ -50,7 +50,7 @@ pub(super) struct ListParams {
 }
 
 /// How a transcript is to look.
-#[derive(IntoParams)]
+#[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "described to clients; the query is read by hand")]
 pub(super) struct TranscriptParams {
@@ -93,7 +93,7 @@ pub(super) async fn create(
     State(state): State<AppState>,
     upload: KeptUpload,
 ) -> Result<Response, ApiError> {
-    let wishes = Wishes::for_job(&upload.fields)?;
+    let wishes = Wishes::read(Endpoint::Jobs, &upload.fields)?;
     let preferences = Preferences { respond_async: true, wait: None, ..upload.preferences.clone() };
     kept::answer(&state, upload, wishes, &preferences).await
 }
@@ -120,11 +120,11 @@ pub(super) async fn list(
     let one = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
     let limit = match one("limit").filter(|limit| !limit.is_empty()) {
         None => DEFAULT_LIMIT,
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-            .ok_or_else(|| ApiError::bad_field("limit", "limit must be a number from 1 to 100"))?,
+        Some(limit) => {
+            limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+                ApiError::bad_field("limit", "limit must be a number from 1 to 100")
+            })?
+        }
     };
     let after = one("after").filter(|after| !after.is_empty()).map(|after| {
         let message = "after must be the id of a job";
@@ -191,7 +191,7 @@ pub(super) async fn events(
     let heard = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let telling =
         Telling { progress: true, skipped: heard.unwrap_or(0), ..Telling::of(&request.rendering) };
-    Ok(stream::answer(follower, telling, ()))
+    Ok(stream::answer_telling(follower, telling, ()))
 }
 
 /// Get a job's transcript in any format
@@ -226,12 +226,12 @@ pub(super) async fn transcript(
     let job = jobs.job(&client.owner, id).await?.ok_or_else(ApiError::no_such_job)?;
     let followed = jobs.follow(&client.owner, id).await?;
     let (request, follower) = followed.ok_or_else(ApiError::no_such_job)?;
-    let rendering = Wishes::rendering(&pairs(query.as_deref()), &request.rendering)?;
+    let rendering = fields::rendering(&pairs(query.as_deref()), request.rendering)?;
     if !job.state.is_ended() {
         return Err(ApiError::unfinished_job(job.percent, job.eta_seconds));
     }
     match follower.end().await {
-        End::Finished(output) => Ok(transcriptions::whole(&output, &rendering)),
+        End::Finished(output) => Ok(whole::answer(whole::provenance(&output), &output, &rendering)),
         End::Failed(fault) => Err(fault.into()),
         End::Cancelled | End::Interrupted => Err(ApiError::cancelled()),
     }

@@ -10,9 +10,9 @@ use super::AppState;
 use super::error::ApiError;
 use super::fields::Wishes;
 use super::preferences::Preferences;
-use super::stream::{self, Telling};
-use super::transcriptions;
+use super::stream;
 use super::upload::KeptUpload;
+use super::whole;
 use crate::jobs::{End, JobId, JobRequest, Submission, Submitted};
 
 /// The name of the job behind an answer.
@@ -30,8 +30,7 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     let jobs = state.jobs()?;
     let owner = upload.client.owner.clone();
-    let Wishes { model, mut options, chunks, rendering, stream, webhook_url, .. } = wishes;
-    let telling = Telling::of(&rendering);
+    let Wishes { model, mut options, chunks, rendering, stream, .. } = wishes;
     // Which format its transcript is asked for in is not known yet.
     options.words = true;
     let submission = Submission {
@@ -40,13 +39,13 @@ pub(super) async fn answer(
             model,
             options,
             chunks: chunks.unwrap_or(state.pipeline.chunks),
-            rendering: rendering.clone(),
+            rendering,
         },
         owner: owner.clone(),
         caller: upload.client.caller,
         idempotency_key: preferences.idempotency_key.clone(),
         fingerprint: upload.fingerprint,
-        webhook: webhook_url.map(|url| state.webhook(&url)).transpose()?,
+        webhook: None,
         attended: !preferences.respond_async,
     };
     let (Submitted::New(id) | Submitted::Same(id)) = jobs.submit(submission).await?;
@@ -54,7 +53,7 @@ pub(super) async fn answer(
     let gone = || ApiError::internal(&"an accepted job is gone");
     let (_, follower) = jobs.follow(&owner, id).await?.ok_or_else(gone)?;
     if stream && !preferences.respond_async {
-        return Ok(named(id, stream::answer(follower, telling, ())));
+        return Ok(named(id, stream::answer(follower, &rendering, ())));
     }
     let end = match preferences.respond_async {
         false => Some(follower.end().await),
@@ -65,7 +64,7 @@ pub(super) async fn answer(
     };
     match end {
         Some(End::Finished(output)) => {
-            Ok(named(id, transcriptions::whole(&output, &rendering)))
+            Ok(named(id, whole::answer(whole::provenance(&output), &output, &rendering)))
         }
         Some(End::Failed(fault)) => Err(fault.into()),
         Some(End::Cancelled) => Err(ApiError::cancelled()),

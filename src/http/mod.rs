@@ -27,11 +27,16 @@ mod devices;
 mod error;
 mod fields;
 mod health;
+mod jobs;
+mod kept;
 mod linger;
 mod models;
+mod preferences;
 mod state;
+mod stream;
 mod transcriptions;
 mod upload;
+mod whole;
 
 pub use error::{ErrorBody, ErrorDetail};
 pub use state::{AppState, UploadSettings};
@@ -56,6 +61,7 @@ const FORM_BYTES: u64 = 16 << 20;
     ),
     tags(
         (name = "audio", description = "Transcription and translation"),
+        (name = "jobs", description = "Transcriptions that nobody needs to wait for"),
         (name = "models", description = "What can be asked for"),
         (name = "service", description = "Devices, health and metrics"),
     )
@@ -67,6 +73,10 @@ fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(transcriptions::transcribe))
         .routes(routes!(transcriptions::translate))
+        .routes(routes!(jobs::create, jobs::list))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::events))
+        .routes(routes!(jobs::transcript))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
         .routes(routes!(devices::list))

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::slice::from_ref;
 use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -14,12 +15,12 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 use crate::format::{
-    Deltas, Granularities, Logprob, TranscriptionRun, TranscriptionSegment, TranscriptionVerbose,
-    Usage, logprobs,
+    Deltas, Format, Granularities, Rendering, TranscriptionLogprob, TranscriptionRun,
+    TranscriptionSegment, TranscriptionVerbose, Usage,
 };
-use crate::jobs::{End, Follower, News};
-use crate::pipeline::{Fault, Output, Progress};
-use crate::transcript::Segment;
+use crate::jobs::{End, Follower, News, percent};
+use crate::pipeline::{Fault, Output};
+use crate::transcript::{Run, Segment};
 
 /// How often a comment goes out while there is nothing to tell, so that nothing on the way takes
 /// the connection for dead.
@@ -41,7 +42,7 @@ pub(super) enum StreamEvent {
         /// How sure the model was of each token, if `include[]=logprobs`.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
-        logprobs: Option<Vec<Logprob>>,
+        logprobs: Option<Vec<TranscriptionLogprob>>,
     },
     /// A segment with its times, if the format is `verbose_json`.
     #[serde(rename = "transcript.text.segment")]
@@ -65,7 +66,7 @@ pub(super) enum StreamEvent {
         /// How sure the model was of each token, if `include[]=logprobs`.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
-        logprobs: Option<Vec<Logprob>>,
+        logprobs: Option<Vec<TranscriptionLogprob>>,
         /// How much audio was transcribed.
         usage: Usage,
         /// The language of the text: its English name in lower case.
@@ -76,8 +77,18 @@ pub(super) enum StreamEvent {
     },
 }
 
-/// Answers with the events of what `follower` hears. `held` is dropped when the client leaves.
+/// Answers with the events of what `follower` hears, for a client that asked for `rendering`.
+/// `held` is dropped when the client leaves.
 pub(super) fn answer(
+    follower: Follower,
+    rendering: &Rendering,
+    held: impl Send + 'static,
+) -> Response {
+    answer_telling(follower, Telling::of(rendering), held)
+}
+
+/// The same, of what `telling` says.
+pub(super) fn answer_telling(
     follower: Follower,
     telling: Telling,
     held: impl Send + 'static,
@@ -119,6 +130,14 @@ pub(super) struct Telling {
     pub(super) skipped: usize,
 }
 
+impl Telling {
+    /// What a client hears that asked for `rendering`.
+    pub(super) fn of(rendering: &Rendering) -> Self {
+        let segments = rendering.format == Format::VerboseJson;
+        Self { logprobs: rendering.logprobs, segments, ..Self::default() }
+    }
+}
+
 /// Puts news into events.
 struct Teller {
     telling: Telling,
@@ -135,11 +154,12 @@ impl Teller {
     fn tell(&mut self, news: &News) -> Vec<Event> {
         match news {
             News::Chunk { result, progress, eta_seconds } => {
-                let seek = result.start_seconds();
+                let run = result.run();
                 let mut events: Vec<StreamEvent> =
-                    result.segments().flat_map(|segment| self.segment(&segment, seek)).collect();
+                    result.segments().flat_map(|segment| self.segment(&segment, &run)).collect();
                 if let (true, Some(progress)) = (self.telling.progress, progress) {
-                    let (percent, eta_seconds) = (percent(*progress), *eta_seconds);
+                    let percent = percent(progress.done_seconds, progress.total_seconds);
+                    let eta_seconds = *eta_seconds;
                     events.push(StreamEvent::Progress { percent, eta_seconds });
                 }
                 self.chunks_told += 1;
@@ -160,14 +180,14 @@ impl Teller {
         }
     }
 
-    fn segment(&mut self, segment: &Segment, seek_seconds: f64) -> Vec<StreamEvent> {
+    fn segment(&mut self, segment: &Segment, run: &Run) -> Vec<StreamEvent> {
         let id = self.segments_told;
         self.segments_told += 1;
         let logprobs = self.telling.logprobs.then(|| logprobs([segment]));
         let delta = self.deltas.push(&segment.text);
         let delta = delta.map(|delta| StreamEvent::Delta { delta, logprobs });
         let timed = self.telling.segments.then(|| {
-            StreamEvent::Segment(Box::new(TranscriptionSegment::new(id, segment, seek_seconds)))
+            StreamEvent::Segment(Box::new(TranscriptionSegment::new(id, segment, from_ref(run))))
         });
         delta.into_iter().chain(timed).collect()
     }
@@ -185,10 +205,9 @@ impl Teller {
     }
 }
 
-/// The part of the audio that is done, from 0 to 100.
-pub(super) fn percent(progress: Progress) -> f64 {
-    let part = progress.done_seconds / progress.total_seconds.max(1e-3);
-    (part.clamp(0.0, 1.0) * 1000.0).round() / 10.0
+fn logprobs<'a>(segments: impl IntoIterator<Item = &'a Segment>) -> Vec<TranscriptionLogprob> {
+    let tokens = segments.into_iter().flat_map(|segment| &segment.logprobs);
+    tokens.map(TranscriptionLogprob::from).collect()
 }
 
 fn data(event: &impl Serialize) -> Event {

@@ -1,21 +1,24 @@
 //! `POST /v1/audio/transcriptions` and `/v1/audio/translations`.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use super::AppState;
 use super::answer::JsonAnswer;
 use super::client::Client;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{Endpoint, TranscriptionForm, TranslationForm, Wishes};
-use super::upload::Upload;
-use crate::format;
+use super::kept;
+use super::stream;
+use super::upload::{AnyUpload, Upload};
+use super::whole;
+use crate::jobs::Attended;
 use crate::pipeline::{Input, Output};
-use crate::transcript::Transcript;
 
 /// Write down what is said in an audio file
 ///
@@ -57,10 +60,9 @@ use crate::transcript::Transcript;
 )]
 pub(super) async fn transcribe(
     State(state): State<AppState>,
-    upload: Upload,
+    upload: AnyUpload,
 ) -> Result<Response, ApiError> {
-    let wishes = Wishes::read(Endpoint::Transcriptions, &upload.fields)?;
-    answer(state, upload.client, upload.file, wishes).await
+    any(state, upload, Endpoint::Transcriptions).await
 }
 
 /// Write down in English what is said in an audio file
@@ -85,42 +87,55 @@ pub(super) async fn transcribe(
 )]
 pub(super) async fn translate(
     State(state): State<AppState>,
-    upload: Upload,
+    upload: AnyUpload,
 ) -> Result<Response, ApiError> {
-    let wishes = Wishes::read(Endpoint::Translations, &upload.fields)?;
-    answer(state, upload.client, upload.file, wishes).await
+    any(state, upload, Endpoint::Translations).await
 }
 
-/// Transcribes a file, and answers in the format that is wished for.
+async fn any(state: AppState, upload: AnyUpload, endpoint: Endpoint) -> Result<Response, ApiError> {
+    match upload {
+        AnyUpload::Passing(Upload { file, fields, client }) => {
+            answer(state, client, file, Wishes::read(endpoint, &fields)?).await
+        }
+        AnyUpload::Kept(upload) => {
+            let wishes = Wishes::read(endpoint, &upload.fields)?;
+            let preferences = upload.preferences.clone();
+            kept::answer(&state, upload, wishes, &preferences).await
+        }
+    }
+}
+
+/// Transcribes a file, and answers in the format that is wished for, whole or bit by bit.
 pub(super) async fn answer(
     state: AppState,
     client: Client,
     file: File,
     wishes: Wishes,
 ) -> Result<Response, ApiError> {
-    let rendering = wishes.rendering;
-    let (mut headers, transcript) = transcribed(state, client, file, wishes).await?;
-    let content_type = HeaderValue::from_static(rendering.format.content_type());
-    headers.insert(header::CONTENT_TYPE, content_type);
-    Ok((headers, format::render(&transcript, &rendering)).into_response())
+    let (rendering, stream) = (wishes.rendering, wishes.stream);
+    let ignored = wishes.ignored.clone();
+    let mut response = if stream {
+        let attended = start(&state, client, file, wishes).await?;
+        stream::answer(attended.follow(), &rendering, attended)
+    } else {
+        let (headers, output) = transcribed(&state, client, file, wishes).await?;
+        whole::answer(headers, &output, &rendering)
+    };
+    whole::tell_ignored(response.headers_mut(), &ignored);
+    Ok(response)
 }
 
-/// Transcribes a file. The headers tell all but the body's type.
+/// Transcribes a file. The headers tell where and how.
 pub(super) async fn transcribed(
-    state: AppState,
+    state: &AppState,
     client: Client,
     file: File,
     wishes: Wishes,
-) -> Result<(HeaderMap, Transcript), ApiError> {
+) -> Result<(HeaderMap, Arc<Output>), ApiError> {
     let received = Instant::now();
-    let Wishes { model, options, chunks, ignored, .. } = wishes;
-    let input = Input { file, model, options, chunks, caller: client.caller };
-    let output = state.pipeline.transcribe(input, |_| ()).await?;
-    let mut headers = provenance(&output);
+    let output = start(state, client, file, wishes).await?.output().await?;
     let duration = output.transcript.duration;
     let elapsed = received.elapsed().as_secs_f64();
-    number(&mut headers, "x-rtf", elapsed / duration.max(1e-3));
-    text(&mut headers, "x-ignored-fields", ignored.iter().map(String::as_str).collect());
     tracing::info!(
         model = output.model,
         audio_seconds = duration,
@@ -129,43 +144,18 @@ pub(super) async fn transcribed(
         elapsed_ms = (elapsed * 1e3) as u64,
         "transcribed"
     );
-    Ok((headers, output.transcript))
+    let mut headers = whole::provenance(&output);
+    whole::number(&mut headers, "x-rtf", elapsed / duration.max(1e-3));
+    Ok((headers, output))
 }
 
-/// The headers that tell where and how the text was made.
-fn provenance(output: &Output) -> HeaderMap {
-    let mut devices: Vec<&str> = Vec::new();
-    let mut models: Vec<&str> = Vec::new();
-    let mut reasons: Vec<&str> = Vec::new();
-    for run in &output.transcript.runs {
-        devices.push(run.device.as_str());
-        models.push(&run.model);
-        reasons.extend(run.fallback_reason.as_deref());
-    }
-    let mut headers = HeaderMap::new();
-    for (name, values) in
-        [("x-device", devices), ("x-model", models), ("x-fallback-reason", reasons)]
-    {
-        text(&mut headers, name, values);
-    }
-    number(&mut headers, "x-queue-time", output.queue_time.as_secs_f64());
-    number(&mut headers, "x-inference-time", output.inference_time.as_secs_f64());
-    number(&mut headers, "x-audio-duration", output.transcript.duration);
-    headers
-}
-
-/// Sets a header to the different `values`, or leaves it out if there are none.
-pub(super) fn text(headers: &mut HeaderMap, name: &'static str, mut values: Vec<&str>) {
-    values.sort_unstable();
-    values.dedup();
-    // A model's file name may hold what a header cannot.
-    if let Ok(value) = HeaderValue::from_str(&values.join(", "))
-        && !values.is_empty()
-    {
-        headers.insert(HeaderName::from_static(name), value);
-    }
-}
-
-fn number(headers: &mut HeaderMap, name: &'static str, value: f64) {
-    text(headers, name, vec![&format!("{value:.3}")]);
+async fn start(
+    state: &AppState,
+    client: Client,
+    file: File,
+    wishes: Wishes,
+) -> Result<Attended, ApiError> {
+    let Wishes { model, options, chunks, .. } = wishes;
+    let input = Input { file, model, options, chunks, caller: client.caller };
+    Ok(Attended::start(state.pipeline.open(input).await?))
 }

@@ -10,18 +10,15 @@ mod request;
 mod live;
 mod run;
 // what is kept of them
-mod spool;
-mod store;
+pub mod spool;
+pub mod store;
 mod view;
 mod keeper;
-// who is told
-mod webhook;
 
 pub use error::JobsError;
 pub use keeper::{JobSettings, Jobs, Removed, Submission, Submitted};
 pub use live::{End, Follower, News, Story};
 pub use request::JobRequest;
 pub use run::Attended;
-pub use spool::SpoolError;
-pub use store::{JobId, JobState, StoreError};
+pub use store::{JobId, JobState};
 pub use view::{Job, JobError, JobWebhook, percent};

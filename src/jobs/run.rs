@@ -1,12 +1,11 @@
-//! Runs transcriptions to their end, telling a [`Live`] story of each step.
+//! Transcriptions that somebody waits for.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
 
 use super::live::{End, Follower, Live};
-use crate::pipeline::{Fault, Output, PipelineError, Step, Transcription};
+use crate::pipeline::{Fault, Output, PipelineError, Transcription};
 
 /// A transcription that somebody waits for. Dropping it takes back what is unfinished.
 #[derive(Debug)]
@@ -21,10 +20,9 @@ impl Attended {
         let live = Live::new();
         let story = live.clone();
         let run = async move {
-            let end = match drive(transcription, &story, async |_| Ok::<_, Infallible>(())).await {
+            let end = match drive(transcription, &story).await {
                 Ok(output) => End::Finished(output.into()),
-                Err(RunError::Pipeline(error)) => End::Failed((&error).into()),
-                Err(RunError::Record(never)) => match never {},
+                Err(error) => End::Failed((&error).into()),
             };
             story.end(end);
         };
@@ -49,29 +47,8 @@ impl Attended {
     }
 }
 
-/// A run has no result.
-#[derive(Debug)]
-pub(super) enum RunError<E> {
-    /// The transcription failed.
-    Pipeline(PipelineError),
-    /// A step could not be recorded.
-    Record(E),
-}
-
-impl<E> From<PipelineError> for RunError<E> {
-    fn from(error: PipelineError) -> Self {
-        Self::Pipeline(error)
-    }
-}
-
-/// Takes a transcription to its end. Each step is recorded before it is told.
-pub(super) async fn drive<E>(
-    mut transcription: Transcription,
-    live: &Live,
-    mut record: impl AsyncFnMut(&Step) -> Result<(), E>,
-) -> Result<Output, RunError<E>> {
+async fn drive(mut transcription: Transcription, live: &Live) -> Result<Output, PipelineError> {
     while let Some(step) = transcription.next().await? {
-        record(&step).await.map_err(RunError::Record)?;
         live.hear(&step, transcription.progress());
     }
     Ok(transcription.finish())

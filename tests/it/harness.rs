@@ -119,6 +119,8 @@ impl Server {
             .args(["--engine", engine])
             .arg("--spool-dir")
             .arg(&spool)
+            .arg("--jobs-dir")
+            .arg(folder.path().join("jobs"))
             .args(extra)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())

@@ -26,6 +26,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["libc"], &["engine/allocator.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
     (&["reqwest"], &["models/", "commands.rs"]),
+    (&["sqlx"], &["jobs/store/"]),
     (&["tokio::process", "process::Command"], &["supervisor/"]),
     (&["env::var", "env::vars", "env::var_os"], &["config/"]),
     (&["unsafe", "unsafe_code"], &["engine/"]),

@@ -94,6 +94,22 @@ pub(in crate::http) struct TranscriptionForm {
     max_chars_per_second: Option<f32>,
 }
 
+/// The form of `POST /v1/jobs`, for the document only: that of a transcription, and more. `stream`
+/// is passed over.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "described to clients; the form is read field by field")]
+pub(in crate::http) struct JobForm {
+    /// What a transcription takes.
+    #[serde(flatten)]
+    transcription: TranscriptionForm,
+    /// `transcribe`, or `translate` for the meaning in English.
+    #[schema(value_type = String, default = "transcribe", nullable = false)]
+    task: Option<crate::transcript::Task>,
+    /// Where the end of the job is told, signed as Standard Webhooks has it.
+    #[schema(examples("https://example.com/hooks/auris"), nullable = false)]
+    webhook_url: Option<String>,
+}
+
 /// The form of `POST /v1/audio/translations`, for the document only. It takes all that a
 /// transcription does; these are the fields that OpenAI's has.
 #[derive(ToSchema)]

@@ -18,7 +18,7 @@ use crate::audio::ChunkPolicy;
 use crate::format::{CueRules, Format, Granularities, Rendering};
 use crate::transcript::{Options, Task};
 
-pub(super) use forms::{TranscriptionForm, TranslationForm};
+pub(super) use forms::{JobForm, TranscriptionForm, TranslationForm};
 pub(super) use language::language;
 pub(super) use prompt::prompt;
 pub(super) use reader::Fields;
@@ -64,7 +64,7 @@ impl Wishes {
         let fields = &mut Fields::new(fields);
         refuse_speakers(fields)?;
         let format = format(fields)?;
-        let granularities = granularities(fields, format)?;
+        let granularities = granularities(fields, format)?.unwrap_or_default();
         let logprobs = logprobs(fields, format)?;
         let (language, languages) = language(fields)?;
         let task = match endpoint {
@@ -89,12 +89,34 @@ impl Wishes {
             model: text(fields, "model")?,
             options,
             chunks: chunking::chunking(fields)?,
-            rendering: Rendering { format, granularities, cues: cues(fields)?, logprobs },
+            rendering: Rendering {
+                format,
+                granularities,
+                cues: cues(fields, CueRules::default())?,
+                logprobs,
+            },
             stream,
             webhook_url,
             ignored: fields.ignored(),
         })
     }
+}
+
+/// What a body that is asked for later looks like, with `default` for what is not said.
+pub(super) fn rendering(
+    pairs: &[(String, String)],
+    default: Rendering,
+) -> Result<Rendering, ApiError> {
+    let fields = &mut Fields::new(pairs);
+    let format = match fields.one("response_format")? {
+        Some(value) => value.parse()?,
+        None => default.format,
+    };
+    let granularities = match granularities(fields, format)? {
+        Some(given) => given,
+        None => default.granularities,
+    };
+    Ok(Rendering { format, granularities, cues: cues(fields, default.cues)?, ..default })
 }
 
 /// Whether the engine must find the words' times. Subtitles are split at words.
@@ -145,10 +167,13 @@ fn refuse_speakers(fields: &mut Fields<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn granularities(fields: &mut Fields<'_>, format: Format) -> Result<Granularities, ApiError> {
+fn granularities(
+    fields: &mut Fields<'_>,
+    format: Format,
+) -> Result<Option<Granularities>, ApiError> {
     let given = fields.list("timestamp_granularities");
     if given.is_empty() {
-        return Ok(Granularities::default());
+        return Ok(None);
     }
     let mut granularities = Granularities { segments: false, words: false };
     for value in given {
@@ -167,7 +192,7 @@ fn granularities(fields: &mut Fields<'_>, format: Format) -> Result<Granularitie
             }
         }
     }
-    Ok(granularities)
+    Ok(Some(granularities))
 }
 
 fn logprobs(fields: &mut Fields<'_>, format: Format) -> Result<bool, ApiError> {
@@ -198,8 +223,7 @@ fn stream(fields: &mut Fields<'_>, format: Format) -> Result<bool, ApiError> {
     Ok(stream)
 }
 
-fn cues(fields: &mut Fields<'_>) -> Result<CueRules, ApiError> {
-    let mut cues = CueRules::default();
+fn cues(fields: &mut Fields<'_>, mut cues: CueRules) -> Result<CueRules, ApiError> {
     if let Some(value) = fields.one("max_line_length")? {
         cues.line_chars = value.number(10..=200)?;
     }

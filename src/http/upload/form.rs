@@ -3,8 +3,6 @@
 //! A file is never whole in memory, and its name and type are not looked at. Fields may come in
 //! any order. What the fields mean is the handler's business.
 
-use std::io::{Seek, SeekFrom};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,12 +11,12 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{StatusCode, header};
 use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::timeout;
 
-use super::client::Client;
-use super::error::ApiError;
-use super::state::{AppState, UploadSettings};
+use crate::http::error::ApiError;
+use crate::http::state::UploadSettings;
 
 /// The field that holds the file: OpenAI's name, and that of whisper-asr-webservice.
 const FILE_FIELDS: [&str; 2] = ["file", "audio_file"];
@@ -47,6 +45,7 @@ pub(super) struct Form {
 }
 
 /// Where a form's file goes.
+#[derive(Debug)]
 pub(super) struct Sink {
     /// An empty file.
     pub(super) file: std::fs::File,
@@ -59,7 +58,7 @@ impl Form {
     pub(super) async fn receive(
         request: Request,
         settings: &UploadSettings,
-        mut sink: impl AsyncFnMut() -> Result<Sink, ApiError>,
+        sink: Sink,
     ) -> Result<Self, ApiError> {
         check_headers(&request, settings)?;
         let reception = Reception { settings, unclaimed: Arc::default() };
@@ -70,7 +69,7 @@ impl Form {
                  the form's field `file`",
             )
         })?;
-        let mut received = None;
+        let (mut sink, mut digest) = (Some(sink), None);
         let mut fields = Vec::new();
         while let Some(field) = reception.next(form.next_field()).await? {
             match field.name().unwrap_or_default() {
@@ -78,11 +77,10 @@ impl Form {
                     let message = "a part of the form has no name: name the audio's `file`";
                     return Err(ApiError::bad_request(message));
                 }
-                name if FILE_FIELDS.contains(&name) && received.is_some() => {
-                    return Err(ApiError::bad_field(name, "send one file in each request"));
-                }
                 name if FILE_FIELDS.contains(&name) => {
-                    received = Some(reception.spool(field, sink().await?).await?);
+                    let twice = "send one file in each request";
+                    let sink = sink.take().ok_or_else(|| ApiError::bad_field(name, twice))?;
+                    digest = reception.spool(field, sink).await?;
                 }
                 _ if fields.len() >= MAX_FIELDS => {
                     let message = format!("the form has more than {MAX_FIELDS} fields");
@@ -91,8 +89,10 @@ impl Form {
                 _ => fields.push(reception.text(field).await?),
             }
         }
-        let missing = "the form has no field `file`: send the audio in it";
-        let digest = received.ok_or_else(|| ApiError::bad_field("file", missing))?;
+        if sink.is_some() {
+            let missing = "the form has no field `file`: send the audio in it";
+            return Err(ApiError::bad_field("file", missing));
+        }
         Ok(Self { fields, digest })
     }
 }

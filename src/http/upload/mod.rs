@@ -5,16 +5,18 @@
 mod form;
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 
 use axum::extract::{FromRequest, MatchedPath, Request};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
+use tokio::task::spawn_blocking;
 
 use super::client::Client;
 use super::error::ApiError;
 use super::preferences::Preferences;
 use super::state::AppState;
+use crate::jobs::JobsError;
 use form::{Form, Sink, spool_failed};
 
 /// A form whose file is gone when its client leaves.
@@ -57,21 +59,14 @@ impl FromRequest<AppState> for Upload {
         // Who has no room now is told before gigabytes are received, not after.
         let client = Client::of(request.extensions());
         drop(state.pipeline.scheduler.admit(client.caller.clone(), 0.0).await?);
-        let folder = &state.uploads.spool;
-        let mut spooled = None;
-        let form = Form::receive(request, &state.uploads, async || {
-            let folder = folder.clone();
-            let file = blocking(move || tempfile::tempfile_in(folder)).await;
-            let file = file.map_err(|error| {
-                let spool = state.uploads.spool.display();
-                ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
-            })?;
-            let own = file.try_clone().map_err(|error| spool_failed(&error))?;
-            spooled = Some(own);
-            Ok(Sink { file, digest: None })
-        });
-        let fields = form.await?.fields;
-        let mut file = spooled.ok_or_else(|| ApiError::internal(&"a form without its file"))?;
+        let folder = state.uploads.spool.clone();
+        let file = spawn_blocking(move || tempfile::tempfile_in(folder)).await;
+        let file = file.map_err(io::Error::other).flatten().map_err(|error| {
+            let spool = state.uploads.spool.display();
+            ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
+        })?;
+        let (mut file, sink) = shared(file, None)?;
+        let fields = Form::receive(request, &state.uploads, sink).await?.fields;
         file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
         Ok(Self { file, fields, client })
     }
@@ -88,17 +83,11 @@ impl FromRequest<AppState> for KeptUpload {
         drop(state.pipeline.scheduler.admit_kept().await?);
         let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
         let digest = preferences.idempotency_key.as_ref().map(|_| Sha256::new());
-        let mut spooled = None;
-        let form = Form::receive(request, &state.uploads, async || {
-            let jobs = jobs.clone();
-            let upload = blocking(move || jobs.upload().map_err(|error| error.source)).await;
-            let upload = upload.map_err(|error| spool_failed(&error))?;
-            let file = upload.as_file().try_clone().map_err(|error| spool_failed(&error))?;
-            spooled = Some(upload);
-            Ok(Sink { file, digest: digest.clone() })
-        });
-        let Form { fields, digest } = form.await?;
-        let file = spooled.ok_or_else(|| ApiError::internal(&"a form without its file"))?;
+        let file = spawn_blocking(move || jobs.upload()).await.map_err(JobsError::from)?;
+        let file = file.map_err(JobsError::from)?;
+        let own = file.as_file().try_clone().map_err(|error| spool_failed(&error))?;
+        let (_, sink) = shared(own, digest)?;
+        let Form { fields, digest } = Form::receive(request, &state.uploads, sink).await?;
         let fingerprint = digest.map(|digest| {
             let mut digest = digest.chain_update(path.unwrap_or_default());
             for text in fields.iter().flat_map(|(name, value)| [name, value]) {
@@ -123,8 +112,8 @@ impl FromRequest<AppState> for AnyUpload {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+/// A file and a sink that writes to it.
+fn shared(file: File, digest: Option<Sha256>) -> Result<(File, Sink), ApiError> {
+    let own = file.try_clone().map_err(|error| spool_failed(&error))?;
+    Ok((file, Sink { file: own, digest }))
 }

@@ -7,9 +7,7 @@ use metrics::counter;
 use super::{Jobs, Running, request};
 use crate::jobs::error::JobsError;
 use crate::jobs::live::End;
-use crate::jobs::run::{RunError, drive};
 use crate::jobs::store::{JobId, NewDelivery, Outcome, StoreError, StoredChunk, unix_ms};
-use crate::jobs::webhook;
 use crate::metrics as names;
 use crate::pipeline::{ChunkResult, Fault, Output, PipelineError, Step, Transcription};
 use crate::scheduler::{Caller, ChunkError};
@@ -86,7 +84,7 @@ impl Jobs {
         running: &Running,
         opened: Option<Transcription>,
     ) -> Result<Output, JobsError> {
-        let (transcription, _turn) = match opened {
+        let (mut transcription, _turn) = match opened {
             Some(transcription) => (transcription, None),
             None => {
                 self.widen_turns();
@@ -95,12 +93,12 @@ impl Jobs {
             }
         };
         self.inner.store.mark_running(id, unix_ms()).await?;
-        let record = async |step: &Step| self.record(id, step).await;
-        let driven = drive(transcription, &running.live, record).await;
-        let output = driven.map_err(|error| match error {
-            RunError::Pipeline(error) => JobsError::Pipeline(error),
-            RunError::Record(error) => error,
-        })?;
+        while let Some(step) = transcription.next().await? {
+            // Nobody hears of what would be done again after a restart.
+            self.record(id, &step).await?;
+            running.live.hear(&step, transcription.progress());
+        }
+        let output = transcription.finish();
         self.inner.store.set_audio_seconds(id, output.transcript.duration).await?;
         Ok(output)
     }
@@ -132,7 +130,7 @@ impl Jobs {
         id: JobId,
         outcome: &Outcome,
     ) -> Result<Option<NewDelivery>, JobsError> {
-        let _ = (id, outcome, webhook::EVENT);
+        let _ = (id, outcome);
         Ok(None)
     }
 }

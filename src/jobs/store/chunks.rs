@@ -1,0 +1,39 @@
+//! The results of a job's chunks, from which a job is resumed and its transcript made.
+
+use sqlx::error::{DatabaseError, ErrorKind};
+
+use super::{JobId, Store, StoreError, StoredChunk};
+
+impl Store {
+    /// Keeps the result of a chunk.
+    ///
+    /// # Errors
+    /// [`StoreError::ChunkTwice`], [`StoreError::Gone`] when the job was deleted, and those of
+    /// the database.
+    pub async fn add_chunk(&self, job: JobId, chunk: &StoredChunk) -> Result<(), StoreError> {
+        let query = sqlx::query(
+            "INSERT INTO chunks (job, position, start_sample, samples, result_json, done_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        );
+        let query = query.bind(job.to_string()).bind(chunk.index);
+        let query = query.bind(chunk.start_sample.cast_signed()).bind(chunk.samples.cast_signed());
+        let query = query.bind(&chunk.result_json).bind(chunk.done_at_ms);
+        let added = query.execute(&self.pool).await;
+        added.map_err(|error| match error.as_database_error().map(DatabaseError::kind) {
+            Some(ErrorKind::UniqueViolation) => StoreError::ChunkTwice { job, index: chunk.index },
+            Some(ErrorKind::ForeignKeyViolation) => StoreError::Gone(job),
+            _ => self.failure(error),
+        })?;
+        Ok(())
+    }
+
+    /// What is done of a job, in the order of the file.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn chunks(&self, job: JobId) -> Result<Vec<StoredChunk>, StoreError> {
+        let query = sqlx::query_as("SELECT * FROM chunks WHERE job = ?1 ORDER BY position");
+        let query = query.bind(job.to_string());
+        query.fetch_all(&self.pool).await.map_err(|error| self.failure(error))
+    }
+}

@@ -1,0 +1,97 @@
+//! Opens the database: folder, lock, tables, and a look at whether it is sound.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqlSafeStr, SqlitePool};
+
+use super::{Store, StoreError};
+
+/// The database's name in the folder.
+pub(super) const DATABASE: &str = "jobs.db";
+
+/// Every change of the tables, in order. One that was published is never edited.
+const MIGRATIONS: &[(&str, &str)] = &[("jobs", include_str!("migrations/0001_jobs.sql"))];
+
+/// Nobody else writes, but a backup may hold the file for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Store {
+    /// Opens the database in `folder`, making both if they are not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Folder`], [`StoreError::InUse`] by another process, [`StoreError::Damaged`],
+    /// [`StoreError::OtherVersion`] for tables that this version does not know, and
+    /// [`StoreError::Database`].
+    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+        make_folder(folder)?;
+        let lock = lock(folder)?;
+        let path = folder.join(DATABASE);
+        // Made here so that it is private wherever the folder is; the files that SQLite adds
+        // have the same permissions.
+        private_file(&path)?;
+        let pool = connect(&path).await.map_err(|error| StoreError::database(&path, error))?;
+        check(&pool, &path).await?;
+        let migrated = migrator().run(&pool).await;
+        migrated.map_err(|error| StoreError::migration(&path, error))?;
+        Ok(Self { pool, path, delivery_added: Arc::default(), _lock: Arc::new(lock) })
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| StoreError::Folder { path: folder.to_owned(), source })
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let file = private_file(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(source)) => Err(StoreError::Folder { path, source }),
+    }
+}
+
+fn private_file(path: &Path) -> Result<File, StoreError> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    opened.map_err(|source: io::Error| StoreError::Folder { path: path.to_owned(), source })
+}
+
+async fn connect(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // Survives the end of the process at any moment; the last moments before the end of the
+        // machine may be lost, and are done again.
+        .synchronous(SqliteSynchronous::Normal)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    pool.connect_with(options).await
+}
+
+/// Reads the whole file once, so that damage is found before jobs are accepted.
+async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
+    let found: Result<String, _> =
+        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(pool).await;
+    match found.map_err(|error| StoreError::database(path, error))? {
+        found if found == "ok" => Ok(()),
+        reason => Err(StoreError::Damaged { path: path.to_owned(), reason }),
+    }
+}
+
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.iter().zip(1..).map(|((name, sql), version)| {
+        let sql = sql.into_sql_str();
+        Migration::new(version, (*name).into(), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}

@@ -1,0 +1,160 @@
+//! A job from its insertion to its removal.
+
+use super::super::{Inserted, JobId, JobState, NewJob, Outcome, StoredJob};
+use super::place::{Place, chunk, job};
+
+fn ids(jobs: &[StoredJob]) -> Vec<JobId> {
+    jobs.iter().map(|job| job.id).collect()
+}
+
+#[tokio::test]
+async fn a_job_is_found_as_it_was_stored() {
+    let place = Place::new().await;
+    let id = place.insert(job("alice")).await;
+    let expected = StoredJob {
+        id,
+        owner: "alice".to_owned(),
+        state: JobState::Queued,
+        request_json: r#"{"task":"transcribe"}"#.to_owned(),
+        created_at_ms: 500,
+        started_at_ms: None,
+        ended_at_ms: None,
+        audio_seconds: 60.0,
+        done_samples: 0,
+        route_json: None,
+        error_json: None,
+        webhook_url: None,
+        delivery: None,
+    };
+    assert_eq!(place.job("alice", id).await, expected);
+    assert_eq!(place.store.get("bob", id).await.unwrap(), None, "another's job");
+    assert_eq!(place.store.get("alice", JobId::new()).await.unwrap(), None, "an unknown job");
+}
+
+#[tokio::test]
+async fn what_is_found_out_on_the_way_is_kept() {
+    let place = Place::new().await;
+    let id = place.insert(job("")).await;
+    assert!(place.store.mark_running(id, 600).await.unwrap());
+    assert!(place.store.mark_running(id, 900).await.unwrap(), "after a restart");
+    place.store.set_route(id, r#"{"model":"tiny"}"#.to_owned()).await.unwrap();
+    place.store.set_audio_seconds(id, 61.5).await.unwrap();
+    let job = place.job("", id).await;
+    assert_eq!((job.state, job.started_at_ms), (JobState::Running, Some(600)));
+    assert_eq!(job.route_json.as_deref(), Some(r#"{"model":"tiny"}"#));
+    assert_eq!(job.audio_seconds, 61.5);
+}
+
+#[tokio::test]
+async fn a_job_ends_once() {
+    async fn check(outcome: Outcome, state: JobState, error_json: Option<&str>) {
+        let place = Place::new().await;
+        let id = place.insert(job("")).await;
+        assert!(place.store.finish(id, outcome, 800, None).await.unwrap());
+        for late in [Outcome::Finished, Outcome::Cancelled] {
+            assert!(!place.store.finish(id, late, 900, None).await.unwrap(), "{state:?}");
+        }
+        assert!(!place.store.mark_running(id, 900).await.unwrap(), "{state:?}");
+        let job = place.job("", id).await;
+        assert_eq!((job.state, job.ended_at_ms), (state, Some(800)));
+        assert_eq!(job.error_json.as_deref(), error_json, "{state:?}");
+        assert_eq!(place.store.unfinished().await.unwrap(), []);
+    }
+    check(Outcome::Finished, JobState::Finished, None).await;
+    check(Outcome::Cancelled, JobState::Cancelled, None).await;
+    let failed = Outcome::Failed { error_json: "{}".to_owned() };
+    check(failed, JobState::Failed, Some("{}")).await;
+}
+
+#[tokio::test]
+async fn jobs_are_listed_in_pages_for_each_owner() {
+    let place = Place::new().await;
+    let mut alices = Vec::new();
+    for _ in 0..5 {
+        alices.insert(0, place.insert(job("alice")).await);
+        place.insert(job("bob")).await;
+    }
+    let first = place.store.list("alice", None, 2).await.unwrap();
+    assert_eq!(ids(&first), alices[..2]);
+    let second = place.store.list("alice", Some(alices[1]), 2).await.unwrap();
+    assert_eq!(ids(&second), alices[2..4]);
+    let rest = place.store.list("alice", Some(alices[3]), 100).await.unwrap();
+    assert_eq!(ids(&rest), alices[4..]);
+    assert_eq!(place.store.list("carol", None, 100).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn unfinished_jobs_come_oldest_first_and_are_counted() {
+    let place = Place::new().await;
+    let mut jobs = Vec::new();
+    for owner in ["alice", "bob", "alice", "bob"] {
+        jobs.push(place.insert(job(owner)).await);
+    }
+    place.store.mark_running(jobs[2], 600).await.unwrap();
+    place.store.finish(jobs[1], Outcome::Cancelled, 700, None).await.unwrap();
+    let unfinished = place.store.unfinished().await.unwrap();
+    assert_eq!(ids(&unfinished), [jobs[0], jobs[2], jobs[3]]);
+    let counts = place.store.counts().await.unwrap().map(|(state, jobs)| (state.as_str(), jobs));
+    let expected =
+        [("queued", 2), ("running", 1), ("finished", 0), ("failed", 0), ("cancelled", 1)];
+    assert_eq!(counts, expected);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_makes_one_job_of_the_same_request() {
+    let place = Place::new().await;
+    let keyed = |owner: &str, fingerprint: &str| NewJob {
+        idempotency_key: Some("k".to_owned()),
+        fingerprint: fingerprint.to_owned(),
+        ..job(owner)
+    };
+    let id = place.insert(keyed("alice", "f1")).await;
+    match place.store.insert(keyed("alice", "f1")).await.unwrap() {
+        Inserted::Same(job) => assert_eq!(job.id, id),
+        other => panic!("{other:?}"),
+    }
+    let other_request = place.store.insert(keyed("alice", "f2")).await.unwrap();
+    assert!(matches!(other_request, Inserted::Reused), "{other_request:?}");
+    place.insert(keyed("bob", "f1")).await;
+    place.insert(job("alice")).await;
+    place.insert(job("alice")).await;
+    assert_eq!(place.store.list("alice", None, 100).await.unwrap().len(), 3);
+    // A key is free again with its job.
+    assert!(place.store.delete("alice", id).await.unwrap());
+    place.insert(keyed("alice", "f2")).await;
+}
+
+#[tokio::test]
+async fn a_job_is_deleted_by_its_owner_with_all_that_belongs_to_it() {
+    let place = Place::new().await;
+    let id = place.insert(job("alice")).await;
+    place.store.add_chunk(id, &chunk(0)).await.unwrap();
+    assert!(!place.store.delete("bob", id).await.unwrap());
+    assert_eq!(place.store.chunks(id).await.unwrap().len(), 1);
+    assert!(place.store.delete("alice", id).await.unwrap());
+    assert!(!place.store.delete("alice", id).await.unwrap(), "twice");
+    assert_eq!(place.store.chunks(id).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn only_jobs_that_ended_long_ago_expire() {
+    let place = Place::new().await;
+    let [old, recent, unfinished] =
+        [place.insert(job("")).await, place.insert(job("")).await, place.insert(job("")).await];
+    place.store.finish(old, Outcome::Finished, 1_000, None).await.unwrap();
+    place.store.finish(recent, Outcome::Finished, 2_000, None).await.unwrap();
+    assert_eq!(place.store.expire(2_000).await.unwrap(), [old]);
+    assert_eq!(ids(&place.store.list("", None, 100).await.unwrap()), [unfinished, recent]);
+}
+
+#[test]
+fn an_id_is_a_plain_uuid_everywhere() {
+    let id = JobId::new();
+    let text = id.to_string();
+    assert_eq!(text.len(), 36);
+    assert_eq!(text.parse::<JobId>().unwrap(), id);
+    assert_eq!(serde_json::to_value(id).unwrap(), text);
+    assert_eq!(serde_json::from_value::<JobId>(text.into()).unwrap(), id);
+    assert!("no-uuid".parse::<JobId>().is_err());
+    assert!(JobId::new() > id);
+}

@@ -1,0 +1,7 @@
+//! The database of jobs on folders that vanish.
+
+mod chunks;
+mod deliveries;
+mod jobs;
+mod open;
+pub(in crate::jobs) mod place;

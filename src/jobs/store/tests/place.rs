@@ -1,0 +1,84 @@
+//! A store in a folder that vanishes, and jobs to put into it.
+
+use tempfile::TempDir;
+
+use super::super::{
+    Inserted, JobId, NewDelivery, NewJob, NewWebhook, Outcome, Store, StoreError, StoredChunk,
+    StoredJob,
+};
+
+/// A store in a folder of its own.
+pub(in crate::jobs) struct Place {
+    pub(in crate::jobs) folder: TempDir,
+    pub(in crate::jobs) store: Store,
+}
+
+impl Place {
+    pub(in crate::jobs) async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        Self { folder, store }
+    }
+
+    /// The same folder after the end of the process that used it.
+    pub(in crate::jobs) async fn reopened(self) -> Self {
+        let Self { folder, store } = self;
+        drop(store);
+        let store = Store::open(folder.path()).await.unwrap();
+        Self { folder, store }
+    }
+
+    /// Opens the folder and returns the error without the folder's name.
+    pub(super) async fn refusal(folder: &TempDir) -> String {
+        let refused: StoreError = Store::open(folder.path()).await.expect_err("refused");
+        refused.to_string().replace(&folder.path().display().to_string(), "/jobs")
+    }
+
+    /// Stores `job`, which is new.
+    pub(in crate::jobs) async fn insert(&self, job: NewJob) -> JobId {
+        let id = job.id;
+        let inserted = self.store.insert(job).await.unwrap();
+        assert!(matches!(inserted, Inserted::New), "{inserted:?}");
+        id
+    }
+
+    /// A job of `owner` as it stands.
+    pub(in crate::jobs) async fn job(&self, owner: &str, id: JobId) -> StoredJob {
+        self.store.get(owner, id).await.unwrap().expect("the job is there")
+    }
+
+    /// A finished job without owner whose event waits for `url`, due since 1 s after 1970.
+    pub(in crate::jobs) async fn finished(&self, url: &str, receiver: &str) -> JobId {
+        let webhook = NewWebhook { url: url.to_owned(), receiver: receiver.to_owned() };
+        let id = self.insert(NewJob { webhook: Some(webhook), ..job("") }).await;
+        let delivery = NewDelivery { event: format!("evt_{id}"), body: "{}".to_owned() };
+        let ended = self.store.finish(id, Outcome::Finished, 1_000, Some(delivery)).await.unwrap();
+        assert!(ended);
+        id
+    }
+}
+
+/// A new job of `owner`.
+pub(in crate::jobs) fn job(owner: &str) -> NewJob {
+    NewJob {
+        id: JobId::new(),
+        owner: owner.to_owned(),
+        request_json: r#"{"task":"transcribe"}"#.to_owned(),
+        created_at_ms: 500,
+        audio_seconds: 60.0,
+        idempotency_key: None,
+        fingerprint: "f1".to_owned(),
+        webhook: None,
+    }
+}
+
+/// The `index`-th chunk, of one second.
+pub(super) fn chunk(index: u32) -> StoredChunk {
+    StoredChunk {
+        index,
+        start_sample: u64::from(index) * 16_000,
+        samples: 16_000,
+        result_json: format!(r#"{{"text":"chunk {index}"}}"#),
+        done_at_ms: 700,
+    }
+}
