@@ -168,7 +168,9 @@ impl Teller {
                 }
                 let mut events: Vec<Event> = events.iter().map(data).collect();
                 // Who comes again with `Last-Event-ID` goes on behind the last whole chunk.
-                if let (true, Some(last)) = (self.telling.progress, events.pop()) {
+                if self.telling.progress
+                    && let Some(last) = events.pop()
+                {
                     events.push(last.id(self.chunks_told.to_string()));
                 }
                 events
