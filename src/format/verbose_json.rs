@@ -138,7 +138,7 @@ impl TranscriptionVerbose {
     }
 }
 
-fn segment(id: usize, segment: &Segment, runs: &[Run]) -> TranscriptionSegment {
+pub(super) fn segment(id: usize, segment: &Segment, runs: &[Run]) -> TranscriptionSegment {
     let chunk = runs.iter().rfind(|run| rounded(run.start) <= rounded(segment.start));
     TranscriptionSegment {
         id,
@@ -154,7 +154,7 @@ fn segment(id: usize, segment: &Segment, runs: &[Run]) -> TranscriptionSegment {
     }
 }
 
-fn word(word: &Word) -> TranscriptionWord {
+pub(super) fn word(word: &Word) -> TranscriptionWord {
     TranscriptionWord {
         word: word.text.clone(),
         start: rounded(word.start),
