@@ -34,6 +34,7 @@ use plan::{Job, Plan};
 /// What keeps it from beginning.
 pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
     ensure!((0.0..=1.0).contains(&args.temperature), "--temperature must be from 0 to 1");
+    args.cue_rules().map_err(anyhow::Error::msg)?;
     let Plan { jobs, mut failed } = plan::plan(&args)?;
     let (finished, open): (Vec<Job>, Vec<Job>) =
         jobs.into_iter().partition(|job| !args.force && plan::is_finished(job));
@@ -102,7 +103,10 @@ async fn transcribe(
     let bar = bars.add(ProgressBar::new(0).with_style(bar_style()?));
     // The line is short, and a file's own name tells more than the start of its path.
     bar.set_message(job.input.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    let timed = |format: &Format| matches!(format, Format::VerboseJson | Format::Srt | Format::Vtt);
+    let timed = |format: &Format| {
+        use Format::{Lrc, Ndjson, Srt, VerboseJson, Vtt};
+        matches!(format, VerboseJson | Srt | Vtt | Lrc | Ndjson)
+    };
     let options = Options {
         task: args.task(),
         language: args.language,
@@ -122,11 +126,17 @@ async fn transcribe(
         .await;
     bar.finish_and_clear();
     let output = transcribed?;
+    let granularities = Granularities { segments: true, words: true };
+    let cues = args.cue_rules().map_err(anyhow::Error::msg)?;
+    let render = |format| {
+        let rendering = Rendering { format, granularities, cues, logprobs: false };
+        format::render(&output.transcript, &rendering)
+    };
     if job.outputs.is_empty() {
         let format = args.format.first().copied().unwrap_or(Format::Text);
-        bars.suspend(|| terminal::result(&render(&output, format)))?;
+        bars.suspend(|| terminal::result(&render(format)))?;
     } else {
-        let text = |(format, path): &(Format, PathBuf)| (path.clone(), render(&output, *format));
+        let text = |(format, path): &(Format, PathBuf)| (path.clone(), render(*format));
         let texts: Vec<(PathBuf, String)> = job.outputs.iter().map(text).collect();
         results::write_all(&texts)?;
     }
@@ -157,11 +167,6 @@ fn name(input: &Path) -> String {
         true => "standard input".to_owned(),
         false => input.display().to_string(),
     }
-}
-
-fn render(output: &Output, format: Format) -> String {
-    let granularities = Granularities { segments: true, words: true };
-    format::render(&output.transcript, &Rendering { format, granularities, ..Rendering::default() })
 }
 
 fn report(output: &Output, started: Instant) -> String {

@@ -10,14 +10,13 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::gpu::{DeviceChoice, GpuArgs, OnOom, Standby};
 pub use self::jobs::JobArgs;
+pub use self::transcribe::TranscribeArgs;
 use crate::engine::EngineKind;
-use crate::format::Format;
-use crate::language::Language;
 use crate::telemetry::LogFormat;
-use crate::transcript::Task;
 
 mod gpu;
 mod jobs;
+mod transcribe;
 
 /// Speech to text on the best device that really works, as a service and on the command line
 #[derive(Debug, Parser)]
@@ -264,56 +263,8 @@ pub struct DoctorArgs {
     pub engine: EngineArgs,
 }
 
-/// Transcribe files and folders without a server
-#[derive(Debug, Args)]
-pub struct TranscribeArgs {
-    /// Audio and video files, folders of them, or `-` for standard input
-    #[arg(required = true, value_name = "FILE")]
-    pub inputs: Vec<PathBuf>,
-    /// Where results are written, in the folders of the inputs [default: the only result goes to
-    /// standard output]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub output_dir: Option<PathBuf>,
-    /// The formats of the results, separated by commas
-    #[arg(long, short, value_name = "FORMATS", value_delimiter = ',', default_value = "text", value_parser = format_parser())]
-    pub format: Vec<Format>,
-    /// The only model to load and use: a name or a file [default: `--models`, by the language]
-    #[arg(long, short, value_name = "NAME")]
-    pub model: Option<String>,
-    /// The spoken language, as a code or an English name [default: detected]
-    #[arg(long, short)]
-    pub language: Option<Language>,
-    /// Write down the meaning in English
-    #[arg(long)]
-    pub translate: bool,
-    /// Words and names to expect, in the style wanted
-    #[arg(long)]
-    pub prompt: Option<String>,
-    /// From 0 to 1; 0 is the most probable text
-    #[arg(long, default_value_t = 0.0)]
-    pub temperature: f32,
-    /// Do finished files again
-    #[arg(long)]
-    pub force: bool,
-    /// What to run, and on what
-    #[command(flatten)]
-    pub engine: EngineArgs,
-}
-
-impl TranscribeArgs {
-    /// Transcribe or translate.
-    pub fn task(&self) -> Task {
-        if self.translate { Task::Translate } else { Task::Transcribe }
-    }
-}
-
 fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "give an IP address and a port, such as 0.0.0.0:8000")
-}
-
-fn format_parser() -> impl clap::builder::TypedValueParser<Value = Format> {
-    use clap::builder::{PossibleValuesParser, TypedValueParser};
-    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
 }
 
 /// List, download and remove models

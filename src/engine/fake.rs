@@ -18,7 +18,7 @@ use super::{Loaded, Session, SessionEvent};
 use crate::device::Backend;
 use crate::ipc::{self, CRASH_PREFIX, ChunkOptions, Event, Failure, FailureKind, LoadSpec};
 use crate::language::Language;
-use crate::transcript::{Segment, Word};
+use crate::transcript::{Segment, TokenLogprob, Word};
 
 /// What the fake engine does wrong, and when.
 ///
@@ -305,6 +305,8 @@ impl FakeSession {
 fn segment(samples: &[f32], options: &ChunkOptions) -> Segment {
     let text = text_of(samples);
     let end = samples.len() as f64 / 16_000.0;
+    // One token: the whole text.
+    let logprob = TokenLogprob { bytes: text.clone().into_bytes(), logprob: -0.25 };
     let word = Word { text: text.trim().to_owned(), start: 0.0, end, probability: 1.0 };
     Segment {
         start: 0.0,
@@ -316,7 +318,7 @@ fn segment(samples: &[f32], options: &ChunkOptions) -> Segment {
         compression_ratio: 1.0,
         no_speech_prob: 0.0,
         words: if options.words { vec![word] } else { Vec::new() },
-        logprobs: Vec::new(),
+        logprobs: if options.logprobs { vec![logprob] } else { Vec::new() },
     }
 }
 

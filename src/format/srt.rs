@@ -3,13 +3,13 @@
 //! The format has no specification and no way to escape; players agree on numbered cues, comma
 //! decimals, and `-->` between the times alone.
 
-use super::cue::{Cue, cues};
+use super::cue::{Cue, CueRules, cues};
 use super::timestamp::clock;
 use crate::transcript::Transcript;
 
 /// The subtitles, which end in one newline. Without speech only the newline is left.
-pub(super) fn render(transcript: &Transcript) -> String {
-    let cues: Vec<String> = cues(transcript).iter().zip(1..).map(cue).collect();
+pub(super) fn render(transcript: &Transcript, rules: CueRules) -> String {
+    let cues: Vec<String> = cues(transcript, rules).iter().zip(1..).map(cue).collect();
     if cues.is_empty() { "\n".to_owned() } else { cues.join("\n") }
 }
 
@@ -30,8 +30,9 @@ mod tests {
     #[test]
     fn another_reader_finds_the_same_cues() {
         let transcript = bilingual();
-        let read = Subtitles::parse_from_str(render(&transcript)).unwrap().to_vec();
-        let expected = cues(&transcript);
+        let read =
+            Subtitles::parse_from_str(render(&transcript, CueRules::default())).unwrap().to_vec();
+        let expected = cues(&transcript, CueRules::default());
         assert_eq!(read.len(), expected.len());
         for ((read, cue), number) in read.iter().zip(&expected).zip(1..) {
             assert_eq!(read.num, number);
@@ -44,7 +45,8 @@ mod tests {
 
     #[test]
     fn an_arrow_in_the_text_starts_no_cue() {
-        let body = render(&transcript(vec![segment(0.0, 1.0, "a --> b ---> c")]));
+        let body =
+            render(&transcript(vec![segment(0.0, 1.0, "a --> b ---> c")]), CueRules::default());
         assert_eq!(body, "1\n00:00:00,000 --> 00:00:01,000\na → b -→ c\n");
     }
 

@@ -161,7 +161,7 @@ impl TranscriptionSegment {
     }
 }
 
-fn word(word: &Word) -> TranscriptionWord {
+pub(super) fn word(word: &Word) -> TranscriptionWord {
     TranscriptionWord {
         word: word.text.clone(),
         start: rounded(word.start),

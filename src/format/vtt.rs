@@ -1,13 +1,13 @@
 //! `vtt`: WebVTT, <https://www.w3.org/TR/webvtt1/>.
 
-use super::cue::{Cue, cues};
+use super::cue::{Cue, CueRules, cues};
 use super::timestamp::clock;
 use crate::transcript::Transcript;
 
 /// The header, an empty line, then the cues; ends in one newline after the last cue.
 /// Without speech the header and its empty line are left, as OpenAI answers.
-pub(super) fn render(transcript: &Transcript) -> String {
-    let cues: Vec<String> = cues(transcript).iter().map(cue).collect();
+pub(super) fn render(transcript: &Transcript, rules: CueRules) -> String {
+    let cues: Vec<String> = cues(transcript, rules).iter().map(cue).collect();
     format!("WEBVTT\n\n{}", cues.join("\n"))
 }
 
@@ -29,9 +29,9 @@ mod tests {
     use crate::format::tests::{bilingual, segment, transcript};
 
     fn check(transcript: &Transcript) {
-        let body = render(transcript);
+        let body = render(transcript, CueRules::default());
         let blocks = WebVtt::parse(&body).unwrap().blocks;
-        let expected = cues(transcript);
+        let expected = cues(transcript, CueRules::default());
         assert_eq!(blocks.len(), expected.len(), "{body}");
         for (block, cue) in blocks.into_iter().zip(&expected) {
             let VttBlock::Que(read) = block else { panic!("not a cue: {block:?}") };

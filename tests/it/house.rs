@@ -20,6 +20,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["axum"], &["http/", "serve.rs"]),
     (&["tower_http", "utoipa_axum", "utoipa_swagger_ui"], &["http/"]),
     (&["utoipa"], &["http/", "format/"]),
+    (&["icu_segmenter", "unicode_width"], &["format/cue/wrap.rs"]),
     (&["metrics_exporter_prometheus"], &["http/state.rs", "serve.rs"]),
     (&["whisper_rs", "nvml_wrapper"], &["engine/"]),
     (&["libloading"], &["engine/driver.rs"]),

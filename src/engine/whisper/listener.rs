@@ -14,7 +14,7 @@ use super::super::sequences::Sequences;
 use super::super::words::{self, Token};
 use super::{TEMPERATURE_STEP, Vocabulary};
 use crate::ipc::ChunkOptions;
-use crate::transcript::Segment;
+use crate::transcript::{Segment, TokenLogprob};
 
 /// How many tokens a decoder makes between two signs of life.
 const TOKENS_PER_PROGRESS: usize = 16;
@@ -162,6 +162,7 @@ unsafe fn segment(
 ) -> Segment {
     let mut tokens = Vec::new();
     let mut ids = Vec::new();
+    let mut logprobs = Vec::new();
     let mut logprob_sum = 0.0;
     // SAFETY: as promised by the caller; token indices are below the count just read, and the
     // strings are zero-terminated and live as long as the context.
@@ -175,6 +176,9 @@ unsafe fn segment(
             ids.push(data.id);
             logprob_sum += data.plog;
             let bytes = CStr::from_ptr(text).to_bytes().to_vec();
+            if listener.options.logprobs {
+                logprobs.push(TokenLogprob { bytes: bytes.clone(), logprob: data.plog });
+            }
             tokens.push(Token { bytes, probability: data.p });
         }
         (
@@ -206,7 +210,7 @@ unsafe fn segment(
         } else {
             Vec::new()
         },
-        logprobs: Vec::new(),
+        logprobs,
     }
 }
 

@@ -1,0 +1,84 @@
+//! The options of `auris transcribe`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::EngineArgs;
+use crate::format::{CueRuleError, CueRules, Format};
+use crate::language::Language;
+use crate::transcript::Task;
+
+/// Transcribe files and folders without a server
+#[derive(Debug, Args)]
+pub struct TranscribeArgs {
+    /// Audio and video files, folders of them, or `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub inputs: Vec<PathBuf>,
+    /// Where results are written, in the folders of the inputs [default: the only result goes to
+    /// standard output]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output_dir: Option<PathBuf>,
+    /// The formats of the results, separated by commas
+    #[arg(long, short, value_name = "FORMATS", value_delimiter = ',', default_value = "text", value_parser = format_parser())]
+    pub format: Vec<Format>,
+    /// The only model to load and use: a name or a file [default: `--models`, by the language]
+    #[arg(long, short, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The spoken language, as a code or an English name [default: detected]
+    #[arg(long, short)]
+    pub language: Option<Language>,
+    /// Write down the meaning in English
+    #[arg(long)]
+    pub translate: bool,
+    /// Words and names to expect, in the style wanted
+    #[arg(long)]
+    pub prompt: Option<String>,
+    /// From 0 to 1; 0 is the most probable text
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f32,
+    /// The most characters of a line of subtitles, from 10 to 200; a wide one counts as two
+    #[arg(long, value_name = "N", default_value_t = CueRules::default().line_chars, help_heading = "Subtitles")]
+    pub max_line_length: usize,
+    /// The most lines of a subtitle, from 1 to 10
+    #[arg(long, value_name = "N", default_value_t = CueRules::default().lines, help_heading = "Subtitles")]
+    pub max_lines: usize,
+    /// Keep a subtitle, where a pause allows, until it can be read at this speed, from 5 to 100
+    /// characters a second
+    #[arg(long, value_name = "N", help_heading = "Subtitles")]
+    pub max_chars_per_second: Option<f32>,
+    /// Do finished files again
+    #[arg(long)]
+    pub force: bool,
+    /// What to run, and on what
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+impl TranscribeArgs {
+    /// Transcribe or translate.
+    pub fn task(&self) -> Task {
+        if self.translate { Task::Translate } else { Task::Transcribe }
+    }
+
+    /// How subtitles are laid out.
+    ///
+    /// # Errors
+    /// The option that is out of its range.
+    pub fn cue_rules(&self) -> Result<CueRules, String> {
+        let (line_chars, lines) = (Some(self.max_line_length), Some(self.max_lines));
+        CueRules::new(line_chars, lines, self.max_chars_per_second).map_err(|error| {
+            let option = match error {
+                CueRuleError::LineChars(_) => "--max-line-length",
+                CueRuleError::Lines(_) => "--max-lines",
+                CueRuleError::CharsPerSecond(_) => "--max-chars-per-second",
+            };
+            format!("{option}: {error}")
+        })
+    }
+}
+
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+}
