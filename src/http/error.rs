@@ -126,6 +126,9 @@ impl From<PipelineError> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, "model_not_found", message).for_param("model")
             }
             PipelineError::ModelLanguage { .. } => Self::bad_field("language", message),
+            PipelineError::CannotDetect => {
+                Self::new(StatusCode::NOT_IMPLEMENTED, "cannot_detect_language", message)
+            }
             PipelineError::DecoderPanicked => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "undecodable_audio", message)
                     .for_param("file")

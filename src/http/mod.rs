@@ -22,6 +22,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::metrics as names;
 
 mod answer;
+mod asr;
 mod client;
 mod devices;
 mod error;
@@ -32,6 +33,7 @@ mod models;
 mod state;
 mod transcriptions;
 mod upload;
+mod whisper_cpp;
 
 pub use error::{ErrorBody, ErrorDetail};
 pub use state::{AppState, UploadSettings};
@@ -56,6 +58,7 @@ const FORM_BYTES: u64 = 16 << 20;
     ),
     tags(
         (name = "audio", description = "Transcription and translation"),
+        (name = "compatible", description = "The same, as other servers are asked for it"),
         (name = "models", description = "What can be asked for"),
         (name = "service", description = "Devices, health and metrics"),
     )
@@ -67,6 +70,9 @@ fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(transcriptions::transcribe))
         .routes(routes!(transcriptions::translate))
+        .routes(routes!(whisper_cpp::inference))
+        .routes(routes!(asr::asr))
+        .routes(routes!(asr::detect_language))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
         .routes(routes!(devices::list))

@@ -215,7 +215,8 @@ impl Reception<'_> {
 #[error("there are more than {MAX_BETWEEN_BYTES} bytes before a part's content")]
 struct TooMuchBetween;
 
-fn spool_failed(error: &std::io::Error) -> ApiError {
+/// The answer to an upload that cannot be kept.
+pub(super) fn spool_failed(error: &std::io::Error) -> ApiError {
     if error.kind() == std::io::ErrorKind::StorageFull {
         let message = "the server has no disk space left for uploads";
         return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message);
