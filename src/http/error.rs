@@ -176,6 +176,7 @@ fn status(code: &str) -> StatusCode {
         "audio_quarantined" | "no_audio" | "undecodable_audio" | "unsupported_layout" => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
+        "cannot_detect_language" => StatusCode::NOT_IMPLEMENTED,
         "cancelled" => StatusCode::CONFLICT,
         "rate_limit_exceeded" => StatusCode::TOO_MANY_REQUESTS,
         "model_unavailable" | "overloaded" | "shutting_down" => StatusCode::SERVICE_UNAVAILABLE,

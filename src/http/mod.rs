@@ -22,6 +22,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::metrics as names;
 
 mod answer;
+mod asr;
 mod client;
 mod devices;
 mod error;
@@ -37,6 +38,7 @@ mod stream;
 mod transcriptions;
 mod upload;
 mod whole;
+mod whisper_cpp;
 
 pub use error::{ErrorBody, ErrorDetail};
 pub use state::{AppState, UploadSettings};
@@ -62,6 +64,7 @@ const FORM_BYTES: u64 = 16 << 20;
     tags(
         (name = "audio", description = "Transcription and translation"),
         (name = "jobs", description = "Transcriptions that nobody needs to wait for"),
+        (name = "compatible", description = "The same, as other servers are asked for it"),
         (name = "models", description = "What can be asked for"),
         (name = "service", description = "Devices, health and metrics"),
     )
@@ -77,6 +80,9 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::events))
         .routes(routes!(jobs::transcript))
+        .routes(routes!(whisper_cpp::inference))
+        .routes(routes!(asr::asr))
+        .routes(routes!(asr::detect_language))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
         .routes(routes!(devices::list))

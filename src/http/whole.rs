@@ -41,7 +41,7 @@ pub(super) fn tell_ignored(headers: &mut HeaderMap, fields: &[String]) {
 }
 
 /// Sets a header to the different `values`, or leaves it out if there are none.
-fn text(headers: &mut HeaderMap, name: &'static str, mut values: Vec<&str>) {
+pub(super) fn text(headers: &mut HeaderMap, name: &'static str, mut values: Vec<&str>) {
     values.sort_unstable();
     values.dedup();
     // A model's file name may hold what a header cannot.

@@ -54,6 +54,7 @@ impl From<&PipelineError> for Fault {
             PipelineError::ModelLanguage { .. } => {
                 Self::new("invalid_value", message).of("language")
             }
+            PipelineError::CannotDetect => Self::new("cannot_detect_language", message),
             PipelineError::DecoderPanicked => Self::new("undecodable_audio", message).of("file"),
         }
     }

@@ -11,17 +11,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::audio::{AudioError, Chunk, ChunkPolicy, Limits};
-use crate::ipc::Work;
 use crate::language::Language;
 use crate::models::{self, ModelFile, Routing};
-use crate::scheduler::{Caller, ChunkDone, ChunkError, ChunkRequest, Refusal, Scheduler, Ticket};
+use crate::scheduler::{Caller, ChunkDone, ChunkError, Refusal, Scheduler, Ticket};
 use crate::transcript::Options;
 
+mod detect;
 mod fault;
 mod merge;
 mod reader;
 mod transcription;
 
+pub use detect::Detection;
 pub use fault::Fault;
 pub use merge::{ChunkResult, Output, output};
 pub use transcription::{Recall, Step, Transcription};
@@ -98,6 +99,9 @@ pub enum PipelineError {
         /// What was asked for.
         language: Language,
     },
+    /// The language of speech is asked for, and every model is for one language only.
+    #[error("no model of this server detects languages: it needs a multilingual one")]
+    CannotDetect,
     /// The decoding thread panicked: a fault of the decoder on this file.
     #[error("the audio decoder failed on this file; convert it to WAV or FLAC")]
     DecoderPanicked,
@@ -187,23 +191,36 @@ impl Pipeline {
         Ok(transcription.finish())
     }
 
-    /// Settles the model and the language; hears the first chunk if the language is not given.
+    /// Settles the model and the language; hears the first chunk if the language is not given,
+    /// and chooses among the candidates that the model knows.
     async fn route(
         &self,
         model: Option<&ModelFile>,
-        language: Option<Language>,
+        options: &Options,
         ticket: &Ticket,
         first: &Chunk,
     ) -> Result<Route, PipelineError> {
         let detector = model.or_else(|| models::detector(&self.models));
-        let detection = match (language, detector) {
+        let known = |language: &&Language| detector.is_some_and(|d| d.languages.covers(**language));
+        let mut candidates: Vec<Language> =
+            options.languages.iter().filter(known).copied().collect();
+        if let (Some(wanted), true) = (options.languages.first(), candidates.is_empty()) {
+            check_language(model, Some(*wanted))?;
+            candidates.push(*wanted);
+        }
+        let only = match candidates[..] {
+            [only] => Some(only),
+            _ => None,
+        };
+        let given = options.language.or(only);
+        let detection = match (given, detector) {
             (None, Some(detector)) if detector.languages.is_multilingual() => {
-                Some(detect(ticket, detector, first).await?)
+                Some(detect::detect(ticket, detector, first).await?)
             }
             _ => None,
         };
-        let detected = detection.as_ref().and_then(|done| done.languages.first());
-        let language = language.or(detected.map(|(language, _)| *language));
+        let detected = detection.as_ref().map_or(&[][..], |done| &done.languages);
+        let language = given.or_else(|| detect::choose(detected, &candidates));
         let language = language.unwrap_or(Language::ENGLISH);
         let model = model.or_else(|| self.routing.route(language, &self.models));
         let model = model.ok_or_else(|| ChunkError::Unavailable {
@@ -235,18 +252,4 @@ fn check_language(
         }
         _ => Ok(()),
     }
-}
-
-/// Finds the languages of a chunk, most probable first.
-async fn detect(
-    ticket: &Ticket,
-    detector: &ModelFile,
-    chunk: &Chunk,
-) -> Result<ChunkDone, ChunkError> {
-    let request = ChunkRequest {
-        model: detector.name.clone(),
-        work: Work::Detect,
-        samples: Arc::clone(&chunk.samples),
-    };
-    ticket.run(request).await
 }

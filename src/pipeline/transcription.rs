@@ -112,8 +112,8 @@ impl Transcription {
             let route = match self.route.take() {
                 Some(route) => route,
                 None => {
-                    let (model, language) = (self.model.as_ref(), self.options.language);
-                    self.pipeline.route(model, language, &self.ticket, &first).await?
+                    let model = self.model.as_ref();
+                    self.pipeline.route(model, &self.options, &self.ticket, &first).await?
                 }
             };
             self.next = Some(first);

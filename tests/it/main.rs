@@ -6,12 +6,14 @@ mod fake_driver;
 mod harness;
 
 mod accuracy;
+mod adapters;
 mod bad_clients;
 mod bad_input;
 mod bad_models;
 mod command_line;
 mod doctor;
 mod faults;
+mod fields;
 mod gpus;
 mod house;
 mod limits;

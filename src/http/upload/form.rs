@@ -222,7 +222,7 @@ impl Reception<'_> {
 struct TooMuchBetween;
 
 /// The error for a file of the spool that cannot be written.
-pub(super) fn spool_failed(error: &std::io::Error) -> ApiError {
+pub(in crate::http) fn spool_failed(error: &std::io::Error) -> ApiError {
     if error.kind() == std::io::ErrorKind::StorageFull {
         let message = "the server has no disk space left for uploads";
         return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message);

@@ -17,7 +17,8 @@ use super::error::ApiError;
 use super::preferences::Preferences;
 use super::state::AppState;
 use crate::jobs::JobsError;
-use form::{Form, Sink, spool_failed};
+pub(super) use form::spool_failed;
+use form::{Form, Sink};
 
 /// A form whose file is gone when its client leaves.
 #[derive(Debug)]

@@ -1,0 +1,177 @@
+//! `POST /asr` and `/detect-language`, as whisper-asr-webservice has them.
+//!
+//! A program written for that service works here: the file in the form, the rest in the query.
+//! Errors are in our shape.
+
+mod raw;
+mod result;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::error::{ApiError, ErrorBody};
+use super::fields::{self, Fields, Wishes};
+use super::transcriptions;
+use super::upload::Upload;
+use super::whole;
+use crate::format::{Format, Granularities, Rendering};
+use crate::transcript::{Options, Task};
+use result::WhisperResult;
+
+/// The form of both, for the document only.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "described to clients; the form is read field by field")]
+pub(super) struct AudioFileForm {
+    /// The audio: almost any container and codec.
+    #[schema(value_type = String, format = Binary)]
+    audio_file: Vec<u8>,
+}
+
+/// The language that is spoken.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DetectedLanguage {
+    /// Its English name in lower case.
+    #[schema(examples("english"))]
+    detected_language: &'static str,
+    /// Its code.
+    #[schema(examples("en"))]
+    language_code: &'static str,
+    /// How probable it is, from 0 to 1.
+    #[schema(examples(0.99))]
+    confidence: f32,
+}
+
+/// Write down what is said, as whisper-asr-webservice does
+#[utoipa::path(
+    post,
+    path = "/asr",
+    operation_id = "asr",
+    tag = "compatible",
+    params(
+        ("task" = Option<String>, Query, description = "`transcribe`, or `translate` for English text; without it `transcribe`"),
+        ("language" = Option<String>, Query, description = "The spoken language as an ISO 639-1 code or an English name; without it, it is detected", example = "en"),
+        ("initial_prompt" = Option<String>, Query, description = "How the text before would read, in the style wanted"),
+        ("output" = Option<String>, Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),
+        ("word_timestamps" = Option<bool>, Query, description = "Whether `json` has the words and their times"),
+        ("encode" = Option<bool>, Query, description = "`false` says that the file is bare samples: mono, 16 bits, little-endian, 16 kHz; a WAV file is known all the same"),
+        ("vad_filter" = Option<bool>, Query, description = "Passed over"),
+    ),
+    request_body(content = AudioFileForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The text, in the `output` asked for; headers as for `/v1/audio/transcriptions`",
+            content(
+                (String = "text/plain"),
+                (String = "text/vtt"),
+                (WhisperResult = "application/json"),
+            )),
+        (status = "4XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
+        (status = "5XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
+    )
+)]
+pub(super) async fn asr(
+    State(state): State<AppState>,
+    Query(query): Query<Vec<(String, String)>>,
+    Upload { file, fields, client }: Upload,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::new(query.iter().chain(&fields));
+    let is_raw = is_raw(&mut fields)?;
+    let wishes = wishes(&mut fields)?;
+    let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
+    if wishes.rendering.format != Format::Json {
+        return transcriptions::answer(state, client, file, wishes).await;
+    }
+    let words = wishes.options.words;
+    let ignored = wishes.ignored.clone();
+    let (mut headers, output) = transcriptions::transcribed(&state, client, file, wishes).await?;
+    whole::tell_ignored(&mut headers, &ignored);
+    let json = HeaderValue::from_static(Format::Json.content_type());
+    headers.insert(header::CONTENT_TYPE, json);
+    Ok((headers, Json(WhisperResult::new(&output.transcript, words))).into_response())
+}
+
+/// Find out which language is spoken, as whisper-asr-webservice does
+///
+/// By the first 30 seconds.
+#[utoipa::path(
+    post,
+    path = "/detect-language",
+    operation_id = "detectLanguage",
+    tag = "compatible",
+    params(("encode" = Option<bool>, Query, description = "As for `/asr`")),
+    request_body(content = AudioFileForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The language; `x-device`, `x-model` and `x-fallback-reason` tell where it was found out", body = DetectedLanguage),
+        (status = 501, description = "Every model here is for one language", body = ErrorBody),
+        (status = "4XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
+        (status = "5XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
+    )
+)]
+pub(super) async fn detect_language(
+    State(state): State<AppState>,
+    Query(query): Query<Vec<(String, String)>>,
+    Upload { file, fields, client }: Upload,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::new(query.iter().chain(&fields));
+    let is_raw = is_raw(&mut fields)?;
+    let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
+    let detection = state.pipeline.detect_language(file, client.caller).await?;
+    let mut headers = HeaderMap::new();
+    for (name, values) in [
+        ("x-device", vec![detection.done.device.as_str()]),
+        ("x-model", vec![detection.done.model.as_str()]),
+        ("x-fallback-reason", detection.done.fallback_reason.iter().map(String::as_str).collect()),
+    ] {
+        whole::text(&mut headers, name, values);
+    }
+    whole::tell_ignored(&mut headers, &fields.ignored());
+    let answer = DetectedLanguage {
+        detected_language: detection.language.name(),
+        language_code: detection.language.code(),
+        confidence: detection.probability,
+    };
+    Ok((headers, Json(answer)).into_response())
+}
+
+/// Whether the file is bare samples, which `encode=false` says.
+fn is_raw(fields: &mut Fields<'_>) -> Result<bool, ApiError> {
+    Ok(!fields.one("encode")?.map_or(Ok(true), |value| value.flag())?)
+}
+
+fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
+    let format = match fields.one("output")? {
+        None => Format::Text,
+        Some(value) => match value.text.as_str() {
+            "txt" => Format::Text,
+            "json" | "srt" | "vtt" | "tsv" => value.parse()?,
+            _ => {
+                let shown = value.shown();
+                let message = format!("unknown output {shown:?}: give txt, vtt, srt, tsv or json");
+                return Err(value.wrong(message));
+            }
+        },
+    };
+    let words = fields.one("word_timestamps")?.map_or(Ok(false), |value| value.flag())?;
+    let (language, languages) = fields::language(fields)?;
+    let task: Task = fields::task(fields)?;
+    let granularities = Granularities { segments: true, words };
+    let options = Options {
+        task,
+        language,
+        languages,
+        prompt: fields::text(fields, "initial_prompt")?,
+        temperature: 0.0,
+        words: fields::needs_words(format, granularities),
+        logprobs: false,
+    };
+    Ok(Wishes {
+        options,
+        rendering: Rendering { format, granularities, ..Rendering::default() },
+        ignored: fields.ignored(),
+        ..Wishes::default()
+    })
+}

@@ -1,0 +1,64 @@
+//! The result of openai-whisper's `transcribe` (v20250625) as JSON.
+//!
+//! Its segments are those of `verbose_json`, which were made after them; its words are in them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::format::{Granularities, TranscriptionSegment, TranscriptionVerbose, TranscriptionWord};
+use crate::transcript::{Segment, Transcript};
+
+/// The answer of `/asr` with `output=json`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WhisperResult {
+    /// The whole text.
+    #[schema(examples("The quick brown fox jumps over the lazy dog."))]
+    text: String,
+    /// The segments.
+    segments: Vec<WhisperSegment>,
+    /// The code of the spoken language.
+    #[schema(examples("en"))]
+    language: &'static str,
+}
+
+/// A stretch of text and its words.
+#[derive(Serialize, ToSchema)]
+struct WhisperSegment {
+    #[serde(flatten)]
+    segment: TranscriptionSegment,
+    /// The words, if they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    words: Option<Vec<WhisperWord>>,
+}
+
+/// A word and when it was spoken.
+#[derive(Serialize, ToSchema)]
+struct WhisperWord {
+    #[serde(flatten)]
+    word: TranscriptionWord,
+    /// How probable it is, from 0 to 1.
+    #[schema(examples(0.97))]
+    probability: f32,
+}
+
+impl WhisperResult {
+    /// The result for `transcript`, with its words if they are asked for.
+    pub(super) fn new(transcript: &Transcript, words: bool) -> Self {
+        let verbose =
+            TranscriptionVerbose::new(transcript, Granularities { segments: true, words: true });
+        let mut rest = verbose.words.into_iter().flatten();
+        let mut words_of = |segment: &Segment| {
+            let words = segment.words.iter().zip(rest.by_ref());
+            words.map(|(own, word)| WhisperWord { word, probability: own.probability }).collect()
+        };
+        let segments = verbose.segments.into_iter().flatten().zip(&transcript.segments);
+        let segments = segments
+            .map(|(segment, own)| WhisperSegment { segment, words: words.then(|| words_of(own)) });
+        Self {
+            segments: segments.collect(),
+            text: verbose.text,
+            language: transcript.language.code(),
+        }
+    }
+}

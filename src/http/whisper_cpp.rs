@@ -1,0 +1,97 @@
+//! `POST /inference`, as whisper.cpp's own server has it.
+//!
+//! A program written for that server works here. What it tells the engine beyond OpenAI's fields
+//! (thresholds, beams, voice activity) is passed over and told of, and errors are in our shape.
+
+use axum::extract::State;
+use axum::response::Response;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::answer::JsonAnswer;
+use super::error::{ApiError, ErrorBody};
+use super::fields::{self, Fields, Wishes};
+use super::transcriptions;
+use super::upload::Upload;
+use crate::format::{Format, Granularities, Rendering};
+use crate::transcript::{Options, Task};
+
+/// The form of `POST /inference`, for the document only.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "described to clients; the form is read field by field")]
+pub(super) struct InferenceForm {
+    /// The audio: almost any container and codec.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// A model of `GET /v1/models`. Without it, the language decides.
+    #[schema(nullable = false)]
+    model: Option<String>,
+    /// The spoken language as an ISO 639-1 code or an English name. Without it, or as `auto`, it
+    /// is detected.
+    #[schema(default = "auto", nullable = false)]
+    language: Option<String>,
+    /// Whether the text is wanted in English.
+    #[schema(default = false, nullable = false)]
+    translate: Option<bool>,
+    /// How the text before would read, in the style wanted.
+    #[schema(nullable = false)]
+    prompt: Option<String>,
+    /// From 0 to 1. 0 is the most probable text; it rises only where that is poor.
+    #[schema(default = 0.0, minimum = 0.0, maximum = 1.0, nullable = false)]
+    temperature: Option<f32>,
+    /// The shape of the answer.
+    #[schema(default = "json", nullable = false)]
+    response_format: Option<Format>,
+}
+
+/// Write down what is said, as whisper.cpp's server does
+///
+/// `json` and `verbose_json` are OpenAI's; the latter has words too. Other fields of that server
+/// are passed over: the header `x-ignored-fields` names them.
+#[utoipa::path(
+    post,
+    path = "/inference",
+    operation_id = "inference",
+    tag = "compatible",
+    request_body(content = InferenceForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The text, in the `response_format` asked for; headers as for `/v1/audio/transcriptions`",
+            content(
+                (JsonAnswer = "application/json"),
+                (String = "text/plain"),
+                (String = "text/vtt"),
+            )),
+        (status = "4XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
+        (status = "5XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
+    )
+)]
+pub(super) async fn inference(
+    State(state): State<AppState>,
+    upload: Upload,
+) -> Result<Response, ApiError> {
+    let wishes = wishes(&mut Fields::new(&upload.fields))?;
+    transcriptions::answer(state, upload.client, upload.file, wishes).await
+}
+
+fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
+    let format = fields::format(fields)?;
+    let granularities = Granularities { segments: true, words: format == Format::VerboseJson };
+    let (language, languages) = fields::language(fields)?;
+    let translate = fields.one("translate")?.map_or(Ok(false), |value| value.flag())?;
+    let options = Options {
+        task: if translate { Task::Translate } else { Task::Transcribe },
+        language,
+        languages,
+        prompt: fields::prompt(fields)?,
+        temperature: fields::temperature(fields)?,
+        words: fields::needs_words(format, granularities),
+        logprobs: false,
+    };
+    Ok(Wishes {
+        model: fields::text(fields, "model")?,
+        options,
+        rendering: Rendering { format, granularities, ..Rendering::default() },
+        ignored: fields.ignored(),
+        ..Wishes::default()
+    })
+}

@@ -1,0 +1,95 @@
+//! Which language is spoken: asked of a model that hears the first chunk.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::reader::Reader;
+use super::{Pipeline, PipelineError, Ticket};
+use crate::audio::Chunk;
+use crate::ipc::Work;
+use crate::language::Language;
+use crate::models::{self, ModelFile};
+use crate::scheduler::{Caller, ChunkDone, ChunkError, ChunkRequest};
+
+/// The language of a file, and how that was found out.
+#[derive(Debug)]
+pub struct Detection {
+    /// The most probable language.
+    pub language: Language,
+    /// How probable it is, from 0 to 1.
+    pub probability: f32,
+    /// What found it out, where, and the other languages.
+    pub done: ChunkDone,
+}
+
+/// The longest that the first chunk is, in seconds.
+const FIRST_CHUNK_SECONDS: f64 = 30.0;
+
+impl Pipeline {
+    /// Finds out which language is spoken at the start of a file: decodes the first chunk and no
+    /// more. Dropping the future takes back what is not finished.
+    ///
+    /// # Errors
+    /// [`PipelineError`]; `CannotDetect` if no model knows more than one language.
+    pub async fn detect_language(
+        &self,
+        file: File,
+        caller: Caller,
+    ) -> Result<Detection, PipelineError> {
+        let detector = models::detector(&self.models).ok_or(PipelineError::CannotDetect)?;
+        let mut reader = Reader::open(file, self.chunks, self).await?;
+        let seconds = reader.estimated_seconds().min(FIRST_CHUNK_SECONDS);
+        let ticket = self.scheduler.admit(caller, seconds).await?;
+        let first = reader.next().await?.ok_or_else(|| reader.no_samples())?;
+        let done = detect(&ticket, detector, &first).await?;
+        let Some(&(language, probability)) = done.languages.first() else {
+            return Err(PipelineError::CannotDetect);
+        };
+        Ok(Detection { language, probability, done })
+    }
+}
+
+/// Finds the languages of a chunk, most probable first.
+pub(super) async fn detect(
+    ticket: &Ticket,
+    detector: &ModelFile,
+    chunk: &Chunk,
+) -> Result<ChunkDone, ChunkError> {
+    let request = ChunkRequest {
+        model: detector.name.clone(),
+        work: Work::Detect,
+        samples: Arc::clone(&chunk.samples),
+    };
+    ticket.run(request).await
+}
+
+/// The most probable of the `detected` languages that is among the `candidates`, or is any if
+/// there are none. The first candidate if none was detected.
+pub(super) fn choose(detected: &[(Language, f32)], candidates: &[Language]) -> Option<Language> {
+    let mut detected = detected.iter().map(|(language, _)| *language);
+    let found = detected.find(|found| candidates.is_empty() || candidates.contains(found));
+    found.or_else(|| candidates.first().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_probable_candidate_is_chosen() {
+        let language = |code: &&str| Language::parse(code).unwrap();
+        for (candidates, expected) in [
+            (&[][..], Some("en")),
+            (&["hi", "ta"], Some("hi")),
+            (&["ta", "hi"], Some("hi")),
+            (&["ta", "en"], Some("en")),
+            (&["fr", "de"], Some("fr")),
+        ] {
+            let candidates: Vec<_> = candidates.iter().map(language).collect();
+            let detected = [("en", 0.6), ("hi", 0.3), ("ta", 0.1)];
+            let detected = detected.map(|(code, probability)| (language(&code), probability));
+            assert_eq!(choose(&detected, &candidates), expected.map(|code| language(&code)));
+        }
+        assert_eq!(choose(&[], &[]), None);
+    }
+}
