@@ -89,8 +89,7 @@ pub(super) async fn translate(
 async fn answer(state: AppState, upload: Upload, task: Task) -> Result<Response, ApiError> {
     let received = Instant::now();
     let Wishes { model, options, format, granularities } = Wishes::read(task, &upload.fields)?;
-    let input =
-        Input { file: upload.file, model, options, chunks: None, caller: upload.client.caller };
+    let input = Input { file: upload.file, model, options, chunks: None, ticket: upload.ticket };
     let output = state.pipeline.transcribe(input, |_| ()).await?;
     let mut headers = provenance(&output);
     let duration = output.transcript.duration;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use futures_util::StreamExt;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::timeout;
@@ -19,6 +19,10 @@ use tokio::time::timeout;
 use super::client::Client;
 use super::error::ApiError;
 use super::state::{AppState, UploadSettings};
+use crate::scheduler::{Attempt, Ticket};
+
+/// How often the same request was sent before.
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// The most bytes that one field other than the file may have.
 const MAX_FIELD_BYTES: usize = 64 * 1024;
@@ -42,7 +46,10 @@ pub(super) struct Upload {
     /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
     /// Who sent it.
+    #[expect(dead_code, reason = "jobs have owners")]
     pub(super) client: Client,
+    /// The right to run it.
+    pub(super) ticket: Ticket,
 }
 
 impl FromRequest<AppState> for Upload {
@@ -53,7 +60,8 @@ impl FromRequest<AppState> for Upload {
         check_headers(&request, settings)?;
         // Who has no room now is told before gigabytes are received, not after.
         let client = Client::of(request.extensions());
-        drop(state.pipeline.scheduler.admit(client.caller.clone(), 0.0).await?);
+        let attempt = attempt(&request);
+        let ticket = state.pipeline.scheduler.admit(client.caller.clone(), attempt).await?;
         let reception = Reception { settings, unclaimed: Arc::default() };
         let request = request.map(|body| reception.watch(body));
         let mut form = Multipart::from_request(request, &()).await.map_err(|_| {
@@ -83,7 +91,7 @@ impl FromRequest<AppState> for Upload {
         }
         let missing = "the form has no field `file`: send the audio in it";
         let file = file.ok_or_else(|| ApiError::bad_field("file", missing))?;
-        Ok(Self { file, fields, client })
+        Ok(Self { file, fields, client, ticket })
     }
 }
 
@@ -96,14 +104,26 @@ fn check_headers(request: &Request, settings: &UploadSettings) -> Result<(), Api
         );
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", message));
     }
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    match length.and_then(|length| length.parse::<u64>().ok()) {
+    match number(headers, header::CONTENT_LENGTH) {
         // The form's own lines come on top of the file.
         Some(length) if length > settings.max_bytes.saturating_add(1 << 20) => {
             Err(too_large(settings))
         }
         _ => Ok(()),
     }
+}
+
+/// What tells a request that comes back: OpenAI's clients count their retries.
+fn attempt(request: &Request) -> Attempt {
+    let headers = request.headers();
+    Attempt {
+        bytes: number(headers, header::CONTENT_LENGTH),
+        is_first: number(headers, RETRY_COUNT) == Some(0),
+    }
+}
+
+fn number(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 fn too_large(settings: &UploadSettings) -> ApiError {

@@ -16,7 +16,7 @@ use crate::audio::{AudioError, Chunk, ChunkPolicy, Limits};
 use crate::ipc::{ChunkOptions, Work};
 use crate::language::Language;
 use crate::models::{self, ModelFile, Routing};
-use crate::scheduler::{Caller, ChunkDone, ChunkError, ChunkRequest, Refusal, Scheduler, Ticket};
+use crate::scheduler::{ChunkDone, ChunkError, ChunkRequest, Refusal, Scheduler, Ticket};
 use crate::transcript::{Options, Task, Transcript};
 
 mod merge;
@@ -53,8 +53,8 @@ pub struct Input {
     pub options: Options,
     /// How it is cut, if not as the server's files are.
     pub chunks: Option<ChunkPolicy>,
-    /// Whom it is counted for.
-    pub caller: Caller,
+    /// The right to run, from [`Scheduler::admit`].
+    pub ticket: Ticket,
 }
 
 /// The result and what it took.
@@ -146,12 +146,12 @@ impl Pipeline {
         input: Input,
         mut tell: impl FnMut(Progress) + Send,
     ) -> Result<Output, PipelineError> {
-        let Input { file, model, options, chunks, caller } = input;
+        let Input { file, model, options, chunks, ticket } = input;
         let model = self.find_model(model.as_deref())?;
         check_language(model, options.language)?;
 
         let mut reader = Reader::open(file, chunks.unwrap_or(self.chunks), self).await?;
-        let ticket = self.scheduler.admit(caller, reader.estimated_seconds()).await?;
+        ticket.measure(reader.estimated_seconds()).await?;
         let first = reader.next().await?.ok_or_else(|| reader.no_samples())?;
         let Route { model, language, detection } =
             self.route(model, options.language, &ticket, &first).await?;
