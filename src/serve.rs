@@ -36,6 +36,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let uploads = config::uploads(&args)?;
     let capacity = config::capacity(&args)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
+    let access = config::access(&args.access)?;
     let plan = EnginePlan::new(&args.engine)?;
     let source = ModelSource::new(&args.engine.store)?;
     let models = config::obtain_models(&args.engine.models, &source).await?;
@@ -61,7 +62,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         started => started?,
     };
     let scheduler = pipeline.scheduler.clone();
-    let app = http::router(AppState { pipeline, uploads: uploads.into(), metrics });
+    if access.keys.is_empty() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches {address} may use this server: set AURIS_API_KEYS (`auris keys new` \
+             makes keys) or listen on 127.0.0.1 only"
+        );
+    }
+    let app = http::router(AppState { pipeline, uploads: uploads.into(), metrics }, access);
     // Before the address is told: who knows it may send a signal at once.
     let signals = Signals::catch().context("signals cannot be received")?;
     output::result(&format!("listening on http://{address}\n"))?;

@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::gpu::{DeviceChoice, GpuArgs, OnOom, Standby};
+pub use self::keys::{AccessArgs, KeysArgs, KeysCommand};
 use crate::engine::EngineKind;
 use crate::format::Format;
 use crate::language::Language;
@@ -16,6 +17,7 @@ use crate::telemetry::LogFormat;
 use crate::transcript::Task;
 
 mod gpu;
+mod keys;
 
 /// Speech to text on the best device that really works, as a service and on the command line
 #[derive(Debug, Parser)]
@@ -67,6 +69,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// List, download and remove models
     Models(ModelsArgs),
+    /// Make API keys
+    Keys(KeysArgs),
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server whether it lives; the exit status is the answer
@@ -231,6 +235,9 @@ pub struct ServeArgs {
     /// Seconds that accepted requests may take to finish after SIGTERM
     #[arg(long, env = "AURIS_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 120.0)]
     pub drain_seconds: f64,
+    /// Who may use it
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// What to run, and on what
     #[command(flatten)]
     pub engine: EngineArgs,

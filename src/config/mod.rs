@@ -17,9 +17,11 @@ use crate::probe::GpuEnvironment;
 use crate::scheduler::Capacity;
 
 mod devices;
+mod keys;
 mod plan;
 
 pub use devices::cores;
+pub use keys::{access, new_key};
 pub use plan::EnginePlan;
 
 /// Reads the command line and the AURIS_ variables. Ends the process for help and for what cannot

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::keys::Denial;
 use crate::audio::AudioError;
 use crate::pipeline::PipelineError;
 use crate::scheduler::{ChunkError, Refusal};
@@ -107,6 +108,9 @@ impl IntoResponse for ApiError {
         let body = ErrorBody { error: ErrorDetail { message, kind, param, code } };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         match retry_after {
             Some(seconds) => headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds)),
             None => headers.insert(SHOULD_RETRY, HeaderValue::from_static("false")),
@@ -173,6 +177,21 @@ impl From<Refusal> for ApiError {
             Refusal::Draining => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message)
                     .after(SHORT_RETRY)
+            }
+        }
+    }
+}
+
+impl From<Denial> for ApiError {
+    fn from(denial: Denial) -> Self {
+        let message = denial.to_string();
+        match denial {
+            Denial::Missing | Denial::Misplaced { .. } | Denial::Unknown => {
+                Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
+            }
+            Denial::TooMany { retry_after, .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
+                    .after(retry_after)
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::{Cors, Keys};
 use crate::pipeline::Pipeline;
 
 /// What handlers share. Cheap to clone.
@@ -17,6 +18,15 @@ pub struct AppState {
     pub uploads: Arc<UploadSettings>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
+}
+
+/// Who may use the service.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// The keys of which requests must have one.
+    pub keys: Keys,
+    /// The origins whose pages may use it.
+    pub cors: Option<Cors>,
 }
 
 /// How uploads are received.

@@ -196,7 +196,7 @@ fn check(crowd: Crowd) {
         let used = audio_seconds / (LASTING_SECONDS * crowd.speed * crowd.slots as f64);
         assert!(used >= 0.9, "{used:.3} of the speed is used: {crowd:?}");
         let (fewest, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
-        assert!(fewest * 2 >= *most, "one is served {fewest} times, one {most}: {crowd:?}");
+        assert!(fewest * 3 >= *most, "one is served {fewest} times, one {most}: {crowd:?}");
     }
 }
 

@@ -25,6 +25,8 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["libloading"], &["engine/driver.rs"]),
     (&["libc"], &["engine/allocator.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
+    (&["governor", "subtle"], &["http/keys.rs"]),
+    (&["toml", "getrandom"], &["config/keys.rs"]),
     (&["reqwest"], &["models/", "commands.rs"]),
     (&["tokio::process", "process::Command"], &["supervisor/"]),
     (&["env::var", "env::vars", "env::var_os"], &["config/"]),
