@@ -11,7 +11,9 @@ use clap::CommandFactory;
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
-use crate::cli::{Cli, EngineArgs, HealthcheckArgs, ModelsArgs, ModelsCommand, WorkerArgs};
+use crate::cli::{
+    Cli, EngineArgs, HealthcheckArgs, KeysArgs, KeysCommand, ModelsArgs, ModelsCommand, WorkerArgs,
+};
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::device::{Backend, DeviceInfo};
 use crate::engine::fake::Fault;
@@ -126,6 +128,19 @@ fn models_table(store: &Store) -> anyhow::Result<String> {
         writeln!(table, "{:<24} {size:>10}  {languages:<13} {path}", row.name)?;
     }
     Ok(table)
+}
+
+/// `auris keys`.
+///
+/// # Errors
+/// A name that cannot be used.
+pub fn keys(args: &KeysArgs) -> anyhow::Result<ExitCode> {
+    let KeysCommand::New { name } = &args.command;
+    let (key, entry) = config::new_key(name)?;
+    output::result(&format!(
+        "The key, which is kept nowhere else:\n\n{key}\n\nFor the file of --api-keys-file:\n\n{entry}"
+    ))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `auris openapi`: prints the document as it is committed.

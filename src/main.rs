@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             Command::Devices(args) => commands::devices(&args).await,
             Command::Doctor(args) => doctor::run(&args).await,
             Command::Models(args) => commands::models(args).await,
+            Command::Keys(args) => commands::keys(&args),
             Command::Openapi => commands::openapi(),
             Command::Healthcheck(args) => commands::healthcheck(&args).await,
             Command::Completions { shell } => commands::completions(shell),

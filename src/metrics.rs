@@ -37,7 +37,7 @@ pub const DEVICE_FREE_BYTES: &str = "auris_device_free_bytes";
 pub const DEVICE_USED: &str = "auris_device_used";
 /// Workers that ended badly, by `device`, `model` and `reason`.
 pub const WORKER_FAILURES: &str = "auris_worker_failures_total";
-/// Requests refused by `reason`: `full`, `share`, `draining`.
+/// Requests refused by `reason`: `full`, `share`, `draining`, or `rate` for a key's requests a minute.
 pub const REFUSALS: &str = "auris_refusals_total";
 /// Seconds of audio that wait or run.
 pub const BACKLOG_SECONDS: &str = "auris_backlog_audio_seconds";

@@ -39,6 +39,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let uploads = config::uploads(&args)?;
     let capacity = config::capacity(&args)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
+    let access = config::access(&args.access)?;
     let plan = EnginePlan::new(&args.engine)?;
     let source = ModelSource::new(&args.engine.store)?;
     let models = config::obtain_models(&args.engine.models, &source).await?;
@@ -66,7 +67,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let scheduler = pipeline.scheduler.clone();
     let jobs = keep_jobs(&args, &pipeline).await?;
     let state = AppState { pipeline, jobs: jobs.clone(), uploads: uploads.into(), metrics };
-    let app = http::router(state);
+    if access.keys.is_empty() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches {address} may use this server: set AURIS_API_KEYS (`auris keys new` \
+             makes keys) or listen on 127.0.0.1 only"
+        );
+    }
+    let app = http::router(state, access);
     // Before the address is told: who knows it may send a signal at once.
     let signals = Signals::catch().context("signals cannot be received")?;
     output::result(&format!("listening on http://{address}\n"))?;

@@ -20,7 +20,7 @@ use crate::config::{self, EnginePlan, ModelSource};
 use crate::format::{self, Format, Granularities, Rendering};
 use crate::output as terminal;
 use crate::pipeline::{Input, Output, Pipeline};
-use crate::scheduler::Capacity;
+use crate::scheduler::{Attempt, Caller, Capacity};
 use crate::transcript::Options;
 
 mod plan;
@@ -117,9 +117,10 @@ async fn transcribe(
     };
     // The only one that is loaded, by the name that a path stands for.
     let model = args.model.as_ref().and(pipeline.models.first()).map(|model| model.name.clone());
-    let input = Input { file, model, options, chunks: None, caller: "command line".into() };
+    let ticket = pipeline.scheduler.admit(Caller::default(), Attempt::default()).await?;
+    let input = Input { file, model, options, chunks: None };
     let transcribed = pipeline
-        .transcribe(input, |progress| {
+        .transcribe(input, ticket, |progress| {
             bar.set_length(progress.total_seconds.ceil() as u64);
             bar.set_position(progress.done_seconds as u64);
         })

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::gpu::{DeviceChoice, GpuArgs, OnOom, Standby};
 pub use self::jobs::JobArgs;
+pub use self::keys::{AccessArgs, KeysArgs, KeysCommand};
 pub use self::transcribe::TranscribeArgs;
 use crate::engine::EngineKind;
 use crate::telemetry::LogFormat;
@@ -17,6 +18,7 @@ use crate::telemetry::LogFormat;
 mod gpu;
 mod jobs;
 mod transcribe;
+mod keys;
 
 /// Speech to text on the best device that really works, as a service and on the command line
 #[derive(Debug, Parser)]
@@ -68,6 +70,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// List, download and remove models
     Models(ModelsArgs),
+    /// Make API keys
+    Keys(KeysArgs),
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running server whether it lives; the exit status is the answer
@@ -235,6 +239,9 @@ pub struct ServeArgs {
     /// Jobs and webhooks
     #[command(flatten)]
     pub jobs: JobArgs,
+    /// Who may use it
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// What to run, and on what
     #[command(flatten)]
     pub engine: EngineArgs,

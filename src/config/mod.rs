@@ -18,10 +18,12 @@ use crate::scheduler::Capacity;
 
 mod devices;
 mod jobs;
+mod keys;
 mod plan;
 
 pub use devices::cores;
 pub use jobs::jobs;
+pub use keys::{access, new_key};
 pub use plan::EnginePlan;
 
 /// Reads the command line and the AURIS_ variables. Ends the process for help and for what cannot

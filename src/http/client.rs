@@ -22,6 +22,9 @@ pub(super) struct Client {
 impl Client {
     /// By what the connection and the layers in front have put into the request.
     pub(super) fn of(extensions: &Extensions) -> Self {
+        if let Some(client) = extensions.get::<Self>() {
+            return client.clone(); // it has a key
+        }
         let address = extensions.get::<ConnectInfo<SocketAddr>>();
         let caller = address.map(|ConnectInfo(address)| address.ip().to_string().into());
         Self { caller: caller.unwrap_or_default(), owner: String::new() }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::keys::Denial;
 use crate::jobs::JobsError;
 use crate::pipeline::{Fault, PipelineError};
 use crate::scheduler::Refusal;
@@ -159,6 +160,9 @@ impl IntoResponse for ApiError {
         let (status, retry_after) = (self.status, self.retry_after);
         let mut response = (status, Json(self.into_body())).into_response();
         let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         match retry_after {
             Some(seconds) => headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds)),
             None => headers.insert(SHOULD_RETRY, HeaderValue::from_static("false")),
@@ -231,6 +235,21 @@ impl From<Refusal> for ApiError {
                 error.after(retry_after)
             }
             Refusal::Draining => error,
+        }
+    }
+}
+
+impl From<Denial> for ApiError {
+    fn from(denial: Denial) -> Self {
+        let message = denial.to_string();
+        match denial {
+            Denial::Missing | Denial::Misplaced { .. } | Denial::Unknown => {
+                Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
+            }
+            Denial::TooMany { retry_after, .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
+                    .after(retry_after)
+            }
         }
     }
 }

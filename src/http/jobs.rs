@@ -12,11 +12,13 @@ use super::client::Client;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{self, Endpoint, JobForm, Wishes};
 use super::kept;
-use super::preferences::Preferences;
 use super::stream::{self, StreamEvent, Telling};
 use super::upload::KeptUpload;
 use super::whole;
 use crate::jobs::{End, Job, JobId, Removed};
+
+/// Where jobs are made.
+pub(super) const PATH: &str = "/v1/jobs";
 
 /// How many jobs a list holds if that is not said.
 const DEFAULT_LIMIT: u32 = 20;
@@ -94,8 +96,7 @@ pub(super) async fn create(
     upload: KeptUpload,
 ) -> Result<Response, ApiError> {
     let wishes = Wishes::read(Endpoint::Jobs, &upload.fields)?;
-    let preferences = Preferences { respond_async: true, wait: None, ..upload.preferences.clone() };
-    kept::answer(&state, upload, wishes, &preferences).await
+    kept::answer(&state, upload, wishes).await
 }
 
 /// List jobs

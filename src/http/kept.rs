@@ -9,7 +9,6 @@ use tokio::time::timeout;
 use super::AppState;
 use super::error::ApiError;
 use super::fields::Wishes;
-use super::preferences::Preferences;
 use super::stream;
 use super::upload::KeptUpload;
 use super::whole;
@@ -26,9 +25,9 @@ pub(super) async fn answer(
     state: &AppState,
     upload: KeptUpload,
     wishes: Wishes,
-    preferences: &Preferences,
 ) -> Result<Response, ApiError> {
     let jobs = state.jobs()?;
+    let preferences = upload.preferences;
     let owner = upload.client.owner.clone();
     let Wishes { model, mut options, chunks, rendering, stream, .. } = wishes;
     // Which format its transcript is asked for in is not known yet.
@@ -42,11 +41,10 @@ pub(super) async fn answer(
             rendering,
         },
         owner: owner.clone(),
-        caller: upload.client.caller,
-        idempotency_key: preferences.idempotency_key.clone(),
+        idempotency_key: preferences.idempotency_key,
         fingerprint: upload.fingerprint,
         webhook: None,
-        attended: !preferences.respond_async,
+        ticket: upload.ticket,
     };
     let (Submitted::New(id) | Submitted::Same(id)) = jobs.submit(submission).await?;
 

@@ -11,9 +11,11 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use metrics::{counter, histogram};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
+use tracing::Span;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,15 +26,18 @@ use crate::metrics as names;
 mod answer;
 mod asr;
 mod client;
+mod cors;
 mod devices;
 mod error;
 mod fields;
 mod health;
 mod jobs;
 mod kept;
+mod keys;
 mod linger;
 mod models;
 mod preferences;
+mod security;
 mod state;
 mod stream;
 mod transcriptions;
@@ -40,8 +45,10 @@ mod upload;
 mod whole;
 mod whisper_cpp;
 
+pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
-pub use state::{AppState, UploadSettings};
+pub use keys::{Key, KeyDigest, Keys};
+pub use state::{Access, AppState, UploadSettings};
 
 use error::ApiError;
 
@@ -93,33 +100,42 @@ fn routes() -> OpenApiRouter<AppState> {
 
 /// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    let mut document = routes().into_openapi();
+    security::describe(&mut document);
+    document
 }
 
 /// Everything that the server answers. Serve it with connect info, which tells callers apart.
-pub fn router(state: AppState) -> Router {
+pub fn router(state: AppState, access: Access) -> Router {
     let body_limit = state.uploads.max_bytes.saturating_add(FORM_BYTES);
-    let (router, document) = routes().split_for_parts();
-    let router = router
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+    let router = Router::from(routes())
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
         .layer(DefaultBodyLimit::max(usize::try_from(body_limit).unwrap_or(usize::MAX)));
-    guarded(router).with_state(state)
+    guarded(router, access).with_state(state)
 }
 
 /// What holds for every route: an answer in OpenAI's shape whatever happens, and a trace of it.
-fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>, access: Access) -> Router<S> {
+    let cors = access.cors.map(|Cors(layer)| layer);
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(access.keys, keys::ask))
         .layer(middleware::from_fn(linger::linger))
         .layer(middleware::map_response(in_our_shape))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(option_layer(cors))
         // Outside of the panics, so that they are counted.
         .layer(middleware::from_fn(count))
         // A refusal such as 503 is no failure of ours; what is one has been logged with its cause.
-        .layer(TraceLayer::new_for_http().on_failure(()))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+}
+
+/// Leaves the query out, where some send keys.
+fn span(request: &Request) -> Span {
+    tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
 }
 
 async fn not_found() -> ApiError {
@@ -192,7 +208,8 @@ mod tests {
     /// The status and the error that `GET path` is answered with.
     async fn check(path: &str, handler: axum::routing::MethodRouter) -> (u16, serde_json::Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = guarded(Router::new().route("/", handler)).oneshot(request).await.unwrap();
+        let router = guarded(Router::new().route("/", handler), Access::default());
+        let response = router.oneshot(request).await.unwrap();
         assert!(response.headers().contains_key(REQUEST_ID));
         assert_eq!(response.headers()["x-should-retry"], "false");
         let status = response.status().as_u16();

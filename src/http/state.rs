@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::error::ApiError;
+use super::{Cors, Keys};
 use crate::jobs::Jobs;
 use crate::pipeline::Pipeline;
 
@@ -28,6 +29,15 @@ impl AppState {
     pub(super) fn jobs(&self) -> Result<&Jobs, ApiError> {
         self.jobs.as_ref().map_err(|reason| ApiError::no_jobs(reason))
     }
+}
+
+/// Who may use the service.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// The keys of which requests must have one.
+    pub keys: Keys,
+    /// The origins whose pages may use it.
+    pub cors: Option<Cors>,
 }
 
 /// How uploads are received.

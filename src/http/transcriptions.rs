@@ -10,7 +10,6 @@ use axum::response::Response;
 
 use super::AppState;
 use super::answer::JsonAnswer;
-use super::client::Client;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{Endpoint, TranscriptionForm, TranslationForm, Wishes};
 use super::kept;
@@ -19,6 +18,7 @@ use super::upload::{AnyUpload, Upload};
 use super::whole;
 use crate::jobs::Attended;
 use crate::pipeline::{Input, Output};
+use crate::scheduler::Ticket;
 
 /// Write down what is said in an audio file
 ///
@@ -94,13 +94,12 @@ pub(super) async fn translate(
 
 async fn any(state: AppState, upload: AnyUpload, endpoint: Endpoint) -> Result<Response, ApiError> {
     match upload {
-        AnyUpload::Passing(Upload { file, fields, client }) => {
-            answer(state, client, file, Wishes::read(endpoint, &fields)?).await
+        AnyUpload::Passing(Upload { file, fields, ticket }) => {
+            answer(state, ticket, file, Wishes::read(endpoint, &fields)?).await
         }
         AnyUpload::Kept(upload) => {
             let wishes = Wishes::read(endpoint, &upload.fields)?;
-            let preferences = upload.preferences.clone();
-            kept::answer(&state, upload, wishes, &preferences).await
+            kept::answer(&state, upload, wishes).await
         }
     }
 }
@@ -108,17 +107,17 @@ async fn any(state: AppState, upload: AnyUpload, endpoint: Endpoint) -> Result<R
 /// Transcribes a file, and answers in the format that is wished for, whole or bit by bit.
 pub(super) async fn answer(
     state: AppState,
-    client: Client,
+    ticket: Ticket,
     file: File,
     wishes: Wishes,
 ) -> Result<Response, ApiError> {
     let (rendering, stream) = (wishes.rendering, wishes.stream);
     let ignored = wishes.ignored.clone();
     let mut response = if stream {
-        let attended = start(&state, client, file, wishes).await?;
+        let attended = start(&state, ticket, file, wishes).await?;
         stream::answer(attended.follow(), &rendering, attended)
     } else {
-        let (headers, output) = transcribed(&state, client, file, wishes).await?;
+        let (headers, output) = transcribed(&state, ticket, file, wishes).await?;
         whole::answer(headers, &output, &rendering)
     };
     whole::tell_ignored(response.headers_mut(), &ignored);
@@ -128,12 +127,12 @@ pub(super) async fn answer(
 /// Transcribes a file. The headers tell where and how.
 pub(super) async fn transcribed(
     state: &AppState,
-    client: Client,
+    ticket: Ticket,
     file: File,
     wishes: Wishes,
 ) -> Result<(HeaderMap, Arc<Output>), ApiError> {
     let received = Instant::now();
-    let output = start(state, client, file, wishes).await?.output().await?;
+    let output = start(state, ticket, file, wishes).await?.output().await?;
     let duration = output.transcript.duration;
     let elapsed = received.elapsed().as_secs_f64();
     tracing::info!(
@@ -151,11 +150,11 @@ pub(super) async fn transcribed(
 
 async fn start(
     state: &AppState,
-    client: Client,
+    ticket: Ticket,
     file: File,
     wishes: Wishes,
 ) -> Result<Attended, ApiError> {
     let Wishes { model, options, chunks, .. } = wishes;
-    let input = Input { file, model, options, chunks, caller: client.caller };
-    Ok(Attended::start(state.pipeline.open(input).await?))
+    let input = Input { file, model, options, chunks };
+    Ok(Attended::start(state.pipeline.open(input, ticket).await?))
 }

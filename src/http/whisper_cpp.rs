@@ -70,7 +70,7 @@ pub(super) async fn inference(
     upload: Upload,
 ) -> Result<Response, ApiError> {
     let wishes = wishes(&mut Fields::new(&upload.fields))?;
-    transcriptions::answer(state, upload.client, upload.file, wishes).await
+    transcriptions::answer(state, upload.ticket, upload.file, wishes).await
 }
 
 fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::audio::ChunkPolicy;
 use crate::format::Rendering;
 use crate::pipeline::Input;
-use crate::scheduler::Caller;
 use crate::transcript::Options;
 
 /// What a job was asked for.
@@ -26,13 +25,12 @@ pub struct JobRequest {
 
 impl JobRequest {
     /// The request for `file`, which is at its start.
-    pub(super) fn input(&self, file: File, caller: Caller) -> Input {
+    pub(super) fn input(&self, file: File) -> Input {
         Input {
             file,
             model: self.model.clone(),
             options: self.options.clone(),
             chunks: Some(self.chunks),
-            caller,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::audio::Chunk;
 use crate::ipc::Work;
 use crate::language::Language;
 use crate::models::{self, ModelFile};
-use crate::scheduler::{Caller, ChunkDone, ChunkError, ChunkRequest};
+use crate::scheduler::{ChunkDone, ChunkError, ChunkRequest};
 
 /// The language of a file, and how that was found out.
 #[derive(Debug)]
@@ -34,12 +34,12 @@ impl Pipeline {
     pub async fn detect_language(
         &self,
         file: File,
-        caller: Caller,
+        ticket: Ticket,
     ) -> Result<Detection, PipelineError> {
         let detector = models::detector(&self.models).ok_or(PipelineError::CannotDetect)?;
         let mut reader = Reader::open(file, self.chunks, self).await?;
         let seconds = reader.estimated_seconds().min(FIRST_CHUNK_SECONDS);
-        let ticket = self.scheduler.admit(caller, seconds).await?;
+        ticket.measure(seconds).await?;
         let first = reader.next().await?.ok_or_else(|| reader.no_samples())?;
         let done = detect(&ticket, detector, &first).await?;
         let Some(&(language, probability)) = done.languages.first() else {

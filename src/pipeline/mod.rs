@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::audio::{AudioError, Chunk, ChunkPolicy, Limits};
 use crate::language::Language;
 use crate::models::{self, ModelFile, Routing};
-use crate::scheduler::{Caller, ChunkDone, ChunkError, Refusal, Scheduler, Ticket};
+use crate::scheduler::{ChunkDone, ChunkError, Refusal, Scheduler, Ticket};
 use crate::transcript::Options;
 
 mod detect;
@@ -58,8 +58,6 @@ pub struct Input {
     pub options: Options,
     /// How it is cut, if not as the server's files are.
     pub chunks: Option<ChunkPolicy>,
-    /// Whom it is counted for.
-    pub caller: Caller,
 }
 
 /// How far a request has come.
@@ -130,16 +128,14 @@ impl Pipeline {
         }
     }
 
-    /// Opens a file that somebody waits for, and lets it in if there is room. Dropping the
-    /// transcription takes back all that is unfinished.
+    /// Opens a file that somebody waits for, if there is room for its length. `ticket` is from
+    /// [`Scheduler::admit`]. Dropping the transcription takes back all that is unfinished.
     ///
     /// # Errors
     /// [`PipelineError`], but for those of single chunks.
-    pub async fn open(&self, input: Input) -> Result<Transcription, PipelineError> {
-        let caller = input.caller.clone();
+    pub async fn open(&self, input: Input, ticket: Ticket) -> Result<Transcription, PipelineError> {
         let prepared = self.prepare(input).await?;
-        let seconds = prepared.reader.estimated_seconds();
-        let ticket = self.scheduler.admit(caller, seconds).await?;
+        ticket.measure(prepared.reader.estimated_seconds()).await?;
         Ok(Transcription::new(self.clone(), prepared, ticket, Recall::default()))
     }
 
@@ -168,7 +164,7 @@ impl Pipeline {
     }
 
     async fn prepare(&self, input: Input) -> Result<Prepared, PipelineError> {
-        let Input { file, model, options, chunks, .. } = input;
+        let Input { file, model, options, chunks } = input;
         let model = self.find_model(model.as_deref())?.cloned();
         check_language(model.as_ref(), options.language)?;
         let reader = Reader::open(file, chunks.unwrap_or(self.chunks), self).await?;
@@ -182,9 +178,10 @@ impl Pipeline {
     pub async fn transcribe(
         &self,
         input: Input,
+        ticket: Ticket,
         mut tell: impl FnMut(Progress) + Send,
     ) -> Result<Output, PipelineError> {
-        let mut transcription = self.open(input).await?;
+        let mut transcription = self.open(input, ticket).await?;
         while transcription.next().await?.is_some() {
             tell(transcription.progress());
         }

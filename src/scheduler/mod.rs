@@ -3,7 +3,7 @@
 //! One task owns all of the state (`state.rs`) and is told everything by messages; the rules it
 //! applies are pure and tested on their own: `queue` (who is next), `placement` (where), `breaker`
 //! (whether a device may be used), `memory` and `shape` (how large a worker is made), `retry` and
-//! `quarantine` (what after a failure), `admission` (who may come in). Time and workers come in
+//! `quarantine` (what after a failure), `admission` and `promises` (who may come in, and when). Time and workers come in
 //! from outside, so that `simulation` can drive the whole. It knows no HTTP and decodes no audio.
 
 use std::sync::Arc;
@@ -23,7 +23,10 @@ use crate::transcript::Segment;
 mod plan;
 mod snapshot;
 // who is next, who may come in, what after a failure
+mod caller;
 mod admission;
+mod promises;
+mod throughput;
 mod queue;
 mod retry;
 mod quarantine;
@@ -44,9 +47,12 @@ mod state;
 mod dispatch;
 mod events;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod simulation;
 
-pub use admission::{Caller, Capacity};
+pub use admission::Capacity;
+pub use caller::{Attempt, Caller};
 pub use journal::{DeviceEvent, Journal};
 pub use memory::MemoryNeed;
 pub use plan::{DevicePlan, ModelPlan, Settings, UnusedBackend, Variant};
@@ -151,11 +157,16 @@ pub struct Ticket {
 enum Command {
     Admit {
         caller: Caller,
-        seconds: f64,
+        attempt: Attempt,
         reply: oneshot::Sender<Result<JobId, Refusal>>,
     },
     AdmitKept {
         reply: oneshot::Sender<Result<JobId, Refusal>>,
+    },
+    Measure {
+        job: JobId,
+        seconds: f64,
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     Charge {
         job: JobId,
@@ -213,13 +224,14 @@ impl Scheduler {
         self.slots.load(Ordering::Relaxed)
     }
 
-    /// Lets a request of about `seconds` of audio in.
+    /// Lets a request in before its length is known, so that nobody uploads in vain. The ticket
+    /// holds room for a usual one until [`Ticket::measure`].
     ///
     /// # Errors
     /// [`Refusal`], with the time after which to try again.
-    pub async fn admit(&self, caller: Caller, seconds: f64) -> Result<Ticket, Refusal> {
+    pub async fn admit(&self, caller: Caller, attempt: Attempt) -> Result<Ticket, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Admit { caller, seconds, reply });
+        self.send(Command::Admit { caller, attempt, reply });
         let id = answer.await.map_err(|_| Refusal::Draining)??;
         Ok(Ticket { id, commands: self.commands.clone() })
     }
@@ -262,6 +274,16 @@ impl Scheduler {
 }
 
 impl Ticket {
+    /// Tells that the request has about `seconds` of audio; before that nothing can run.
+    ///
+    /// # Errors
+    /// [`Refusal`]: there is no room for so much.
+    pub async fn measure(&self, seconds: f64) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Measure { job: self.id, seconds, reply });
+        answer.await.unwrap_or(Err(Refusal::Draining))
+    }
+
     /// Submits a chunk at once; the future is its result, after as many attempts as it takes.
     /// Dropping the future does not take the chunk back; dropping the ticket does.
     ///

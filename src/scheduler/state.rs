@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot};
 
-use super::admission::{Caller, Ledger};
+use super::admission::Ledger;
+use super::caller::{Attempt, Caller};
 use super::device::{Device, Launch};
 use super::lane::{Lane, WorkerId};
 use super::plan::{DevicePlan, Settings, UnusedBackend};
@@ -146,31 +147,31 @@ impl State {
     /// Carries out a command. Returns whether something may have become possible by it.
     pub(super) fn obey(&mut self, command: Command, now: Instant) -> bool {
         match command {
-            Command::Admit { caller, seconds, reply } => {
-                let answer = self.admit(&caller, seconds);
-                if let Err(refusal) = &answer {
-                    let reason = match refusal {
-                        Refusal::Full { .. } => "full",
-                        Refusal::Share { .. } => "share",
-                        Refusal::Draining => "draining",
-                    };
-                    counter!(names::REFUSALS, "reason" => reason).increment(1);
-                }
+            Command::Admit { caller, attempt, reply } => {
+                let answer = counted(self.admit(&caller, attempt, now));
                 if let Err(Ok(job)) = reply.send(answer) {
-                    self.release(job); // the caller left before the answer
+                    self.release(job, now); // the caller left before the answer
                 }
             }
             Command::AdmitKept { reply } => {
-                if let Err(Ok(job)) = reply.send(self.admit_kept()) {
-                    self.release(job);
+                if let Err(Ok(job)) = reply.send(counted(self.admit_kept())) {
+                    self.release(job, now);
                 }
             }
+            Command::Measure { job, seconds, reply } => {
+                self.expect();
+                let answer = self.ledger.measure(job, seconds, now);
+                if answer.is_ok() {
+                    self.queue.add_job(job, seconds);
+                }
+                let _ = reply.send(counted(answer));
+            }
             Command::Charge { job, seconds } => {
-                self.ledger.set(job, seconds);
+                self.ledger.set(job, seconds, now);
                 return false;
             }
             Command::Submit { job, chunk, reply } => self.submit(job, chunk, reply, now),
-            Command::Release { job } => self.release(job),
+            Command::Release { job } => self.release(job, now),
             Command::AddDevices { plans } => self.add_devices(plans, now),
             Command::Unused { backends } => self.unused = backends,
             Command::Snapshot { reply } => {
@@ -224,18 +225,13 @@ impl State {
         }
     }
 
-    fn admit(&mut self, caller: &Caller, seconds: f64) -> Result<JobId, Refusal> {
+    fn admit(&mut self, caller: &Caller, attempt: Attempt, now: Instant) -> Result<JobId, Refusal> {
         if self.draining.is_some() {
             return Err(Refusal::Draining);
         }
-        let speed = self.devices.iter().map(|device| {
-            let ready = device.lanes.iter().filter(|lane| lane.is_ready());
-            let slowest = ready.map(|lane| lane.pace.speed()).reduce(f64::min);
-            slowest.unwrap_or(1.0) * device.usable_slots() as f64
-        });
+        self.expect();
         let job = self.next_job;
-        self.ledger.admit(job, caller, seconds, speed.sum())?;
-        self.queue.add_job(job, seconds);
+        self.ledger.admit(job, caller, attempt, now)?;
         self.next_job += 1;
         Ok(job)
     }
@@ -250,8 +246,19 @@ impl State {
         Ok(job)
     }
 
-    fn release(&mut self, job: JobId) {
-        self.ledger.release(job);
+    /// Tells the ledger what the devices should do, by the paces that were measured.
+    fn expect(&mut self) {
+        let speeds = self.devices.iter().map(|device| {
+            let ready = device.lanes.iter().filter(|lane| lane.is_ready());
+            let slowest = ready.map(|lane| lane.pace.speed()).reduce(f64::min);
+            slowest.unwrap_or(1.0) * device.usable_slots() as f64
+        });
+        let speed = speeds.sum();
+        self.ledger.expect(speed, self.devices.iter().map(Device::usable_slots).sum());
+    }
+
+    fn release(&mut self, job: JobId, now: Instant) {
+        self.ledger.release(job, now);
         self.queue.remove_job(job);
         for lane in self.lanes() {
             lane.cancel(job);
@@ -279,4 +286,17 @@ impl State {
             draining: self.draining.is_some(),
         }
     }
+}
+
+/// Counts a refusal.
+fn counted<T>(answer: Result<T, Refusal>) -> Result<T, Refusal> {
+    if let Err(refusal) = &answer {
+        let reason = match refusal {
+            Refusal::Full { .. } => "full",
+            Refusal::Share { .. } => "share",
+            Refusal::Draining => "draining",
+        };
+        counter!(names::REFUSALS, "reason" => reason).increment(1);
+    }
+    answer
 }

@@ -26,6 +26,8 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["libloading"], &["engine/driver.rs"]),
     (&["libc"], &["engine/allocator.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
+    (&["governor", "subtle"], &["http/keys.rs"]),
+    (&["toml", "getrandom"], &["config/keys.rs"]),
     (&["reqwest"], &["models/", "commands.rs"]),
     (&["sqlx"], &["jobs/store/"]),
     (&["tokio::process", "process::Command"], &["supervisor/"]),

@@ -76,18 +76,18 @@ pub(super) struct DetectedLanguage {
 pub(super) async fn asr(
     State(state): State<AppState>,
     Query(query): Query<Vec<(String, String)>>,
-    Upload { file, fields, client }: Upload,
+    Upload { file, fields, ticket }: Upload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(query.iter().chain(&fields));
     let is_raw = is_raw(&mut fields)?;
     let wishes = wishes(&mut fields)?;
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
     if wishes.rendering.format != Format::Json {
-        return transcriptions::answer(state, client, file, wishes).await;
+        return transcriptions::answer(state, ticket, file, wishes).await;
     }
     let words = wishes.options.words;
     let ignored = wishes.ignored.clone();
-    let (mut headers, output) = transcriptions::transcribed(&state, client, file, wishes).await?;
+    let (mut headers, output) = transcriptions::transcribed(&state, ticket, file, wishes).await?;
     whole::tell_ignored(&mut headers, &ignored);
     let json = HeaderValue::from_static(Format::Json.content_type());
     headers.insert(header::CONTENT_TYPE, json);
@@ -114,12 +114,12 @@ pub(super) async fn asr(
 pub(super) async fn detect_language(
     State(state): State<AppState>,
     Query(query): Query<Vec<(String, String)>>,
-    Upload { file, fields, client }: Upload,
+    Upload { file, fields, ticket }: Upload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(query.iter().chain(&fields));
     let is_raw = is_raw(&mut fields)?;
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
-    let detection = state.pipeline.detect_language(file, client.caller).await?;
+    let detection = state.pipeline.detect_language(file, ticket).await?;
     let mut headers = HeaderMap::new();
     for (name, values) in [
         ("x-device", vec![detection.done.device.as_str()]),

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::timeout;
 
+use super::number;
 use crate::http::error::ApiError;
 use crate::http::state::UploadSettings;
 
@@ -106,8 +107,7 @@ fn check_headers(request: &Request, settings: &UploadSettings) -> Result<(), Api
         );
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", message));
     }
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    match length.and_then(|length| length.parse::<u64>().ok()) {
+    match number(headers, header::CONTENT_LENGTH) {
         // The form's own lines come on top of the file.
         Some(length) if length > settings.max_bytes.saturating_add(1 << 20) => {
             Err(too_large(settings))

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 
 use axum::extract::{FromRequest, MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderName, header};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
@@ -17,8 +18,12 @@ use super::error::ApiError;
 use super::preferences::Preferences;
 use super::state::AppState;
 use crate::jobs::JobsError;
+use crate::scheduler::{Attempt, Refusal, Ticket};
 pub(super) use form::spool_failed;
 use form::{Form, Sink};
+
+/// How often the same request was sent before.
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// A form whose file is gone when its client leaves.
 #[derive(Debug)]
@@ -27,8 +32,8 @@ pub(super) struct Upload {
     pub(super) file: File,
     /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
-    /// Who sent it.
-    pub(super) client: Client,
+    /// The right to run it.
+    pub(super) ticket: Ticket,
 }
 
 /// A form whose file is to outlive its client.
@@ -38,8 +43,10 @@ pub(super) struct KeptUpload {
     pub(super) file: NamedTempFile,
     /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
-    /// Who sent it.
+    /// Whom it belongs to.
     pub(super) client: Client,
+    /// The right to run it at once, if its client waits for it.
+    pub(super) ticket: Option<Ticket>,
     /// How it is to be answered.
     pub(super) preferences: Preferences,
     /// A hash over address, fields and file if there is an idempotency key, else empty.
@@ -57,9 +64,7 @@ impl FromRequest<AppState> for Upload {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        // Who has no room now is told before gigabytes are received, not after.
-        let client = Client::of(request.extensions());
-        drop(state.pipeline.scheduler.admit(client.caller.clone(), 0.0).await?);
+        let ticket = admit(&request, state).await?;
         let folder = state.uploads.spool.clone();
         let file = spawn_blocking(move || tempfile::tempfile_in(folder)).await;
         let file = file.map_err(io::Error::other).flatten().map_err(|error| {
@@ -69,7 +74,7 @@ impl FromRequest<AppState> for Upload {
         let (mut file, sink) = shared(file, None)?;
         let fields = Form::receive(request, &state.uploads, sink).await?.fields;
         file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
-        Ok(Self { file, fields, client })
+        Ok(Self { file, fields, ticket })
     }
 }
 
@@ -78,11 +83,18 @@ impl FromRequest<AppState> for KeptUpload {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let client = Client::of(request.extensions());
-        let preferences = Preferences::read(request.headers())?;
-        let jobs = state.jobs()?.clone();
-        // A job waits on the disk, so only a server that ends has no room for it.
-        drop(state.pipeline.scheduler.admit_kept().await?);
         let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let mut preferences = Preferences::read(request.headers())?;
+        preferences.respond_async |= path.as_deref() == Some(super::jobs::PATH);
+        let jobs = state.jobs()?.clone();
+        let ticket = match preferences.respond_async {
+            false => Some(admit(&request, state).await?),
+            true => {
+                // A job waits on the disk, so only a server that ends has no room for it.
+                drop(state.pipeline.scheduler.admit_kept().await?);
+                None
+            }
+        };
         let digest = preferences.idempotency_key.as_ref().map(|_| Sha256::new());
         let file = spawn_blocking(move || jobs.upload()).await.map_err(JobsError::from)?;
         let file = file.map_err(JobsError::from)?;
@@ -98,7 +110,7 @@ impl FromRequest<AppState> for KeptUpload {
             digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
         });
         let fingerprint = fingerprint.unwrap_or_default();
-        Ok(Self { file, fields, client, preferences, fingerprint })
+        Ok(Self { file, fields, client, ticket, preferences, fingerprint })
     }
 }
 
@@ -111,6 +123,30 @@ impl FromRequest<AppState> for AnyUpload {
             false => Upload::from_request(request, state).await.map(Self::Passing),
         }
     }
+}
+
+/// Who has no room now is told before gigabytes are received, not after.
+fn admit(
+    request: &Request,
+    state: &AppState,
+) -> impl Future<Output = Result<Ticket, Refusal>> + use<> {
+    let (client, attempt) = (Client::of(request.extensions()), attempt(request));
+    let scheduler = state.pipeline.scheduler.clone();
+    async move { scheduler.admit(client.caller, attempt).await }
+}
+
+/// What tells a request that comes back: OpenAI's clients count their retries.
+fn attempt(request: &Request) -> Attempt {
+    let headers = request.headers();
+    Attempt {
+        bytes: number(headers, header::CONTENT_LENGTH),
+        is_first: number(headers, RETRY_COUNT) == Some(0),
+    }
+}
+
+/// A header that is a number.
+pub(super) fn number(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 /// A file and a sink that writes to it.

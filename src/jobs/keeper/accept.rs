@@ -8,7 +8,7 @@ use crate::jobs::live::Live;
 use crate::jobs::request::JobRequest;
 use crate::jobs::store::{Inserted, JobId, NewJob, unix_ms};
 use crate::pipeline::{PipelineError, Transcription};
-use crate::scheduler::Caller;
+use crate::scheduler::Ticket;
 
 impl Jobs {
     /// Accepts a job. Once this returns, it outlives the process.
@@ -22,9 +22,9 @@ impl Jobs {
     }
 
     async fn accept(self, submission: Submission) -> Result<Submitted, JobsError> {
-        let Submission { upload, request, owner, caller, .. } = submission;
+        let Submission { upload, request, owner, ticket, .. } = submission;
         let file = upload.reopen().map_err(|error| PipelineError::Audio(error.into()))?;
-        let input = request.input(file, caller.clone());
+        let input = request.input(file);
         let audio_seconds = self.inner.pipeline.inspect(input).await?;
         let request_json = serde_json::to_string(&request)
             .expect("strings, numbers and lists of them always serialise");
@@ -32,7 +32,7 @@ impl Jobs {
         let id = JobId::new();
         let running = Running {
             owner: owner.clone(),
-            attended: submission.attended,
+            attended: ticket.is_some(),
             live: Live::new(),
             cancelled: CancellationToken::new(),
         };
@@ -54,15 +54,15 @@ impl Jobs {
             Inserted::Same(stored) => return Ok(Submitted::Same(stored.id)),
             Inserted::Reused => return Err(JobsError::KeyReused),
         }
-        let opened = match submission.attended {
-            true => match self.open(id, caller, &request).await {
+        let opened = match ticket {
+            Some(ticket) => match self.open(id, &request, ticket).await {
                 Ok(transcription) => Some(transcription),
                 Err(error) => {
                     self.inner.store.delete(&owner, id).await?;
                     return Err(error);
                 }
             },
-            false => None,
+            None => None,
         };
         registered.keep();
         tokio::spawn(self.clone().run(id, running, opened));
@@ -72,11 +72,11 @@ impl Jobs {
     async fn open(
         &self,
         id: JobId,
-        caller: Caller,
         request: &JobRequest,
+        ticket: Ticket,
     ) -> Result<Transcription, JobsError> {
         let file = self.inner.spool.open_audio(id)?;
-        Ok(self.inner.pipeline.open(request.input(file, caller)).await?)
+        Ok(self.inner.pipeline.open(request.input(file), ticket).await?)
     }
 
     fn register(&self, id: JobId, running: Running) -> Result<(), JobsError> {

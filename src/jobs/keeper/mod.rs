@@ -20,7 +20,7 @@ use super::spool::{Spool, SpoolError};
 use super::store::{JobId, NewWebhook, Outcome, Store, StoredJob, unix_ms};
 use super::view::Job;
 use crate::pipeline::Pipeline;
-use crate::scheduler::Caller;
+use crate::scheduler::Ticket;
 
 mod accept;
 mod resume;
@@ -48,16 +48,14 @@ pub struct Submission {
     pub request: JobRequest,
     /// Who alone may see it; empty without keys.
     pub owner: String,
-    /// Whom it is counted for.
-    pub caller: Caller,
     /// The owner's name for the request: the same one makes no second job.
     pub idempotency_key: Option<String>,
     /// A hash over fields and file, which tells a repetition from another request.
     pub fingerprint: String,
     /// Who is told of the end.
     pub webhook: Option<NewWebhook>,
-    /// Whether somebody waits for it, so that it is let in or refused at once.
-    pub attended: bool,
+    /// The right to run at once, if somebody waits for it.
+    pub ticket: Option<Ticket>,
 }
 
 /// What came of a submission.

@@ -10,7 +10,7 @@ use crate::jobs::live::End;
 use crate::jobs::store::{JobId, NewDelivery, Outcome, StoreError, StoredChunk, unix_ms};
 use crate::metrics as names;
 use crate::pipeline::{ChunkResult, Fault, Output, PipelineError, Step, Transcription};
-use crate::scheduler::{Caller, ChunkError};
+use crate::scheduler::ChunkError;
 
 use super::resume;
 
@@ -109,7 +109,7 @@ impl Jobs {
         let stored = stored.ok_or(StoreError::Gone(id))?;
         let recall = resume::recall(&self.inner.store, &stored).await?;
         let file = self.inner.spool.open_audio(id)?;
-        let input = request(&stored)?.input(file, Caller::from(owner));
+        let input = request(&stored)?.input(file);
         Ok(self.inner.pipeline.resume(input, recall).await?)
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::breaker::{Breaker, Phase};
 use super::state::State;
-use super::{Capacity, ChunkDone, ChunkError, ChunkRequest, Command, Settings};
+use super::{Attempt, Capacity, ChunkDone, ChunkError, ChunkRequest, Command, Settings};
 
 mod scenario;
 mod world;
@@ -148,8 +148,11 @@ impl Simulation {
         let (reply, mut admitted) = oneshot::channel();
         let seconds = arrival.chunks.iter().sum();
         let caller = arrival.at.to_string();
-        self.state.obey(Command::Admit { caller: caller.into(), seconds, reply }, now);
+        let (caller, attempt) = (caller.into(), Attempt::default());
+        self.state.obey(Command::Admit { caller, attempt, reply }, now);
         let job = admitted.try_recv().unwrap().expect("nothing is ever full here");
+        let (reply, _) = oneshot::channel();
+        self.state.obey(Command::Measure { job, seconds, reply }, now);
         for seconds in &arrival.chunks {
             let number = self.chunks;
             self.chunks += 1;

@@ -1,0 +1,235 @@
+//! Who may use the server: the keys of the options and of the file, and the origins.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::num::NonZeroU32;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::cli::AccessArgs;
+use crate::http::{Access, Cors, Key, KeyDigest, Keys};
+
+/// What keys made here begin with, so that tools that look for leaked ones know them.
+const PREFIX: &str = "auris-";
+
+/// Random bytes of a key: 32 characters.
+const KEY_BYTES: usize = 24;
+
+/// The longest name.
+const NAME_CHARS: usize = 64;
+
+/// The file of keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysFile {
+    #[serde(default)]
+    key: Vec<Spanned<KeyEntry>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyEntry {
+    name: String,
+    sha256: String,
+    requests_per_minute: Option<NonZeroU32>,
+    queue_share: Option<f64>,
+}
+
+/// From `--api-keys`, `--api-keys-file` and `--cors-origins`.
+///
+/// # Errors
+/// A key, file or origin that cannot be meant. No message shows a key.
+pub fn access(args: &AccessArgs) -> anyhow::Result<Access> {
+    let mut keys = listed(&args.api_keys)?;
+    if let Some(path) = &args.api_keys_file {
+        let shown = path.display();
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("the file of keys {shown} cannot be read"))?;
+        let more = in_file(&text).with_context(|| format!("the file of keys {shown}"))?;
+        ensure!(
+            !more.is_empty(),
+            "the file of keys {shown} has no [[key]]: add what `auris keys new NAME` prints"
+        );
+        keys.extend(more);
+    }
+    check_different(&keys)?;
+    let origins: Vec<String> = items(&args.cors_origins).map(str::to_owned).collect();
+    let cors = (!origins.is_empty()).then(|| Cors::new(&origins));
+    Ok(Access { keys: Keys::new(keys), cors: cors.transpose().context("--cors-origins")? })
+}
+
+/// A new key and its entry for the file of keys.
+///
+/// # Errors
+/// A name that cannot be used, or a system without random numbers.
+pub fn new_key(name: &str) -> anyhow::Result<(String, String)> {
+    check_name(name)?;
+    let mut bytes = [0; KEY_BYTES];
+    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
+    let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+    let entry = KeyEntry {
+        name: name.to_owned(),
+        sha256: hex(&Key::digest(&key))?,
+        requests_per_minute: None,
+        queue_share: None,
+    };
+    Ok((key, format!("[[key]]\n{}", toml::to_string(&entry)?)))
+}
+
+/// The keys of the option, each as `NAME:KEY` or `KEY`.
+fn listed(texts: &[String]) -> anyhow::Result<Vec<Key>> {
+    let key = |(number, text): (usize, &str)| {
+        let (name, key) = match text.split_once(':') {
+            Some((name, key)) => (name.trim().to_owned(), key.trim()),
+            None => (format!("key-{number}"), text),
+        };
+        let place = || format!("key {number} of --api-keys");
+        check_name(&name).with_context(place)?;
+        ensure!(
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()),
+            "{}: a key is made of ASCII characters without spaces",
+            place()
+        );
+        let digest = Key::digest(key);
+        Ok(Key { name, digest, requests_per_minute: None, queue_share: None })
+    };
+    (1..).zip(items(texts)).map(key).collect()
+}
+
+/// The keys of a file.
+fn in_file(text: &str) -> anyhow::Result<Vec<Key>> {
+    let line =
+        |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+    // The whole error would show the line, which may hold a key.
+    let file: KeysFile = toml::from_str(text).map_err(|error| {
+        let line = line(error.span().map_or(0, |span| span.start));
+        anyhow!("line {line}: {}", error.message())
+    })?;
+    let key = |entry: Spanned<KeyEntry>| {
+        let line = line(entry.span().start);
+        read(entry.into_inner()).with_context(|| format!("the key at line {line}"))
+    };
+    file.key.into_iter().map(key).collect()
+}
+
+fn read(entry: KeyEntry) -> anyhow::Result<Key> {
+    let KeyEntry { name, sha256, requests_per_minute, queue_share } = entry;
+    check_name(&name)?;
+    let digest = from_hex(&sha256).context(
+        "`sha256` is not a SHA-256 of 64 hexadecimal digits; the file must not hold the key \
+         itself, and `auris keys new NAME` prints what belongs there",
+    )?;
+    if let Some(share) = queue_share {
+        ensure!(share > 0.0 && share <= 1.0, "`queue_share` must be above 0 and at most 1");
+    }
+    Ok(Key { name, digest, requests_per_minute, queue_share })
+}
+
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let is_plain = |c: char| !c.is_control();
+    let length = name.chars().count();
+    ensure!(
+        (1..=NAME_CHARS).contains(&length) && name.trim() == name && name.chars().all(is_plain),
+        "a key's name has from 1 to {NAME_CHARS} characters without spaces around them"
+    );
+    Ok(())
+}
+
+fn check_different(keys: &[Key]) -> anyhow::Result<()> {
+    for (at, key) in keys.iter().enumerate() {
+        for other in &keys[..at] {
+            if key.name == other.name {
+                bail!("two API keys are called `{}`: rename one of them", key.name);
+            }
+            if key.digest == other.digest {
+                bail!("`{}` and `{}` are the same API key: remove one", other.name, key.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What stands between commas, without what is blank.
+fn items(texts: &[String]) -> impl Iterator<Item = &str> {
+    texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty())
+}
+
+fn hex(digest: &KeyDigest) -> Result<String, std::fmt::Error> {
+    digest
+        .iter()
+        .try_fold(String::new(), |mut text, byte| write!(text, "{byte:02x}").map(|()| text))
+}
+
+fn from_hex(text: &str) -> Option<KeyDigest> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let bytes: Vec<u8> = digits?
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8))
+        .collect();
+    bytes.try_into().ok().filter(|_| text.len() == 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal<T>(result: anyhow::Result<T>) -> String {
+        result.err().map(|error| format!("{error:#}")).unwrap_or_default()
+    }
+
+    #[test]
+    fn keys_of_the_option_have_names() {
+        let keys = listed(&["ann:k1".to_owned(), " ".to_owned(), "k2".to_owned()]).unwrap();
+        let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+        assert_eq!(names, ["ann", "key-2"]);
+        assert_eq!(keys[1].digest, Key::digest("k2"));
+        let refused = |text: &str| refusal(listed(&["first".to_owned(), text.to_owned()]));
+        insta::assert_snapshot!(refused("ann:"), @"");
+        insta::assert_snapshot!(refused(":hush"), @"");
+        insta::assert_snapshot!(refused("ann:hush hush"), @"");
+    }
+
+    #[test]
+    fn a_new_key_is_that_of_its_entry() {
+        let (key, entry) = new_key("Ann \"A\"").unwrap();
+        assert!(key.starts_with(PREFIX) && key.len() == PREFIX.len() + 32, "{key}");
+        assert!(!entry.contains(&key));
+        let keys = in_file(&entry).unwrap();
+        assert_eq!((keys[0].name.as_str(), keys[0].digest), ("Ann \"A\"", Key::digest(&key)));
+        assert_ne!(new_key("a").unwrap().0, key);
+    }
+
+    #[test]
+    fn limits_are_read() {
+        let (_, entry) = new_key("a").unwrap();
+        let keys =
+            in_file(&format!("{entry}requests_per_minute = 60\nqueue_share = 0.25")).unwrap();
+        assert_eq!(keys[0].requests_per_minute, NonZeroU32::new(60));
+        assert_eq!(keys[0].queue_share, Some(0.25));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told_without_its_keys() {
+        let (_, entry) = new_key("a").unwrap();
+        let refused = |text: String| refusal(in_file(&text));
+        insta::assert_snapshot!(refused(format!("{entry}key = \"hush\"")), @"");
+        insta::assert_snapshot!(refused("[[key]]\nname = \"a\"\nsha256 = \"hush\"".to_owned()), @"");
+        insta::assert_snapshot!(refused(format!("{entry}queue_share = 2.0")), @"");
+        insta::assert_snapshot!(refused(format!("{entry}requests_per_minute = 0")), @"");
+        insta::assert_snapshot!(refused("[[key]]\nname = \"a\"".to_owned()), @"");
+        insta::assert_snapshot!(refused("name = hush".to_owned()), @"");
+    }
+
+    #[test]
+    fn two_keys_differ() {
+        let keys = |texts: &[&str]| {
+            listed(&texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>()).unwrap()
+        };
+        insta::assert_snapshot!(refusal(check_different(&keys(&["a:1", "a:2"]))), @"");
+        insta::assert_snapshot!(refusal(check_different(&keys(&["a:1", "b:1"]))), @"");
+    }
+}

@@ -1,0 +1,113 @@
+//! Which pages of other origins may use the service from a browser.
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+/// Stands for every origin.
+const EVERYONE: &str = "*";
+
+/// How long a browser may remember what it was told.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// The headers of answers that a page may read.
+const EXPOSED: [HeaderName; 11] = [
+    header::RETRY_AFTER,
+    header::LOCATION,
+    HeaderName::from_static("x-device"),
+    HeaderName::from_static("x-model"),
+    HeaderName::from_static("x-fallback-reason"),
+    HeaderName::from_static("x-queue-time"),
+    HeaderName::from_static("x-inference-time"),
+    HeaderName::from_static("x-audio-duration"),
+    HeaderName::from_static("x-rtf"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-ignored-fields"),
+];
+
+/// The origins whose pages may use the service.
+#[derive(Debug, Clone)]
+pub struct Cors(pub(super) CorsLayer);
+
+/// Origins that cannot be meant.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CorsError {
+    /// It is no origin.
+    #[error(
+        "`{0}` is not an origin: write scheme, host and port in lower case and nothing behind \
+         them, such as https://app.example.org or http://localhost:3000, or * for every origin"
+    )]
+    NoOrigin(String),
+    /// `*` beside others.
+    #[error("* stands for every origin: leave the others out")]
+    EveryoneAndMore,
+}
+
+impl Cors {
+    /// From origins such as `https://app.example.org`, or `*` alone for every one.
+    ///
+    /// # Errors
+    /// [`CorsError`].
+    pub fn new(origins: &[String]) -> Result<Self, CorsError> {
+        let allowed = match origins {
+            [everyone] if everyone == EVERYONE => AllowOrigin::any(),
+            origins if origins.iter().any(|origin| origin == EVERYONE) => {
+                return Err(CorsError::EveryoneAndMore);
+            }
+            origins => {
+                let origins = origins.iter().map(|origin| parse(origin));
+                AllowOrigin::list(origins.collect::<Result<Vec<HeaderValue>, CorsError>>()?)
+            }
+        };
+        let layer = CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            // `*` would leave out Authorization, and OpenAI's client sends a dozen of its own.
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(EXPOSED)
+            .max_age(MAX_AGE);
+        Ok(Self(layer))
+    }
+}
+
+/// Reads an origin as browsers send it.
+fn parse(origin: &str) -> Result<HeaderValue, CorsError> {
+    let is_origin = origin.parse::<Uri>().is_ok_and(|uri| {
+        let whole = |scheme, authority| format!("{scheme}://{authority}") == origin;
+        let host = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        uri.scheme_str().zip(host).is_some_and(|(scheme, host)| whole(scheme, host))
+    });
+    let value = HeaderValue::from_str(origin).ok();
+    let value = value.filter(|_| is_origin && origin.to_ascii_lowercase() == origin);
+    value.ok_or_else(|| CorsError::NoOrigin(origin.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_origins_are_taken() {
+        let check = |origins: &[&str]| {
+            Cors::new(&origins.iter().map(|&origin| origin.to_owned()).collect::<Vec<_>>()).err()
+        };
+        for good in ["*", "https://app.example.org", "http://localhost:3000", "http://[::1]:80"] {
+            assert_eq!(check(&[good]), None, "{good}");
+        }
+        for bad in [
+            "app.example.org",
+            "https://app.example.org/",
+            "https://app.example.org/page",
+            "https://App.example.org",
+            "https://me@app.example.org",
+            "https://*.example.org/x",
+            "null",
+            "https://",
+            "",
+        ] {
+            assert_eq!(check(&[bad]), Some(CorsError::NoOrigin(bad.to_owned())), "{bad}");
+        }
+        assert_eq!(check(&["https://a.b", "*"]), Some(CorsError::EveryoneAndMore));
+    }
+}
