@@ -2,3 +2,4 @@
 
 pub mod spool;
 pub mod store;
+pub mod webhook;
