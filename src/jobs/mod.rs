@@ -14,6 +14,8 @@ pub mod spool;
 pub mod store;
 mod view;
 mod keeper;
+// who is told
+pub mod webhook;
 
 pub use error::JobsError;
 pub use keeper::{JobSettings, Jobs, Removed, Submission, Submitted};

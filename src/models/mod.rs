@@ -22,4 +22,5 @@ pub use progress::progress_bar;
 pub use registry::{DEFAULT_ENDPOINT, Entry, REGISTRY, find};
 pub use routing::{INDIAN_LANGUAGES, Routing, RoutingError, detector, is_routed};
 pub use store::{ModelFile, Row, Store, bundled_folders, default_folder};
-pub use transfer::{http_client, local_http_client};
+pub(crate) use transfer::causes;
+pub use transfer::{http_client, http_client_builder, local_http_client};

@@ -42,7 +42,7 @@ pub(super) struct Transfer {
 /// # Errors
 /// The system's certificates cannot be read.
 pub fn http_client(read_timeout: Duration) -> reqwest::Result<Client> {
-    client_builder(read_timeout).build()
+    http_client_builder(read_timeout).build()
 }
 
 /// [`http_client`] for a server on this machine: no proxy of the environment gets in between.
@@ -50,10 +50,11 @@ pub fn http_client(read_timeout: Duration) -> reqwest::Result<Client> {
 /// # Errors
 /// The system's certificates cannot be read.
 pub fn local_http_client(read_timeout: Duration) -> reqwest::Result<Client> {
-    client_builder(read_timeout).no_proxy().build()
+    http_client_builder(read_timeout).no_proxy().build()
 }
 
-fn client_builder(read_timeout: Duration) -> ClientBuilder {
+/// What [`http_client`] is made from, for who needs other settings as well.
+pub fn http_client_builder(read_timeout: Duration) -> ClientBuilder {
     // Fails only if a provider is there already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
@@ -277,7 +278,7 @@ fn strong_etag(response: &Response) -> Option<String> {
 }
 
 /// An error with its causes, without the address: redirects carry signatures in theirs.
-fn causes(error: reqwest::Error) -> String {
+pub(crate) fn causes(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

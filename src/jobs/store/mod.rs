@@ -15,7 +15,7 @@ mod deliveries;
 mod jobs;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fs::File;
 use std::path::PathBuf;

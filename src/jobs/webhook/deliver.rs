@@ -1,0 +1,227 @@
+//! Sends what is due, and tries again what has not arrived.
+
+use std::collections::{HashMap, HashSet};
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::task::{self, JoinSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::send::{Attempt, Sender, Verdict};
+use super::sign::Signer;
+use crate::jobs::store::{Delivery, DeliveryReport, DeliveryState, Store, StoreError, unix_ms};
+
+/// Events on their way at the same time, each to another receiver.
+const AT_ONCE: usize = 32;
+
+/// The longest that a receiver may ask to be left alone for.
+const MOST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// The longest sleep: the system's clock may have been set meanwhile.
+const MOST_SLEEP: Duration = Duration::from_secs(60);
+
+/// After a failure of the database.
+const STORE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long and how often an event is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicy {
+    /// The longest that a receiver may take to answer.
+    pub timeout: Duration,
+    /// The pause before the second attempt. Each later one is three times as long, and each is
+    /// lengthened by a random share of itself.
+    pub first_pause: Duration,
+    /// The longest pause, before that share is added.
+    pub longest_pause: Duration,
+    /// How often an event is tried.
+    pub attempts: u32,
+}
+
+impl Default for RetryPolicy {
+    /// Eight attempts over 40 to 80 minutes.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            first_pause: Duration::from_secs(5),
+            longest_pause: Duration::from_secs(15 * 60),
+            attempts: 8,
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The pause after so many attempts; `None` when there is to be no other.
+    fn pause(&self, attempts: u32) -> Option<Duration> {
+        let pauses = ExponentialBuilder::new()
+            .with_factor(3.0)
+            .with_min_delay(self.first_pause)
+            .with_max_delay(self.longest_pause)
+            .with_max_times(self.attempts.saturating_sub(1) as usize)
+            .with_jitter();
+        pauses.build().nth(attempts.saturating_sub(1) as usize)
+    }
+}
+
+/// Delivers the events of a store.
+#[derive(Debug)]
+pub struct Deliverer {
+    courier: Arc<Courier>,
+    under_way: JoinSet<Result<(), StoreError>>,
+    /// Where each of these goes.
+    receivers: HashMap<task::Id, String>,
+}
+
+/// What every delivery needs.
+#[derive(Debug)]
+struct Courier {
+    store: Store,
+    sender: Sender,
+    retries: RetryPolicy,
+}
+
+impl Deliverer {
+    /// Of the events in `store`, signed by `signer`; to addresses of the server's own network
+    /// only if `allow_private`.
+    ///
+    /// # Errors
+    /// The system's certificates cannot be read.
+    pub fn new(
+        store: Store,
+        signer: Signer,
+        allow_private: bool,
+        retries: RetryPolicy,
+    ) -> reqwest::Result<Self> {
+        let sender = Sender::new(signer, allow_private, retries.timeout)?;
+        let courier = Arc::new(Courier { store, sender, retries });
+        Ok(Self { courier, under_way: JoinSet::new(), receivers: HashMap::new() })
+    }
+
+    /// Delivers until `stop`, and returns when nothing is under way any more. What is left goes
+    /// on with the next start.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let wake_after = self.start_due().await.unwrap_or_else(|error| {
+                tracing::error!("webhooks wait: {error}");
+                Some(STORE_PAUSE)
+            });
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.courier.store.delivery_added() => {}
+                Some(ended) = self.under_way.join_next_with_id() => self.ended(ended),
+                () = async {
+                    match wake_after {
+                        Some(pause) => sleep(pause).await,
+                        None => pending().await,
+                    }
+                } => {}
+            }
+        }
+        while let Some(ended) = self.under_way.join_next_with_id().await {
+            self.ended(ended);
+        }
+    }
+
+    /// Starts what is due, and says when there may be more to start; `None` if only an end or a
+    /// new event can bring that.
+    async fn start_due(&mut self) -> Result<Option<Duration>, StoreError> {
+        let store = &self.courier.store;
+        let mut busy: HashSet<_> = self.receivers.values().cloned().collect();
+        let free = AT_ONCE.saturating_sub(self.under_way.len());
+        for delivery in store.due_deliveries(unix_ms(), &busy, free).await? {
+            busy.insert(delivery.receiver.clone());
+            let receiver = delivery.receiver.clone();
+            let handle = self.under_way.spawn(Arc::clone(&self.courier).deliver(delivery));
+            self.receivers.insert(handle.id(), receiver);
+        }
+        if self.under_way.len() >= AT_ONCE {
+            return Ok(None);
+        }
+        let next_at_ms = store.next_delivery_at(&busy).await?;
+        Ok(next_at_ms.map(|at_ms| {
+            let wait_ms = u64::try_from(at_ms.saturating_sub(unix_ms())).unwrap_or(0);
+            Duration::from_millis(wait_ms).min(MOST_SLEEP)
+        }))
+    }
+
+    fn ended(&mut self, ended: Result<(task::Id, Result<(), StoreError>), task::JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        self.receivers.remove(&id);
+        match ended {
+            Ok((_, Ok(()))) => {}
+            Ok((_, Err(error))) => tracing::error!("a webhook's delivery was not noted: {error}"),
+            Err(error) => tracing::error!("a webhook's delivery failed: {error}"),
+        }
+    }
+}
+
+impl Courier {
+    async fn deliver(self: Arc<Self>, delivery: Delivery) -> Result<(), StoreError> {
+        let attempt = self.sender.send(&delivery).await;
+        let attempts = delivery.attempts.saturating_add(1);
+        let (state, pause) = self.consequence(&attempt.verdict, attempts);
+        log(&delivery, &attempt, state, pause);
+        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        let next_at_ms = unix_ms().saturating_add(pause_ms);
+        let Attempt { status: last_status, error: last_error, .. } = attempt;
+        let report = DeliveryReport { state, attempts, last_status, last_error };
+        let noted = self.store.record_delivery(delivery.job, &report, next_at_ms).await;
+        if noted.is_err() {
+            // Otherwise it would be sent again at once, and again.
+            sleep(STORE_PAUSE).await;
+        }
+        noted
+    }
+
+    /// What becomes of an event, and the pause before its next attempt.
+    fn consequence(&self, verdict: &Verdict, attempts: u32) -> (DeliveryState, Duration) {
+        match verdict {
+            Verdict::Delivered => (DeliveryState::Delivered, Duration::ZERO),
+            Verdict::Refused => (DeliveryState::Failed, Duration::ZERO),
+            Verdict::Retry { after } => match self.retries.pause(attempts) {
+                Some(pause) => (DeliveryState::Pending, pause.max(*after).min(MOST_RETRY_AFTER)),
+                None => (DeliveryState::Failed, Duration::ZERO),
+            },
+        }
+    }
+}
+
+/// Addresses and receivers are the users' own business and not logged.
+fn log(delivery: &Delivery, attempt: &Attempt, state: DeliveryState, pause: Duration) {
+    let job = delivery.job;
+    let attempts = delivery.attempts.saturating_add(1);
+    let reason = attempt.error.as_deref().unwrap_or_default();
+    match state {
+        DeliveryState::Delivered => tracing::debug!(job.id = %job, attempts, "webhook delivered"),
+        DeliveryState::Pending => tracing::info!(
+            job.id = %job, attempts, pause_ms = pause.as_millis(),
+            "a webhook's receiver could not be told yet: {reason}"
+        ),
+        DeliveryState::Failed => tracing::warn!(
+            job.id = %job, attempts,
+            "a webhook is given up: {reason}"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod pause_tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_about_an_hour_in_all() {
+        let retries = RetryPolicy::default();
+        let seconds = |attempts| retries.pause(attempts).map(|pause| pause.as_secs());
+        for (attempts, shortest) in (1..).zip([5, 15, 45, 135, 405, 900, 900]) {
+            let pause = seconds(attempts).expect("another attempt");
+            assert!((shortest..=2 * shortest).contains(&pause), "{attempts}: {pause}");
+        }
+        assert_eq!(seconds(8), None);
+        assert_eq!(seconds(9), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! One attempt to send an event, and what its answer means.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+
+use super::address;
+use super::resolve::Resolver;
+use super::sign::Signer;
+use crate::jobs::store::{Delivery, unix_ms};
+use crate::models;
+
+/// Sends events, signed.
+#[derive(Debug)]
+pub(super) struct Sender {
+    client: Client,
+    signer: Signer,
+    allow_private: bool,
+}
+
+/// What came of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    pub(super) verdict: Verdict,
+    pub(super) status: Option<u16>,
+    /// Why the event has not arrived, without the address.
+    pub(super) error: Option<String>,
+}
+
+/// What an attempt means for the next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The receiver has the event.
+    Delivered,
+    /// It may work later, and not before this time.
+    Retry { after: Duration },
+    /// It will not work.
+    Refused,
+}
+
+impl Sender {
+    /// # Errors
+    /// The system's certificates cannot be read.
+    pub(super) fn new(
+        signer: Signer,
+        allow_private: bool,
+        timeout: Duration,
+    ) -> reqwest::Result<Self> {
+        let client = models::http_client_builder(timeout)
+            .timeout(timeout)
+            // A receiver could lead us to where it may not.
+            .redirect(Policy::none())
+            .dns_resolver(Resolver { allow_private })
+            // A proxy would look names up itself.
+            .no_proxy()
+            // Each event looks the name up anew.
+            .pool_max_idle_per_host(0)
+            .build()?;
+        Ok(Self { client, signer, allow_private })
+    }
+
+    /// Sends `delivery` once. Of the answer only the head is read.
+    pub(super) async fn send(&self, delivery: &Delivery) -> Attempt {
+        // Names are checked by the resolver, but a number is never looked up.
+        let url = match address::parse(&delivery.url, self.allow_private) {
+            Ok((url, _)) => url,
+            Err(error) => return Attempt::failed(Verdict::Refused, error.to_string()),
+        };
+        let timestamp = unix_ms() / 1_000;
+        let signature = self.signer.sign(&delivery.event, timestamp, &delivery.body);
+        let request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", &delivery.event)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signature)
+            .body(delivery.body.clone());
+        match request.send().await {
+            Ok(response) => Attempt::answered(&response),
+            Err(error) => {
+                Attempt::failed(Verdict::Retry { after: Duration::ZERO }, models::causes(error))
+            }
+        }
+    }
+}
+
+impl Attempt {
+    fn failed(verdict: Verdict, error: String) -> Self {
+        Self { verdict, status: None, error: Some(error) }
+    }
+
+    fn answered(response: &Response) -> Self {
+        let status = response.status();
+        let verdict = match status {
+            _ if status.is_success() => Verdict::Delivered,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+                Verdict::Retry { after: retry_after(response) }
+            }
+            _ if status.is_server_error() => Verdict::Retry { after: retry_after(response) },
+            _ => Verdict::Refused,
+        };
+        let error = (verdict != Verdict::Delivered).then(|| {
+            let hint =
+                if status.is_redirection() { ", and redirects are not followed" } else { "" };
+            format!("the receiver answered {status}{hint}")
+        });
+        Self { verdict, status: Some(status.as_u16()), error }
+    }
+}
+
+/// How long the receiver wants to be left alone: seconds or a date (RFC 9110, 10.2.3).
+fn retry_after(response: &Response) -> Duration {
+    let text = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
+    let date = |text: &str| {
+        let date = httpdate::parse_http_date(text).ok()?;
+        date.duration_since(SystemTime::now()).ok()
+    };
+    text.and_then(|text| seconds(text).or_else(|| date(text))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_this_machine_by_now_is_not_connected_to() {
+        let sender = Sender::new(Signer::new(Vec::new()), false, Duration::from_secs(30)).unwrap();
+        // What the check of the address would refuse, were the name another one.
+        let error = sender.client.post("http://localhost:9/").send().await.expect_err("refused");
+        let error = models::causes(error);
+        assert!(error.contains("stands for no address that may be called"), "{error}");
+    }
+}
