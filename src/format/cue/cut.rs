@@ -16,8 +16,8 @@ struct Mark {
     end_ms: u64,
 }
 
-/// Adds `segment` to `cues`, cut between words, at the end of a clause if there is one near the
-/// middle. A word that is too long itself, as a whole sentence is in a script without spaces, is
+/// Adds `segment` to `cues`, cut into even pieces between words, at the end of a clause if there is
+/// one near. A word that is too long itself, as a whole sentence is in a script without spaces, is
 /// cut where a line may be broken, and its time shared by length; so is a segment without words.
 pub(super) fn push_cues(segment: &Segment, rules: CueRules, cues: &mut Vec<Cue>) {
     let text = plain(&segment.text);
@@ -25,7 +25,7 @@ pub(super) fn push_cues(segment: &Segment, rules: CueRules, cues: &mut Vec<Cue>)
         return; // nothing that can be seen
     }
     let (start_ms, end_ms) = (milliseconds(segment.start), milliseconds(segment.end));
-    if fits(start_ms, end_ms, &text, rules) {
+    if cues_needed(start_ms, end_ms, &text, rules) <= 1 {
         cues.push(Cue { start_ms, end_ms, text });
         return;
     }
@@ -42,9 +42,10 @@ pub(super) fn push_cues(segment: &Segment, rules: CueRules, cues: &mut Vec<Cue>)
     push_pieces(&text, &marks, rules, cues);
 }
 
-fn fits(start_ms: u64, end_ms: u64, text: &str, rules: CueRules) -> bool {
-    end_ms.saturating_sub(start_ms) <= LONGEST_MS
-        && line_count(text, rules.line_chars) <= rules.lines
+/// How many cues `text` takes, by its time and by its lines.
+fn cues_needed(start_ms: u64, end_ms: u64, text: &str, rules: CueRules) -> usize {
+    let by_time = end_ms.saturating_sub(start_ms).div_ceil(LONGEST_MS) as usize;
+    by_time.max(line_count(text, rules.line_chars).div_ceil(rules.lines))
 }
 
 /// Finds `words` in `text`, in order. The first mark is at 0, so that no text is lost; a word that
@@ -74,7 +75,7 @@ fn word_marks(text: &str, words: &[Word]) -> Vec<Mark> {
 /// The places to cut the word of `text` from `word` to the byte `end`: its start alone if it fits.
 fn fine_marks(text: &str, word: Mark, end: usize, rules: CueRules) -> Vec<Mark> {
     let word_text = &text[word.at..end];
-    if fits(word.start_ms, word.end_ms, word_text, rules) {
+    if cues_needed(word.start_ms, word.end_ms, word_text, rules) <= 1 {
         return vec![word];
     }
     let duration_ms = word.end_ms.saturating_sub(word.start_ms) as f64;
@@ -93,19 +94,21 @@ fn fine_marks(text: &str, word: Mark, end: usize, rules: CueRules) -> Vec<Mark> 
     mark.collect()
 }
 
-/// Cuts `text`, which starts at the first mark, in two until each piece fits or has no other mark.
+/// Cuts `text`, which starts at the first mark, in two until each piece is a cue or has no other
+/// mark.
 fn push_pieces(text: &str, marks: &[Mark], rules: CueRules, cues: &mut Vec<Cue>) {
     let ([first, ..], [.., last]) = (marks, marks) else { return };
-    if marks.len() == 1 || fits(first.start_ms, last.end_ms, text, rules) {
+    let needed = cues_needed(first.start_ms, last.end_ms, text, rules);
+    if needed <= 1 || marks.len() == 1 {
         let text = text.trim().to_owned();
         cues.push(Cue { start_ms: first.start_ms, end_ms: last.end_ms, text });
         return;
     }
-    let middle = text.len() / 2;
+    let ideal = text.len() * (needed / 2) / needed;
     let cost = |mark: &Mark| {
         let at = mark.at - first.at;
         let clause_ends = text[..at].trim_end().ends_with(CLAUSE_ENDS);
-        at.abs_diff(middle) + if clause_ends { 0 } else { text.len() / 4 }
+        at.abs_diff(ideal) + if clause_ends { 0 } else { text.len() / 4 }
     };
     let cut = (1..marks.len()).min_by_key(|index| cost(&marks[*index])).unwrap_or(1);
     let (left, right) = text.split_at(marks[cut].at - first.at);

@@ -109,7 +109,7 @@ mod tests {
         let text = "No times are known of these words";
         check(
             vec![segment(1.0, 12.0, text)],
-            &[(1000, 7000, "No times are known"), (7000, 12_000, "of these words")],
+            &[(1000, 5333, "No times are"), (5333, 12_000, "known of these words")],
         );
     }
 
@@ -194,8 +194,23 @@ mod tests {
             let cues = cues(&transcript, rules).into_iter();
             cues.map(|cue| format!("{} {}", cue.end_ms, cue.text)).collect::<Vec<_>>().join("\n\n")
         };
-        insta::assert_snapshot!(found(CueRules::new(Some(20), None, None).unwrap()), @"");
-        insta::assert_snapshot!(found(CueRules::new(Some(20), Some(5), None).unwrap()), @"");
-        insta::assert_snapshot!(found(CueRules::new(Some(100), Some(1), Some(15.0)).unwrap()), @"");
+        insta::assert_snapshot!(found(CueRules::new(Some(20), None, None).unwrap()), @"
+        802 One sentence
+        of ninety
+
+        1848 characters shows
+        what each of
+
+        3000 the rules does to
+        it, one by one.
+        ");
+        insta::assert_snapshot!(found(CueRules::new(Some(20), Some(5), None).unwrap()), @"
+        3000 One sentence of
+        ninety characters
+        shows what each of
+        the rules does to
+        it, one by one.
+        ");
+        insta::assert_snapshot!(found(CueRules::new(Some(100), Some(1), Some(15.0)).unwrap()), @"5734 One sentence of ninety characters shows what each of the rules does to it, one by one.");
     }
 }

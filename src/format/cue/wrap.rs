@@ -93,11 +93,7 @@ mod tests {
     fn lines_are_few_and_even() {
         check(42, "A text of one line stays as it is.", &["A text of one line stays as it is."]);
         check(10, "one two three four five", &["one two", "three", "four five"]);
-        check(
-            12,
-            "a bc def ghij klmno pqrstu vwxyz",
-            &["a bc def", "ghij klmno", "pqrstu", "vwxyz"],
-        );
+        check(12, "a bc def ghij klmno pqrstu vwxyz", &["a bc def", "ghij klmno", "pqrstu vwxyz"]);
         check(10, "", &[]);
     }
 
@@ -111,11 +107,7 @@ mod tests {
     fn scripts_without_spaces_are_broken_where_their_readers_expect_it() {
         // Not before a full stop, and a Chinese character is two columns wide.
         check(10, "今日はとても寒い。", &["今日はとて", "も寒い。"]);
-        check(
-            20,
-            "สวัสดีครับผมชื่อสมชายและผมมาจากกรุงเทพ",
-            &["สวัสดีครับผมชื่อ", "สมชายและผมมาจาก", "กรุงเทพ"],
-        );
+        check(20, "สวัสดีครับผมชื่อสมชายและผมมาจากกรุงเทพ", &["สวัสดีครับผมชื่อสมชาย", "และผมมาจากกรุงเทพ"]);
     }
 
     #[test]

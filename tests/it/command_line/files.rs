@@ -173,7 +173,41 @@ fn inputs_that_are_none_are_told_before_a_model_is_looked_for() {
     desk.refuses(&["in/notes.txt", "--temperature", "2"], &["--temperature must be from 0 to 1"]);
     desk.refuses(&["in/notes.txt", "--language", "klingon"], &["unknown language \"klingon\""]);
     desk.refuses(&["in/notes.txt", "--format", "xml"], &["xml", "verbose_json, text, srt, vtt"]);
+    for (option, value, needle) in [
+        ("--max-line-length", "9", "--max-line-length: the most characters of a line must be from"),
+        ("--max-lines", "11", "--max-lines: the most lines of a subtitle must be from 1 to 10"),
+        ("--max-chars-per-second", "4", "--max-chars-per-second: the most characters for each"),
+        ("--max-lines", "two", "--max-lines"),
+    ] {
+        desk.refuses(&["in/notes.txt", option, value], &[needle]);
+    }
     desk.refuses(&["in/notes.txt", "--slots", "0"], &["--slots"]);
+}
+
+#[test]
+fn subtitles_are_laid_out_as_asked() {
+    // The fake engine hears "80000 samples" and a number of eight digits, all as one word.
+    let desk = Desk::new(&[("a.wav", wav(5.0, 1))]);
+    let texts = |options: &[&str]| {
+        let ran = desk.run(&[&["in/a.wav", "--format", "srt"], options].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let is_text = |line: &&str| line.len() > 1 && !line.contains("-->");
+        ran.stdout.lines().filter(is_text).map(str::len).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&[]), [22]);
+    assert_eq!(texts(&["--max-line-length", "13"]), [13, 8]);
+    assert_eq!(texts(&["--max-line-length", "10"]), [5, 7, 8]);
+    assert_eq!(texts(&["--max-line-length", "10", "--max-lines", "3"]), [5, 7, 8]);
+}
+
+#[test]
+fn every_format_has_a_file_of_its_own() {
+    let desk = Desk::new(&[("a.wav", wav(1.0, 1))]);
+    let formats = "verbose_json,text,srt,vtt,tsv,lrc,ndjson";
+    let ran = desk.run(&["in", "-o", "out", "--format", formats]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let expected = ["a.json", "a.lrc", "a.ndjson", "a.srt", "a.tsv", "a.txt", "a.vtt"];
+    assert_eq!(files_below(&desk.path("out")), expected);
 }
 
 #[test]
