@@ -14,6 +14,7 @@ mod doctor;
 mod faults;
 mod gpus;
 mod house;
+mod keys;
 mod limits;
 mod linking;
 mod probe;
