@@ -177,8 +177,11 @@ fn from_hex(text: &str) -> Option<KeyDigest> {
 mod tests {
     use super::*;
 
-    fn refusal<T>(result: anyhow::Result<T>) -> String {
-        result.err().map(|error| format!("{error:#}")).unwrap_or_default()
+    #[track_caller]
+    fn check_refusal<T>(result: anyhow::Result<T>, expected: &str) {
+        let message = result.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        assert!(message.contains(expected), "{message:?} lacks {expected:?}");
+        assert!(!message.contains("hush"), "{message}");
     }
 
     #[test]
@@ -187,10 +190,12 @@ mod tests {
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
         assert_eq!(names, ["ann", "key-2"]);
         assert_eq!(keys[1].digest, Key::digest("k2"));
-        let refused = |text: &str| refusal(listed(&["first".to_owned(), text.to_owned()]));
-        insta::assert_snapshot!(refused("ann:"), @"");
-        insta::assert_snapshot!(refused(":hush"), @"");
-        insta::assert_snapshot!(refused("ann:hush hush"), @"");
+        let check = |text: &str, expected: &str| {
+            check_refusal(listed(&["first".to_owned(), text.to_owned()]), expected);
+        };
+        check("ann:", "key 2 of --api-keys: a key is made of ASCII characters");
+        check("ann:hush hush", "key 2 of --api-keys: a key is made of ASCII characters");
+        check(":hush", "key 2 of --api-keys: a key's name has from 1 to 64 characters");
     }
 
     #[test]
@@ -215,13 +220,13 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_told_without_its_keys() {
         let (_, entry) = new_key("a").unwrap();
-        let refused = |text: String| refusal(in_file(&text));
-        insta::assert_snapshot!(refused(format!("{entry}key = \"hush\"")), @"");
-        insta::assert_snapshot!(refused("[[key]]\nname = \"a\"\nsha256 = \"hush\"".to_owned()), @"");
-        insta::assert_snapshot!(refused(format!("{entry}queue_share = 2.0")), @"");
-        insta::assert_snapshot!(refused(format!("{entry}requests_per_minute = 0")), @"");
-        insta::assert_snapshot!(refused("[[key]]\nname = \"a\"".to_owned()), @"");
-        insta::assert_snapshot!(refused("name = hush".to_owned()), @"");
+        let check = |text: &str, expected: &str| check_refusal(in_file(text), expected);
+        check(&format!("{entry}key = \"hush\""), "line 4: unknown field `key`");
+        check("[[key]]\nname = \"a\"\nsha256 = \"hush\"", "line 1: `sha256` is not a SHA-256");
+        check(&format!("\n{entry}queue_share = 2.0"), "line 2: `queue_share` must be above 0");
+        check(&format!("{entry}requests_per_minute = 0"), "line 4: ");
+        check("[[key]]\nname = \"a\"", "line 1: missing field `sha256`");
+        check("# keys\nname = hush", "line 2: ");
     }
 
     #[test]
@@ -229,7 +234,9 @@ mod tests {
         let keys = |texts: &[&str]| {
             listed(&texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>()).unwrap()
         };
-        insta::assert_snapshot!(refusal(check_different(&keys(&["a:1", "a:2"]))), @"");
-        insta::assert_snapshot!(refusal(check_different(&keys(&["a:1", "b:1"]))), @"");
+        let check =
+            |texts: &[&str], expected| check_refusal(check_different(&keys(texts)), expected);
+        check(&["a:1", "a:2"], "two API keys are called `a`");
+        check(&["a:hush", "b:hush"], "`a` and `b` are the same API key");
     }
 }

@@ -16,6 +16,7 @@ mod faults;
 mod fields;
 mod gpus;
 mod house;
+mod keys;
 mod limits;
 mod linking;
 mod probe;
