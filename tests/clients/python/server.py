@@ -36,7 +36,7 @@ def wait_until(condition, what, seconds=PATIENCE_SECONDS):
 class Server:
     """A running `auris serve` on a free port, with a home folder of its own."""
 
-    def __init__(self, *arguments, engine="whisper", variables=None, ready=True):
+    def __init__(self, *arguments, engine="whisper", slots=2, variables=None, ready=True):
         self.folder = tempfile.TemporaryDirectory(prefix="auris-clients-")
         home = Path(self.folder.name)
         self.log_file = home / "log"
@@ -45,7 +45,9 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not ours.match(k)}
         environment |= {"HOME": str(home), "TMPDIR": str(home), **(variables or {})}
         command = [program(), "serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"]
-        command += ["--models-dir", ROOT / "models", "--engine", engine, *arguments]
+        command += ["--models-dir", ROOT / "models", "--engine", engine]
+        # Threads that wait for each other are many times slower where the cores are shared.
+        command += ["--slots", str(slots), "--threads", "1", *arguments]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True

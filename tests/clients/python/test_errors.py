@@ -90,6 +90,16 @@ def test_415_no_audio_format(fast):
     assert "FLAC" in error.message
 
 
+def test_a_file_that_is_no_audio_is_no_fault_of_the_server():
+    with Server(engine="fake:none") as server, connect(server) as client:
+        for file in [b"\0\1", b"%PDF-1.7 " * 100, clip()[:1000], b"RIFF\xff\xff\xff\xffWAVE"]:
+            with pytest.raises(openai.APIStatusError) as caught:
+                client.audio.transcriptions.create(model="demo", file=file)
+            assert caught.value.status_code in (415, 422), caught.value
+        errors = [line for line in server.log().splitlines() if " ERROR " in line]
+    assert not errors
+
+
 def test_422_no_samples(fast):
     error = check_failure(fast, 422, openai.UnprocessableEntityError, ("a.wav", tone(0)))
     assert (error.param, error.code) == ("file", "no_audio")
@@ -132,8 +142,8 @@ def test_a_right_key_is_let_in(guarded, api_key):
 @contextmanager
 def busy(*arguments):
     """A server that has more to do, for two seconds, than it lets wait, and a client's attempts."""
-    arguments = "--slots", "1", "--max-queue-minutes", "0.5", *arguments
-    with Server(*arguments, engine="fake:none,speed=60") as server, ThreadPoolExecutor() as pool:
+    arguments = "--max-queue-minutes", "0.5", *arguments
+    with Server(*arguments, slots=1, engine="fake:none,speed=60") as server, ThreadPoolExecutor() as pool:
         with connect(server) as client:
             long = pool.submit(
                 lambda: client.audio.transcriptions.create(model="demo", file=tone(120))
@@ -194,7 +204,7 @@ def test_429_of_a_key_with_a_rate(tmp_path):
 
 
 def test_a_client_that_gives_up_leaves_nothing_behind():
-    with Server("--slots", "1", engine="fake:none,speed=10") as server:
+    with Server(slots=1, engine="fake:none,speed=10") as server:
         with connect(server, timeout=1.0) as client, pytest.raises(openai.APITimeoutError):
             client.audio.transcriptions.create(model="demo", file=tone(300))
         wait_until(lambda: server.busy_slots() == 0, "the slot is free again", seconds=10)

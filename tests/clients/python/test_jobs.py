@@ -41,7 +41,7 @@ def end(client, job):
 @pytest.fixture
 def slow():
     """A server that needs two seconds for a minute of audio."""
-    with Server("--slots", "1", engine="fake:none,speed=30") as server, connect(server) as client:
+    with Server(slots=1, engine="fake:none,speed=30") as server, connect(server) as client:
         yield client
 
 

@@ -47,7 +47,7 @@ def test_the_asynchronous_client_streams(demo):
 
 
 def test_a_killed_worker_costs_no_answer():
-    with Server("--slots", "1") as server, connect(server) as client:
+    with Server(slots=1) as server, connect(server) as client:
         expected = client.audio.transcriptions.create(model="demo", file=clip("29.flac")).text
         with ThreadPoolExecutor() as pool:
             answer = pool.submit(

@@ -36,7 +36,7 @@ def test_a_stream_says_what_a_plain_answer_says(client):
 
 
 def test_deltas_come_while_the_rest_is_heard():
-    with Server("--slots", "1", engine="fake:none,speed=60") as server, connect(server) as client:
+    with Server(slots=1, engine="fake:none,speed=60") as server, connect(server) as client:
         stream = client.audio.transcriptions.create(model="demo", file=tone(120), stream=True)
         times = [time.monotonic() for _ in stream]
     assert times[-1] - times[0] > 0.5, "everything came at the end"
@@ -110,7 +110,7 @@ def test_a_failure_in_the_middle_is_an_error_of_the_stream():
 
 
 def test_a_stream_that_is_left_frees_its_slot():
-    with Server("--slots", "1", engine="fake:none,speed=20") as server, connect(server) as client:
+    with Server(slots=1, engine="fake:none,speed=20") as server, connect(server) as client:
         with client.audio.transcriptions.create(model="demo", file=tone(120), stream=True) as stream:
             next(iter(stream))
         answer = client.with_options(timeout=3).audio.transcriptions.create(
