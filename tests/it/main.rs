@@ -17,4 +17,5 @@ mod house;
 mod limits;
 mod linking;
 mod probe;
+mod readme;
 mod service;

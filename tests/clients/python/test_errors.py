@@ -1,5 +1,6 @@
 """Each way to fail, as the client's own class, and how often the client tries."""
 
+import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -117,10 +118,13 @@ def test_500_is_not_sent_again():
     assert (error.code, error.type) == ("engine_failed", "server_error")
 
 
+KEYS = ["first-key-1234567", "second-key-123456"]
+
+
 @pytest.fixture(scope="module")
 def guarded():
-    """A server with an API key."""
-    with Server(engine="fake:none", variables={"AURIS_API_KEYS": "first-key-1234567,second-key-123456"}) as server:
+    """A server that wants one of the `KEYS`."""
+    with Server(engine="fake:none", variables={"AURIS_API_KEYS": ",".join(KEYS)}) as server:
         yield server
 
 
@@ -133,7 +137,7 @@ def test_401_wrong_key(guarded, api_key):
     assert api_key not in caught.value.message
 
 
-@pytest.mark.parametrize("api_key", ["first-key-1234567", "second-key-123456"])
+@pytest.mark.parametrize("api_key", KEYS)
 def test_a_right_key_is_let_in(guarded, api_key):
     with connect(guarded, api_key=api_key) as client:
         assert client.audio.transcriptions.create(model="demo", file=tone(1)).text
@@ -193,7 +197,8 @@ def test_503_is_tried_three_times():
 
 def test_429_of_a_key_with_a_rate(tmp_path):
     keys = tmp_path / "keys.toml"
-    keys.write_text('[[key]]\nname = "slow"\nkey = "slow-key-1234567890"\nrequests_per_minute = 1\n')
+    digest = hashlib.sha256(b"slow-key-1234567890").hexdigest()
+    keys.write_text(f'[[key]]\nname = "slow"\nsha256 = "{digest}"\nrequests_per_minute = 1\n')
     with Server("--api-keys-file", str(keys), engine="fake:none") as server:
         with connect(server, api_key="slow-key-1234567890") as client:
             assert client.audio.transcriptions.create(model="demo", file=tone(1)).text
