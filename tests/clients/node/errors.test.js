@@ -58,12 +58,19 @@ describe("errors that would repeat are sent once", () => {
   after(() => server.stop());
 
   test("400 for an empty file", async () => {
-    const error = await checkFailure(server, 400, OpenAI.BadRequestError, toFile(Buffer.of(), "a.wav"));
+    const error = await checkFailure(
+      server,
+      400,
+      OpenAI.BadRequestError,
+      toFile(Buffer.of(), "a.wav"),
+    );
     assert.equal(error.code, "empty_file");
   });
 
   test("400 for an unknown model", async () => {
-    const error = await checkFailure(server, 400, OpenAI.BadRequestError, wav(1), { model: "gpt-9" });
+    const error = await checkFailure(server, 400, OpenAI.BadRequestError, wav(1), {
+      model: "gpt-9",
+    });
     assert.deepEqual([error.param, error.code], ["model", "model_not_found"]);
   });
 
@@ -72,7 +79,10 @@ describe("errors that would repeat are sent once", () => {
   });
 
   test("404 for an unknown address", async () => {
-    const error = await server.client().embeddings.create({ model: "demo", input: "x" }).catch((e) => e);
+    const error = await server
+      .client()
+      .embeddings.create({ model: "demo", input: "x" })
+      .catch((e) => e);
     assert.ok(error instanceof OpenAI.NotFoundError, error);
     assert.equal(error.code, "not_found");
   });

@@ -25,7 +25,10 @@ describe("fields", () => {
     ["a buffer with an odd name", () => toFile(bytes(), 'नमस्ते "a"; b\\c.exe')],
     ["a buffer of a wrong type", () => toFile(bytes(), "a.mp3", { type: "video/x-wrong" })],
     ["a File", () => new File([bytes()], "clip.flac")],
-    ["a blob of the disk", async () => toFile(await openAsBlob(path.join(CLIPS, "00.flac")), "clip")],
+    [
+      "a blob of the disk",
+      async () => toFile(await openAsBlob(path.join(CLIPS, "00.flac")), "clip"),
+    ],
     ["an answer of fetch", () => toFile(new Response(bytes()), "clip.flac")],
   ]) {
     test(`a file can be ${name}`, async () => {
@@ -41,7 +44,11 @@ describe("fields", () => {
     [{ keywords: ["Boston", "weather"] }, "00.flac", TEXT],
     [{ temperature: 0.2 }, "00.flac", TEXT],
     [{ chunking_strategy: "auto" }, "00.flac", TEXT],
-    [{ chunking_strategy: { type: "server_vad", threshold: 0.5, silence_duration_ms: 200 } }, "00.flac", TEXT],
+    [
+      { chunking_strategy: { type: "server_vad", threshold: 0.5, silence_duration_ms: 200 } },
+      "00.flac",
+      TEXT,
+    ],
     [{ stream: false }, "00.flac", TEXT],
   ]) {
     test(`${JSON.stringify(fields)} is obeyed`, async () => {

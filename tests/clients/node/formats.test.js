@@ -24,7 +24,10 @@ describe("formats", () => {
   for (const [response_format, pattern] of [
     ["text", /^How is the weather in Boston tomorrow\?\n$/],
     ["srt", /^1\n00:00:0\d,\d{3} --> 00:00:0\d,\d{3}\nHow is the weather in Boston tomorrow\?\n$/],
-    ["vtt", /^WEBVTT\n\n00:00:0\d\.\d{3} --> 00:00:0\d\.\d{3}\nHow is the weather in Boston tomorrow\?\n$/],
+    [
+      "vtt",
+      /^WEBVTT\n\n00:00:0\d\.\d{3} --> 00:00:0\d\.\d{3}\nHow is the weather in Boston tomorrow\?\n$/,
+    ],
   ]) {
     test(`${response_format} comes as it is`, async () => {
       assert.match(await transcribe({ response_format }), pattern);
@@ -33,7 +36,10 @@ describe("formats", () => {
 
   for (const response_format of ["tsv", "lrc"]) {
     test(`${response_format}, which the client does not know`, async () => {
-      assert.match(await transcribe({ response_format }), /How is the weather in Boston tomorrow\?/);
+      assert.match(
+        await transcribe({ response_format }),
+        /How is the weather in Boston tomorrow\?/,
+      );
     });
   }
 
@@ -47,9 +53,19 @@ describe("formats", () => {
   });
 
   test("every segment has every field", async () => {
-    const { segments, duration } = await transcribe({ response_format: "verbose_json" }, clip("28.flac"));
+    const { segments, duration } = await transcribe(
+      { response_format: "verbose_json" },
+      clip("28.flac"),
+    );
     const numbers = [
-      "id", "seek", "start", "end", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob",
+      "id",
+      "seek",
+      "start",
+      "end",
+      "temperature",
+      "avg_logprob",
+      "compression_ratio",
+      "no_speech_prob",
     ];
     assert.ok(segments.length > 1);
     let end = 0;
@@ -74,7 +90,11 @@ describe("formats", () => {
       });
       assert.equal(Boolean(answer.segments?.length), hasSegments, "segments");
       assert.equal(Boolean(answer.words?.length), hasWords, "words");
-      if (hasWords) assert.deepEqual(answer.words.map(({ word }) => word), TEXT.split(" "));
+      if (hasWords)
+        assert.deepEqual(
+          answer.words.map(({ word }) => word),
+          TEXT.split(" "),
+        );
       assert.ok((answer.segments ?? []).every((segment) => !("words" in segment)));
     });
   }
@@ -87,7 +107,13 @@ describe("formats", () => {
 
   test("log probabilities", async () => {
     const { logprobs } = await transcribe({ include: ["logprobs"] });
-    assert.equal(logprobs.map(({ token }) => token).join("").trim(), TEXT);
+    assert.equal(
+      logprobs
+        .map(({ token }) => token)
+        .join("")
+        .trim(),
+      TEXT,
+    );
     for (const { token, bytes, logprob } of logprobs) {
       assert.ok(logprob <= 0);
       assert.equal(Buffer.from(bytes).toString(), token);
@@ -95,7 +121,10 @@ describe("formats", () => {
   });
 
   test("lines as long as asked for", async () => {
-    const answer = await transcribe({ response_format: "srt", max_line_length: 20 }, clip("28.flac"));
+    const answer = await transcribe(
+      { response_format: "srt", max_line_length: 20 },
+      clip("28.flac"),
+    );
     const lines = answer.split("\n").filter((line) => !line.includes("-->"));
     assert.ok(Math.max(...lines.map((line) => line.length)) <= 20, answer);
   });

@@ -12,7 +12,9 @@ const SECRET = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0";
 describe("jobs", () => {
   let server, client;
   before(async () => {
-    server = await Server.start({ options: ["--webhook-allow-private", "--webhook-secret", SECRET] });
+    server = await Server.start({
+      options: ["--webhook-allow-private", "--webhook-secret", SECRET],
+    });
     client = server.client({ webhookSecret: SECRET });
   });
   after(() => server.stop());
@@ -20,7 +22,8 @@ describe("jobs", () => {
   /** Starts a job; gives the answer as it came. */
   function start(fields = {}, headers = {}) {
     const body = new FormData();
-    for (const [name, value] of Object.entries({ model: "demo", ...fields })) body.append(name, value);
+    for (const [name, value] of Object.entries({ model: "demo", ...fields }))
+      body.append(name, value);
     body.append("file", new Blob([bytes()]), "clip.flac");
     return client.post("/jobs", { body, headers }).asResponse();
   }
@@ -44,14 +47,17 @@ describe("jobs", () => {
   test("a transcript as subtitles", async () => {
     const job = await id(start());
     await end(job);
-    const answer = await client.get(`/jobs/${job}/transcript`, { query: { response_format: "srt" } });
+    const answer = await client.get(`/jobs/${job}/transcript`, {
+      query: { response_format: "srt" },
+    });
     assert.match(answer, /^1\n00:00:/);
   });
 
   test("the events of a job", async () => {
     const job = await id(start());
     const events = [];
-    for await (const event of await client.get(`/jobs/${job}/events`, { stream: true })) events.push(event);
+    for await (const event of await client.get(`/jobs/${job}/events`, { stream: true }))
+      events.push(event);
     assert.equal(events.at(-1).type, "transcript.text.done");
     assert.equal(events.at(-1).text, TEXT);
   });
@@ -88,7 +94,9 @@ describe("jobs", () => {
     await once(receiver, "listening");
     try {
       const arrival = once(receiver, "request");
-      const job = await id(start({ webhook_url: `http://127.0.0.1:${receiver.address().port}/hook` }));
+      const job = await id(
+        start({ webhook_url: `http://127.0.0.1:${receiver.address().port}/hook` }),
+      );
       const [request, response] = await arrival;
       const body = (await request.setEncoding("utf8").toArray()).join("");
       response.end();
@@ -106,8 +114,13 @@ describe("jobs", () => {
     const answers = await Promise.all(
       names.map((name) => client.audio.transcriptions.create({ model: "demo", file: clip(name) })),
     );
-    const expected = names.map((name) => (name === "00.flac" ? TEXT : "Turn off the office radio."));
-    assert.deepEqual(answers.map(({ text }) => text), expected);
+    const expected = names.map((name) =>
+      name === "00.flac" ? TEXT : "Turn off the office radio.",
+    );
+    assert.deepEqual(
+      answers.map(({ text }) => text),
+      expected,
+    );
   });
 });
 
@@ -115,7 +128,8 @@ test("a killed worker costs no answer", async () => {
   const server = await Server.start({ slots: 1 });
   try {
     const client = server.client();
-    const create = () => client.audio.transcriptions.create({ model: "demo", file: clip("29.flac") });
+    const create = () =>
+      client.audio.transcriptions.create({ model: "demo", file: clip("29.flac") });
     const { text } = await create();
     const answer = create().withResponse();
     await until(() => server.busySlots(), "the file has started");

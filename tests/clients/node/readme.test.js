@@ -27,7 +27,10 @@ describe("README.md", () => {
       const file = path.join(import.meta.dirname, `.readme-${process.pid}-${n}.mjs`);
       fs.writeFileSync(file, code);
       try {
-        const child = spawn(process.execPath, [file], { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
+        const child = spawn(process.execPath, [file], {
+          cwd: ROOT,
+          stdio: ["ignore", "pipe", "inherit"],
+        });
         const ended = once(child, "close");
         const printed = (await child.stdout.setEncoding("utf8").toArray()).join("");
         assert.deepEqual((await ended)[0], 0);

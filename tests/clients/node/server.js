@@ -30,7 +30,13 @@ export async function until(condition, what) {
 
 /** A running `auris serve` on a free port, with a home folder of its own. */
 export class Server {
-  static async start({ engine = "whisper", slots = 2, variables = {}, ready = true, options = [] } = {}) {
+  static async start({
+    engine = "whisper",
+    slots = 2,
+    variables = {},
+    ready = true,
+    options = [],
+  } = {}) {
     const home = fs.mkdtempSync(path.join(os.tmpdir(), "auris-clients-"));
     const log = fs.openSync(path.join(home, "log"), "w");
     // What the machine's user has set or stored is not the server's.
@@ -40,20 +46,28 @@ export class Server {
     const models = ["--models", "demo", "--models-dir", path.join(ROOT, "models"), "--offline"];
     // Threads that wait for each other are many times slower where the cores are shared.
     const speed = ["--engine", engine, "--slots", String(slots), "--threads", "1"];
-    const child = spawn(program, ["serve", "--listen", "127.0.0.1:0", ...models, ...speed, ...options], {
-      cwd: ROOT,
-      env: { ...Object.fromEntries(inherited), HOME: home, TMPDIR: home, ...variables },
-      stdio: ["ignore", "pipe", log],
-    });
+    const child = spawn(
+      program,
+      ["serve", "--listen", "127.0.0.1:0", ...models, ...speed, ...options],
+      {
+        cwd: ROOT,
+        env: { ...Object.fromEntries(inherited), HOME: home, TMPDIR: home, ...variables },
+        stdio: ["ignore", "pipe", log],
+      },
+    );
     fs.closeSync(log);
     const server = new Server();
     Object.assign(server, { child, home, ended: once(child, "exit") });
     const lines = createInterface({ input: child.stdout });
     const line = once(lines, "line").then(([text]) => text);
-    const first = await Promise.race([line, server.ended.then(([status]) => `ended with ${status}`)]);
+    const first = await Promise.race([
+      line,
+      server.ended.then(([status]) => `ended with ${status}`),
+    ]);
     server.url = /listening on (http:\S+)/.exec(first)?.[1];
     if (!server.url) throw new Error(`the server did not start: ${first}\n${server.log()}`);
-    if (ready) await until(async () => (await fetch(`${server.url}/readyz`)).ok, "the server is ready");
+    if (ready)
+      await until(async () => (await fetch(`${server.url}/readyz`)).ok, "the server is ready");
     return server;
   }
 
@@ -78,7 +92,9 @@ export class Server {
   /** The ids of the worker processes. */
   workers() {
     const tasks = `/proc/${this.child.pid}/task`;
-    const lists = fs.readdirSync(tasks).map((task) => fs.readFileSync(`${tasks}/${task}/children`, "utf8"));
+    const lists = fs
+      .readdirSync(tasks)
+      .map((task) => fs.readFileSync(`${tasks}/${task}/children`, "utf8"));
     return lists.flatMap((list) => list.split(/\s+/).filter(Boolean).map(Number));
   }
 

@@ -15,7 +15,10 @@ async function collect(stream) {
 function checkEvents(events, text) {
   const deltas = events.slice(0, -1);
   const done = events.at(-1);
-  assert.ok(deltas.length > 0 && deltas.every(({ type }) => type === "transcript.text.delta"), events);
+  assert.ok(
+    deltas.length > 0 && deltas.every(({ type }) => type === "transcript.text.delta"),
+    events,
+  );
   assert.equal(done.type, "transcript.text.done");
   assert.equal(deltas.map(({ delta }) => delta).join(""), done.text);
   assert.equal(done.text, text);
@@ -55,8 +58,13 @@ describe("streaming", () => {
   test("the raw stream ends in [DONE]", async () => {
     const response = await stream().asResponse();
     assert.match(response.headers.get("content-type"), /^text\/event-stream/);
-    const lines = (await response.text()).split("\n").filter((line) => line && !line.startsWith(":"));
-    assert.ok(lines.every((line) => line.startsWith("data: ")), lines.join("\n"));
+    const lines = (await response.text())
+      .split("\n")
+      .filter((line) => line && !line.startsWith(":"));
+    assert.ok(
+      lines.every((line) => line.startsWith("data: ")),
+      lines.join("\n"),
+    );
     assert.equal(lines.at(-1), "data: [DONE]");
   });
 
@@ -74,7 +82,10 @@ describe("streaming", () => {
   });
 
   test("a file that is no audio is no stream", async () => {
-    const error = await stream({}, await toFile(Buffer.from("%PDF-1.7 ".repeat(100)), "a.pdf")).catch((e) => e);
+    const error = await stream(
+      {},
+      await toFile(Buffer.from("%PDF-1.7 ".repeat(100)), "a.pdf"),
+    ).catch((e) => e);
     assert.equal(error.status, 415);
   });
 });
@@ -84,7 +95,11 @@ test("a failure in the middle is an error of the stream", async () => {
   try {
     const file = await toFile(tone(90), "tone.wav");
     const fields = { model: "demo", file, stream: true, prompt: "doom" };
-    const error = await server.client().audio.transcriptions.create(fields).then(collect).catch((e) => e);
+    const error = await server
+      .client()
+      .audio.transcriptions.create(fields)
+      .then(collect)
+      .catch((e) => e);
     assert.ok(error instanceof OpenAI.APIError, error);
     assert.equal(error.code, "engine_failed");
   } finally {
@@ -98,7 +113,11 @@ test("deltas come while the rest is heard, and who leaves frees the slot", async
     const client = server.client();
     const file = await toFile(tone(120), "tone.wav");
     const started = performance.now();
-    for await (const event of await client.audio.transcriptions.create({ model: "demo", file, stream: true })) {
+    for await (const event of await client.audio.transcriptions.create({
+      model: "demo",
+      file,
+      stream: true,
+    })) {
       assert.equal(event.type, "transcript.text.delta");
       break;
     }

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from server import ROOT, Server
+from server import Server
 
 HERE = Path(__file__).resolve().parent
 
@@ -20,8 +20,12 @@ def main():
         command += ["--config-file", HERE.parent / "schemathesis.toml"]
         command += ["run", f"{server.url}/openapi.json", *sys.argv[1:]]
         paths = {"FUZZ_HOOKS": str(HERE / "fuzz_hooks.py"), "PYTHONPATH": str(HERE)}
-        status = subprocess.run(command, cwd=server.folder.name, env={**os.environ, **paths}).returncode
-        errors = [line for line in server.log().splitlines() if " ERROR " in line or "panicked" in line]
+        status = subprocess.run(
+            command, cwd=server.folder.name, env={**os.environ, **paths}
+        ).returncode
+        errors = [
+            line for line in server.log().splitlines() if " ERROR " in line or "panicked" in line
+        ]
     if errors:
         print("the server logged errors:", *errors[:20], sep="\n")
     sys.exit(status or bool(errors))

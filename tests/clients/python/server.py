@@ -78,11 +78,12 @@ class Server:
     def requests_counted(self, path, status):
         """How often the server says that it has answered `path` with `status`."""
         labels = f'path="{path}",status="{status}"'
-        lines = [line for line in self.get("/metrics").splitlines() if labels in line]
-        return sum(int(n) for line in lines for n in re.findall(r"^auris_http_requests_total.* (\d+)$", line))
+        counter = rf"^auris_http_requests_total\{{.*{labels}\}} (\d+)$"
+        return sum(map(int, re.findall(counter, self.get("/metrics"), re.M)))
 
     def busy_slots(self):
-        return sum(device["busy_slots"] for device in json.loads(self.get("/v1/devices"))["devices"])
+        devices = json.loads(self.get("/v1/devices"))["devices"]
+        return sum(device["busy_slots"] for device in devices)
 
     def workers(self):
         """The ids of the worker processes."""

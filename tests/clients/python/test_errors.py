@@ -147,7 +147,10 @@ def test_a_right_key_is_let_in(guarded, api_key):
 def busy(*arguments):
     """A server that has more to do, for two seconds, than it lets wait, and a client's attempts."""
     arguments = "--max-queue-minutes", "0.5", *arguments
-    with Server(*arguments, slots=1, engine="fake:none,speed=60") as server, ThreadPoolExecutor() as pool:
+    with (
+        Server(*arguments, slots=1, engine="fake:none,speed=60") as server,
+        ThreadPoolExecutor() as pool,
+    ):
         with connect(server) as client:
             long = pool.submit(
                 lambda: client.audio.transcriptions.create(model="demo", file=tone(120))

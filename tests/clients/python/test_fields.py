@@ -79,7 +79,10 @@ def test_a_field_is_obeyed(client, name, fields, expected):
         ("timestamp_granularities[]", {"timestamp_granularities": ["page"]}),
         ("include[]", {"include": ["secrets"]}),
         ("chunking_strategy", {"chunking_strategy": "sometimes"}),
-        ("chunking_strategy[threshold]", {"chunking_strategy": {"type": "server_vad", "threshold": 7}}),
+        (
+            "chunking_strategy[threshold]",
+            {"chunking_strategy": {"type": "server_vad", "threshold": 7}},
+        ),
         ("stream", {"extra_body": {"stream": "perhaps"}}),
         ("max_line_length", {"response_format": "srt", "extra_body": {"max_line_length": "wide"}}),
         ("model", {"model": "gpt-9"}),

@@ -33,9 +33,17 @@ def get(client, path):
 
 def end(client, job):
     """Waits until the job has ended."""
-    ended = {"finished", "failed", "cancelled"}
-    poll = lambda: (now := get(client, f"/jobs/{job}"))["state"] in ended and now
-    return wait_until(poll, f"job {job} has ended")
+    return wait_for(client, job, "finished", "failed", "cancelled")
+
+
+def wait_for(client, job, *states):
+    """Waits until the job is in one of the states; gives it."""
+
+    def poll():
+        now = get(client, f"/jobs/{job}")
+        return now["state"] in states and now
+
+    return wait_until(poll, f"job {job} is {' or '.join(states)}")
 
 
 @pytest.fixture
@@ -116,8 +124,7 @@ def test_the_same_key_is_the_same_job(client):
 
 def test_a_job_says_how_far_it_is(slow):
     job = start(slow, tone(90), model="demo").json()["id"]
-    running = lambda: (now := get(slow, f"/jobs/{job}"))["state"] == "running" and now
-    running = wait_until(running, "the job runs")
+    running = wait_for(slow, job, "running")
     assert 0 <= running["percent"] < 100
     assert running["eta_seconds"] is None or running["eta_seconds"] >= 0
     assert end(slow, job)["state"] == "finished"

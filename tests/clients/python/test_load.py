@@ -39,7 +39,9 @@ def test_the_asynchronous_client(demo):
 def test_the_asynchronous_client_streams(demo):
     async def run():
         async with connect(demo, openai.AsyncOpenAI) as client:
-            stream = await client.audio.transcriptions.create(model="demo", file=clip(), stream=True)
+            stream = await client.audio.transcriptions.create(
+                model="demo", file=clip(), stream=True
+            )
             return [event async for event in stream]
 
     *deltas, done = asyncio.run(run())

@@ -9,7 +9,7 @@ import pytest
 from audio import TEXT, clip, tone
 from server import Server, connect
 
-SHORT, LONG = "00.flac", "29.flac"
+LONG = "29.flac"
 
 
 def check_events(events, text=None):
@@ -111,7 +111,9 @@ def test_a_failure_in_the_middle_is_an_error_of_the_stream():
 
 def test_a_stream_that_is_left_frees_its_slot():
     with Server(slots=1, engine="fake:none,speed=20") as server, connect(server) as client:
-        with client.audio.transcriptions.create(model="demo", file=tone(120), stream=True) as stream:
+        with client.audio.transcriptions.create(
+            model="demo", file=tone(120), stream=True
+        ) as stream:
             next(iter(stream))
         answer = client.with_options(timeout=3).audio.transcriptions.create(
             model="demo", file=tone(5)
