@@ -19,7 +19,7 @@ const ADDRESS: &str = "http://127.0.0.1:8000";
 const MARK: &str = "@@ command ";
 
 /// How long the commands of a block may take, in seconds.
-const PATIENCE_SECONDS: &str = "60";
+const PATIENCE_SECONDS: &str = "300";
 
 /// The blocks marked `sh` in a Markdown text.
 fn blocks(markdown: &str) -> Vec<String> {
