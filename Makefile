@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench accuracy openapi build cuda test-gpu
+.PHONY: help setup run test test-clients lint bench accuracy openapi build cuda test-gpu
 
 # Where `make run` listens.
 PORT ?= 8000
@@ -18,19 +18,25 @@ CUDA_TARGET := $(TARGET)/cuda
 # Default: as the last time; at first this machine's GPU, or where there is none every generation
 # since Turing.
 CUDA_ARCHITECTURES ?=
+# What `make setup` looks for, each with its package; a target below may want more.
+TOOLS := cmake:cmake c++:g++ curl:curl
 # A release looks for the bundled model beside itself, which a target folder elsewhere is not.
 export AURIS_MODELS_DIR := $(CURDIR)/models
 
 # List the targets
 help:
-	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:/{sub(":.*",""); printf "make %-9s %s\n",$$0,about}' Makefile
+	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:[^=]*$$/{sub(":.*",""); printf "make %-12s %s\n",$$0,about}' Makefile
 
 # Install the build tools that are missing (Debian, Ubuntu)
 setup:
 	@missing=()
-	for tool in cmake:cmake c++:g++ curl:curl; do
+	for tool in $(TOOLS); do
 	  command -v "$${tool%%:*}" >/dev/null || missing+=("$${tool##*:}")
 	done
+	# Debian's Python makes virtual environments only with this package.
+	if [[ "$(TOOLS)" == *python3* ]] && ! python3 -c 'import ensurepip' 2>/dev/null; then
+	  missing+=(python3-venv)
+	fi
 	if (($${#missing[@]})); then
 	  if ! command -v apt-get >/dev/null; then
 	    echo "missing: $${missing[*]}. Install them with the package manager of this system." >&2
@@ -73,6 +79,15 @@ test: setup
 	else
 	  cargo test --locked
 	fi
+
+# Check the program with OpenAI's clients, schemathesis and ffmpeg (AURIS=FILE for another program)
+test-clients: AURIS = $(TARGET)/debug/auris
+test-clients: TOOLS += python3:python3 ffmpeg:ffmpeg
+test-clients: setup
+	@# The debug program, unless the command line names another.
+	if [[ "$(origin AURIS)" != "command line" ]]; then cargo build --locked; fi
+	export AURIS="$(abspath $(AURIS))"
+	tests/clients/check
 
 # Check formatting, lints, licences and sources of the dependencies
 lint: setup

@@ -20,4 +20,5 @@ mod keys;
 mod limits;
 mod linking;
 mod probe;
+mod readme;
 mod service;
