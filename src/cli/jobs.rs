@@ -18,8 +18,8 @@ pub struct JobArgs {
     /// Hours for which a job is told of after its end
     #[arg(long, env = "AURIS_JOB_RETENTION_HOURS", value_name = "HOURS", default_value_t = 24.0)]
     pub job_retention_hours: f64,
-    /// What webhooks are signed with: `whsec_` and base64 of 24 to 64 bytes. Without it there are
-    /// no webhooks
+    /// What webhooks are signed with: `whsec_` and base64 of 24 to 64 bytes; while one replaces
+    /// another, both with a comma between. Without it there are no webhooks
     #[arg(long, env = "AURIS_WEBHOOK_SECRET", value_name = "SECRET", hide_env_values = true)]
     pub webhook_secret: Option<String>,
     /// Send webhooks to private addresses as well

@@ -6,7 +6,8 @@ use anyhow::{Context, ensure};
 use etcetera::BaseStrategy;
 
 use crate::cli::{JobArgs, ServeArgs};
-use crate::jobs::JobSettings;
+use crate::jobs::webhook::Secret;
+use crate::jobs::{JobSettings, WebhookSettings};
 
 /// How jobs are kept, from the options of `serve`.
 ///
@@ -15,6 +16,11 @@ use crate::jobs::JobSettings;
 pub fn jobs(args: &ServeArgs) -> anyhow::Result<JobSettings> {
     let JobArgs { jobs_dir, max_jobs, job_retention_hours, .. } = &args.jobs;
     ensure!(*max_jobs > 0, "--max-jobs starts at 1");
+    let secret = args.jobs.webhook_secret.as_deref().unwrap_or_default();
+    let secrets = secret.split(',').map(str::trim).filter(|secret| !secret.is_empty());
+    let secrets = secrets.map(str::parse).collect::<Result<Vec<Secret>, _>>();
+    let secrets = secrets.context("--webhook-secret cannot be used")?;
+    let allow_private = args.jobs.webhook_allow_private;
     let folder = match jobs_dir {
         Some(folder) => folder.clone(),
         None => default_folder()?,
@@ -23,6 +29,7 @@ pub fn jobs(args: &ServeArgs) -> anyhow::Result<JobSettings> {
         folder,
         most_unfinished: *max_jobs,
         owner_share: args.caller_share,
+        webhooks: (!secrets.is_empty()).then_some(WebhookSettings { secrets, allow_private }),
         retention: super::seconds("--job-retention-hours", job_retention_hours * 3600.0)?,
     })
 }

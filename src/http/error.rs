@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::keys::Denial;
-use crate::jobs::JobsError;
+use crate::jobs::{JobsError, WebhookRefusal};
 use crate::pipeline::{Fault, PipelineError};
 use crate::scheduler::Refusal;
 
@@ -224,6 +224,12 @@ impl From<JobsError> for ApiError {
             }
             error => Self::internal(&error),
         }
+    }
+}
+
+impl From<WebhookRefusal> for ApiError {
+    fn from(refusal: WebhookRefusal) -> Self {
+        Self::bad_field("webhook_url", refusal.to_string())
     }
 }
 

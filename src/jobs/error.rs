@@ -37,6 +37,9 @@ pub enum JobsError {
     /// A file of the spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// Webhooks cannot be called from this machine.
+    #[error("webhooks cannot be called: {0}")]
+    Webhooks(#[from] reqwest::Error),
     /// What is stored of a job is of another version.
     #[error("what is stored of job {job} cannot be read: {source}")]
     Unreadable {

@@ -18,7 +18,9 @@ mod keeper;
 pub mod webhook;
 
 pub use error::JobsError;
-pub use keeper::{JobSettings, Jobs, Removed, Submission, Submitted};
+pub use keeper::{
+    JobSettings, Jobs, Removed, Submission, Submitted, WebhookRefusal, WebhookSettings,
+};
 pub use live::{End, Follower, News, Story};
 pub use request::JobRequest;
 pub use run::Attended;

@@ -26,6 +26,14 @@ impl Fault {
         Self { param: Some(param.to_owned()), ..self }
     }
 
+    /// Whether the same request may be done later.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "model_unavailable" | "overloaded" | "rate_limit_exceeded" | "shutting_down"
+        )
+    }
+
     /// The request was taken back while it ran.
     pub fn cancelled() -> Self {
         Self::new("cancelled", "the transcription was cancelled")

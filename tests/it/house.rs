@@ -28,7 +28,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
     (&["governor", "subtle"], &["http/keys.rs"]),
     (&["toml", "getrandom"], &["config/keys.rs"]),
-    (&["reqwest"], &["models/", "jobs/webhook/", "commands.rs"]),
+    (&["reqwest"], &["models/", "jobs/webhook/", "jobs/error.rs", "commands.rs"]),
     (&["sqlx"], &["jobs/store/"]),
     (&["hmac"], &["jobs/webhook/"]),
     (&["tokio::process", "process::Command"], &["supervisor/"]),

@@ -34,7 +34,6 @@ pub(super) enum Endpoint {
     /// `POST /v1/audio/translations`.
     Translations,
     /// Jobs, which tell their task and whom to call, and are never streamed.
-    #[allow(dead_code, reason = "there are no jobs yet")]
     Jobs,
 }
 
@@ -52,7 +51,6 @@ pub(super) struct Wishes {
     /// Whether the text is sent as it is made. Only with a format that can be.
     pub(super) stream: bool,
     /// Whom to call when a job is done, as it was sent.
-    #[allow(dead_code, reason = "there are no jobs yet")]
     pub(super) webhook_url: Option<String>,
     /// The names of fields that are not known here: each once, safe for a header, and bounded.
     pub(super) ignored: Vec<String>,
@@ -121,7 +119,7 @@ pub(super) fn rendering(
 
 /// Whether the engine must find the words' times. Subtitles are split at words.
 pub(super) fn needs_words(format: Format, granularities: Granularities) -> bool {
-    granularities.words || matches!(format, Format::Srt | Format::Vtt)
+    granularities.words || matches!(format, Format::Srt | Format::Vtt | Format::Lrc)
 }
 
 /// The value of a field, whatever it is.
@@ -179,9 +177,12 @@ fn granularities(
     for value in given {
         match value.text.as_str() {
             "segment" => granularities.segments = true,
-            "word" if format == Format::VerboseJson => granularities.words = true,
+            "word" if matches!(format, Format::VerboseJson | Format::Ndjson) => {
+                granularities.words = true;
+            }
             "word" => {
-                let message = format!("word times need response_format=verbose_json, not {format}");
+                let message =
+                    format!("word times need response_format=verbose_json or ndjson, not {format}");
                 return Err(value.wrong(message));
             }
             _ => {

@@ -1,5 +1,6 @@
 //! Accepting jobs.
 
+use metrics::counter;
 use tokio_util::sync::CancellationToken;
 
 use super::{Jobs, Running, Submission, Submitted};
@@ -7,6 +8,7 @@ use crate::jobs::error::JobsError;
 use crate::jobs::live::Live;
 use crate::jobs::request::JobRequest;
 use crate::jobs::store::{Inserted, JobId, NewJob, unix_ms};
+use crate::metrics as names;
 use crate::pipeline::{PipelineError, Transcription};
 use crate::scheduler::Ticket;
 
@@ -65,6 +67,7 @@ impl Jobs {
             None => None,
         };
         registered.keep();
+        counter!(names::JOBS, "state" => "accepted").increment(1);
         tokio::spawn(self.clone().run(id, running, opened));
         Ok(Submitted::New(id))
     }
@@ -80,7 +83,7 @@ impl Jobs {
     }
 
     fn register(&self, id: JobId, running: Running) -> Result<(), JobsError> {
-        let mut unfinished = self.unfinished();
+        let unfinished = self.unfinished();
         let most = self.inner.settings.most_unfinished;
         if unfinished.len() >= most {
             return Err(JobsError::Full { unfinished: unfinished.len() });
@@ -91,7 +94,8 @@ impl Jobs {
         if !running.owner.is_empty() && own >= share {
             return Err(JobsError::Share { unfinished: own });
         }
-        unfinished.insert(id, running);
+        drop(unfinished);
+        self.begin(id, running);
         Ok(())
     }
 }
@@ -114,7 +118,7 @@ impl Drop for Registered<'_> {
         if self.kept {
             return;
         }
-        self.jobs.unfinished().remove(&self.id);
+        self.jobs.forget(self.id);
         if let Err(error) = self.jobs.inner.spool.remove(self.id) {
             tracing::warn!(job.id = %self.id, "audio of a refused job is left over: {error}");
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use metrics::{counter, gauge};
 use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +18,10 @@ use super::error::JobsError;
 use super::live::{End, Follower, Live, Story};
 use super::request::JobRequest;
 use super::spool::{Spool, SpoolError};
-use super::store::{JobId, NewWebhook, Outcome, Store, StoredJob, unix_ms};
+use super::store::{JobId, JobState, NewDelivery, NewWebhook, Outcome, Store, StoredJob, unix_ms};
 use super::view::Job;
+use super::webhook::{self, AddressError, Secret};
+use crate::metrics as names;
 use crate::pipeline::Pipeline;
 use crate::scheduler::Ticket;
 
@@ -37,6 +40,30 @@ pub struct JobSettings {
     pub owner_share: f64,
     /// How long a job is told of after its end.
     pub retention: Duration,
+    /// How webhooks are called, if they are.
+    pub webhooks: Option<WebhookSettings>,
+}
+
+/// How webhooks are called.
+#[derive(Debug, Clone)]
+pub struct WebhookSettings {
+    /// What events are signed with; the first is the newest.
+    pub secrets: Vec<Secret>,
+    /// Whether addresses of the server's own network are called.
+    pub allow_private: bool,
+}
+
+/// A job's webhook cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookRefusal {
+    /// There is nothing to sign with.
+    #[error(
+        "this server calls no webhooks: set its AURIS_WEBHOOK_SECRET, or ask for the job instead"
+    )]
+    Off,
+    /// The address is not one to call.
+    #[error(transparent)]
+    Address(#[from] AddressError),
 }
 
 /// A job to be accepted.
@@ -175,7 +202,7 @@ impl Jobs {
             let removed = self.inner.store.delete(owner, id).await?;
             return Ok(removed.then_some(Removed::Forgotten));
         }
-        self.settle(id, Outcome::Cancelled).await?;
+        self.settle(owner, id, Outcome::Cancelled).await?;
         if let Some(running) = self.running(id) {
             running.live.end(End::Cancelled);
             running.cancelled.cancel();
@@ -188,22 +215,71 @@ impl Jobs {
         self.inner.interrupted.cancel();
     }
 
+    /// The webhook at `url`, if that can be called.
+    ///
+    /// # Errors
+    /// [`WebhookRefusal`].
+    pub fn webhook(&self, url: &str) -> Result<NewWebhook, WebhookRefusal> {
+        let settings = self.inner.settings.webhooks.as_ref().ok_or(WebhookRefusal::Off)?;
+        Ok(webhook::check_address(url, settings.allow_private)?)
+    }
+
     fn unfinished(&self) -> MutexGuard<'_, HashMap<JobId, Running>> {
         self.inner.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, id: JobId, running: Running) {
+        let mut unfinished = self.unfinished();
+        unfinished.insert(id, running);
+        gauge!(names::UNFINISHED_JOBS).set(unfinished.len() as f64);
+    }
+
+    fn forget(&self, id: JobId) {
+        let mut unfinished = self.unfinished();
+        unfinished.remove(&id);
+        gauge!(names::UNFINISHED_JOBS).set(unfinished.len() as f64);
     }
 
     fn running(&self, id: JobId) -> Option<Running> {
         self.unfinished().get(&id).cloned()
     }
 
-    /// Ends an unfinished job in the store, with its event. Returns whether this call has.
-    async fn settle(&self, id: JobId, outcome: Outcome) -> Result<bool, JobsError> {
-        let event = self.event(id, &outcome).await?;
-        let settled = self.inner.store.finish(id, outcome, unix_ms(), event).await?;
-        if settled && let Err(error) = self.inner.spool.remove(id) {
+    /// Ends an unfinished job in the store, with the event that tells of it. One that has ended
+    /// already stays as it is.
+    async fn settle(&self, owner: &str, id: JobId, outcome: Outcome) -> Result<(), JobsError> {
+        let now_ms = unix_ms();
+        let state = JobState::from(&outcome);
+        let event = self.event(owner, id, &outcome, now_ms).await?;
+        if !self.inner.store.finish(id, outcome, now_ms, event).await? {
+            return Ok(());
+        }
+        counter!(names::JOBS, "state" => state.as_str()).increment(1);
+        tracing::info!(job.id = %id, state = state.as_str(), "a job has ended");
+        if let Err(error) = self.inner.spool.remove(id) {
             tracing::warn!(job.id = %id, "the audio of an ended job stays until the next start: {error}");
         }
-        Ok(settled)
+        Ok(())
+    }
+
+    /// What the webhook of a job is told that ends now, if it has one.
+    async fn event(
+        &self,
+        owner: &str,
+        id: JobId,
+        outcome: &Outcome,
+        now_ms: i64,
+    ) -> Result<Option<NewDelivery>, JobsError> {
+        let stored = self.inner.store.get(owner, id).await?;
+        let Some(stored) = stored.filter(|stored| stored.webhook_url.is_some()) else {
+            return Ok(None);
+        };
+        let ended = stored.ended(outcome, now_ms);
+        let job = match self.running(id) {
+            Some(running) => running.live.look(|story| Job::new(&ended, Some(story))),
+            None => Job::new(&ended, None),
+        };
+        let job = serde_json::to_value(job).expect("strings and numbers always serialise");
+        Ok(Some(webhook::event(outcome, now_ms, &job)))
     }
 
     /// Makes as many turns as keep every slot busy: one for each, and one that is being opened.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use metrics::counter;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,8 @@ use crate::jobs::error::JobsError;
 use crate::jobs::live::{End, Live, Story};
 use crate::jobs::spool::Spool;
 use crate::jobs::store::{JobId, JobState, Store, StoredChunk, StoredJob, unix_ms};
+use crate::jobs::webhook::{Deliverer, RetryPolicy, Signer};
+use crate::metrics as names;
 use crate::pipeline::{self, ChunkResult, Fault, Pipeline, Recall, Route};
 
 /// How often jobs whose time is over are removed.
@@ -41,6 +44,7 @@ impl Jobs {
         };
         if !unfinished.is_empty() {
             tracing::info!(jobs = unfinished.len(), "unfinished jobs go on");
+            counter!(names::JOBS, "state" => "resumed").increment(unfinished.len() as u64);
         }
         for stored in unfinished {
             let running = Running {
@@ -49,10 +53,16 @@ impl Jobs {
                 live: Live::new(),
                 cancelled: CancellationToken::new(),
             };
-            jobs.unfinished().insert(stored.id, running.clone());
+            jobs.begin(stored.id, running.clone());
             tokio::spawn(jobs.clone().run(stored.id, running, None));
         }
         tokio::spawn(jobs.clone().expire());
+        if let Some(webhooks) = &jobs.inner.settings.webhooks {
+            let signer = Signer::new(webhooks.secrets.clone());
+            let (store, retries) = (jobs.inner.store.clone(), RetryPolicy::default());
+            let deliverer = Deliverer::new(store, signer, webhooks.allow_private, retries)?;
+            tokio::spawn(deliverer.run(jobs.inner.interrupted.clone()));
+        }
         Ok(jobs)
     }
 

@@ -2,17 +2,11 @@
 
 use std::time::Duration;
 
-use metrics::counter;
-
-use super::{Jobs, Running, request};
+use super::{Jobs, Running, request, resume};
 use crate::jobs::error::JobsError;
 use crate::jobs::live::End;
-use crate::jobs::store::{JobId, NewDelivery, Outcome, StoreError, StoredChunk, unix_ms};
-use crate::metrics as names;
-use crate::pipeline::{ChunkResult, Fault, Output, PipelineError, Step, Transcription};
-use crate::scheduler::ChunkError;
-
-use super::resume;
+use crate::jobs::store::{JobId, Outcome, StoreError, StoredChunk, unix_ms};
+use crate::pipeline::{ChunkResult, Fault, Output, Step, Transcription};
 
 /// The wait after an attempt that failed because nothing could run it, doubling up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -40,18 +34,19 @@ impl Jobs {
             End::Cancelled | End::Interrupted => None,
         };
         if let Some(outcome) = outcome {
-            let state = match outcome {
-                Outcome::Finished => "finished",
-                _ => "failed",
+            // Audio that cannot be had now may be had when its sender comes again.
+            let settled = match (&end, running.attended) {
+                (End::Failed(fault), true) if fault.may_pass() => {
+                    self.inner.store.delete(&running.owner, id).await.map(drop).map_err(Into::into)
+                }
+                _ => self.settle(&running.owner, id, outcome).await,
             };
-            counter!(names::JOBS, "state" => state).increment(1);
-            tracing::info!(job.id = %id, state, "a job has ended");
-            if let Err(error) = self.settle(id, outcome).await {
+            if let Err(error) = settled {
                 tracing::error!(job.id = %id, "the end of a job cannot be stored, and it will be resumed at the next start: {error}");
             }
         }
         running.live.end(end);
-        self.unfinished().remove(&id);
+        self.forget(id);
     }
 
     async fn attempts(
@@ -67,7 +62,9 @@ impl Jobs {
                 Err(error) => error,
             };
             match error {
-                JobsError::Pipeline(error) if may_pass(&error) && !running.attended => {
+                JobsError::Pipeline(error)
+                    if Fault::from(&error).may_pass() && !running.attended =>
+                {
                     tracing::warn!(job.id = %id, pause_s = pause.as_secs(), "a job waits: {error}");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -99,6 +96,8 @@ impl Jobs {
             running.live.hear(&step, transcription.progress());
         }
         let output = transcription.finish();
+        // Chunks of an earlier version that cut the file into more of them.
+        self.inner.store.trim_chunks(id, output.transcript.runs.len()).await?;
         self.inner.store.set_audio_seconds(id, output.transcript.duration).await?;
         Ok(output)
     }
@@ -116,32 +115,14 @@ impl Jobs {
     async fn record(&self, id: JobId, step: &Step) -> Result<(), JobsError> {
         match step {
             Step::Routed(route) => self.inner.store.set_route(id, json(route)).await?,
+            // A file that is cut otherwise than by an earlier version has chunks in others' places.
             Step::Chunk { result, recalled: false } => {
-                self.inner.store.add_chunk(id, &stored(result)).await?;
+                self.inner.store.put_chunk(id, &stored(result)).await?;
             }
             Step::Chunk { .. } => {}
         }
         Ok(())
     }
-
-    /// The event of a job's end, if somebody is to be told.
-    pub(super) async fn event(
-        &self,
-        id: JobId,
-        outcome: &Outcome,
-    ) -> Result<Option<NewDelivery>, JobsError> {
-        let _ = (id, outcome);
-        Ok(None)
-    }
-}
-
-/// Whether the next attempt may end otherwise.
-fn may_pass(error: &PipelineError) -> bool {
-    matches!(
-        error,
-        PipelineError::Refused(_)
-            | PipelineError::Chunk(ChunkError::Unavailable { .. } | ChunkError::ShutDown)
-    )
 }
 
 fn stored(result: &ChunkResult) -> StoredChunk {

@@ -27,6 +27,28 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps the result of a chunk in the place of an earlier one, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], and those of the database.
+    pub async fn put_chunk(&self, job: JobId, chunk: &StoredChunk) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM chunks WHERE job = ?1 AND position = ?2");
+        let query = query.bind(job.to_string()).bind(chunk.index);
+        query.execute(&self.pool).await.map_err(|error| self.failure(error))?;
+        self.add_chunk(job, chunk).await
+    }
+
+    /// Forgets the chunks from `count` on.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn trim_chunks(&self, job: JobId, count: usize) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM chunks WHERE job = ?1 AND position >= ?2");
+        let query = query.bind(job.to_string()).bind(i64::try_from(count).unwrap_or(i64::MAX));
+        query.execute(&self.pool).await.map_err(|error| self.failure(error))?;
+        Ok(())
+    }
+
     /// What is done of a job, in the order of the file.
     ///
     /// # Errors

@@ -172,6 +172,27 @@ pub enum Outcome {
     Cancelled,
 }
 
+impl From<&Outcome> for JobState {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Finished => Self::Finished,
+            Outcome::Failed { .. } => Self::Failed,
+            Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl StoredJob {
+    /// The job as it stands when it has ended so.
+    pub fn ended(self, outcome: &Outcome, now_ms: i64) -> Self {
+        let error_json = match outcome {
+            Outcome::Failed { error_json } => Some(error_json.clone()),
+            Outcome::Finished | Outcome::Cancelled => None,
+        };
+        Self { state: outcome.into(), ended_at_ms: Some(now_ms), error_json, ..self }
+    }
+}
+
 /// The result of one chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredChunk {
