@@ -88,14 +88,16 @@ pub(super) async fn translate(
 
 async fn answer(state: AppState, upload: Upload, task: Task) -> Result<Response, ApiError> {
     let received = Instant::now();
-    let Wishes { model, options, format, granularities } = Wishes::read(task, &upload.fields)?;
-    let input = Input { file: upload.file, model, options, chunks: None, ticket: upload.ticket };
+    let Upload { file, fields, client, ticket } = upload;
+    let Wishes { model, options, format, granularities } = Wishes::read(task, &fields)?;
+    let input = Input { file, model, options, chunks: None, ticket };
     let output = state.pipeline.transcribe(input, |_| ()).await?;
     let mut headers = provenance(&output);
     let duration = output.transcript.duration;
     let elapsed = received.elapsed().as_secs_f64();
     number(&mut headers, "x-rtf", elapsed / duration.max(1e-3));
     tracing::info!(
+        key = (!client.owner.is_empty()).then_some(client.owner.as_str()),
         model = output.model,
         audio_seconds = duration,
         queue_ms = output.queue_time.as_millis() as u64,

@@ -46,7 +46,6 @@ pub(super) struct Upload {
     /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
     /// Who sent it.
-    #[expect(dead_code, reason = "jobs have owners")]
     pub(super) client: Client,
     /// The right to run it.
     pub(super) ticket: Ticket,
