@@ -34,6 +34,7 @@ mod health;
 mod jobs;
 mod kept;
 mod keys;
+mod lines;
 mod linger;
 mod models;
 mod preferences;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
+use super::lines;
 use crate::format::{
     Deltas, Format, Granularities, Rendering, TranscriptionLogprob, TranscriptionRun,
     TranscriptionSegment, TranscriptionVerbose, Usage,
@@ -84,7 +85,10 @@ pub(super) fn answer(
     rendering: &Rendering,
     held: impl Send + 'static,
 ) -> Response {
-    answer_telling(follower, Telling::of(rendering), held)
+    match rendering.format {
+        Format::Ndjson => lines::answer(follower, rendering, held),
+        _ => answer_telling(follower, Telling::of(rendering), held),
+    }
 }
 
 /// The same, of what `telling` says.

@@ -16,6 +16,9 @@ const LENIENCE: f64 = 2.0;
 /// The weight of the newest request in the mean length.
 const WEIGHT: f64 = 0.1;
 
+/// A longer request counts for so many seconds in it: a day of audio says little of the next one.
+const LONGEST_USUAL_SECONDS: f64 = 300.0;
+
 /// How much may be waiting or running at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
@@ -109,7 +112,8 @@ impl Ledger {
     /// Puts the true length of an accepted request in place of the assumed one, or refuses it
     /// after all. A caller with little else waiting may bring any length.
     pub(super) fn measure(&mut self, id: JobId, seconds: f64, now: Instant) -> Result<(), Refusal> {
-        self.mean = Some(self.mean.map_or(seconds, |mean| mean + WEIGHT * (seconds - mean)));
+        let usual = seconds.min(LONGEST_USUAL_SECONDS);
+        self.mean = Some(self.mean.map_or(usual, |mean| mean + WEIGHT * (usual - mean)));
         let Some(mut job) = self.jobs.remove(&id) else { return Ok(()) };
         let standing = self.standing(&job.caller);
         if seconds > job.left && !standing.bears(seconds) {

@@ -21,6 +21,8 @@ pub struct Server {
     pub address: SocketAddr,
     pub client: reqwest::Client,
     folder: TempDir,
+    /// What it was started with.
+    command: Command,
 }
 
 /// The program under test.
@@ -113,29 +115,32 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
         fs::create_dir(&spool).unwrap();
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut child = auris()
-            .args(["serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"])
-            .args(["--engine", engine])
-            .arg("--spool-dir")
-            .arg(&spool)
-            .arg("--jobs-dir")
-            .arg(folder.path().join("jobs"))
-            .args(extra)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").and_then(|a| a.parse().ok());
-        let Some(address) = address else {
-            let log = fs::read_to_string(folder.path().join("log")).unwrap();
-            panic!("the server did not start: {line}\n{log}");
-        };
-        Self { child, address, client, folder }
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"]
+            .into_iter()
+            .chain(["--engine", engine])
+            .chain(["--spool-dir", &path("spool"), "--jobs-dir", &path("jobs")])
+            .chain(extra.iter().copied());
+        let mut command = auris();
+        command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+        let (child, address) = spawn(&mut command, folder.path());
+        Self { child, address, client, folder, command }
+    }
+
+    /// Kills the server as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on what it has left.
+    pub fn restart(&mut self) {
+        (self.child, self.address) = spawn(&mut self.command, self.folder.path());
+    }
+
+    /// The folder of jobs.
+    pub fn jobs(&self) -> PathBuf {
+        self.folder.path().join("jobs")
     }
 
     /// Waits until the server can transcribe.
@@ -273,6 +278,21 @@ impl Drop for Server {
             assert_eq!(left, 0, "spool files are left over");
         }
     }
+}
+
+/// Starts a server that logs into `folder`, and reads where it listens.
+fn spawn(command: &mut Command, folder: &Path) -> (Child, SocketAddr) {
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").and_then(|a| a.parse().ok());
+    let Some(address) = address else {
+        let log = fs::read_to_string(folder.join("log")).unwrap();
+        panic!("the server did not start: {line}\n{log}");
+    };
+    (child, address)
 }
 
 /// A form with `audio` as its file, after the fields.

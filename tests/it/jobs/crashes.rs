@@ -1,0 +1,115 @@
+//! The server is killed while jobs run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+
+use crate::harness::{Server, form, wav};
+
+use super::id;
+
+/// Chunks by job and place, and when each was done.
+type Done = BTreeMap<(String, i64), i64>;
+
+/// What is stored while no server runs.
+async fn stored(server: &Server) -> Done {
+    let options = SqliteConnectOptions::new().filename(server.jobs().join("jobs.db"));
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let rows = sqlx::query("SELECT job, position, done_at FROM chunks").fetch_all(&pool).await;
+    let rows = rows.unwrap();
+    pool.close().await;
+    rows.iter().map(|row| ((row.get("job"), row.get("position")), row.get("done_at"))).collect()
+}
+
+/// Small numbers that look random, the same in each run.
+fn scattered(n: u64) -> u64 {
+    let n = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (n ^ (n >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40
+}
+
+#[tokio::test]
+async fn twenty_jobs_survive_fifty_kills_and_no_finished_chunk_is_done_again() {
+    const JOBS: u32 = 20;
+    let extra = ["--slots", "2", "--threads", "1", "--chunk-seconds", "5"];
+    let mut server = Server::fake("none,speed=40", &extra).await;
+    let mut ids = Vec::new();
+    for seed in 0..JOBS {
+        ids.push(id(&server.submit(wav(60.0, seed), &[("language", "en")]).await));
+    }
+    let mut done = Done::new();
+    for kill in 0..50 {
+        // The moment is what this test is about.
+        tokio::time::sleep(Duration::from_millis(scattered(kill) % 400)).await;
+        server.kill();
+        let now = stored(&server).await;
+        for (chunk, done_at) in &done {
+            assert_eq!(now.get(chunk), Some(done_at), "{chunk:?} was done again or lost");
+        }
+        done = now;
+        server.restart();
+    }
+    server.ready().await;
+    for (id, seed) in ids.iter().zip(0..JOBS) {
+        let job = server.ended(id).await;
+        assert_eq!(job["state"], "finished", "{job}");
+        let fields = [("language", "en")];
+        let text = server.transcribe(wav(60.0, seed), &fields).await.text();
+        assert_eq!(job["text"], text, "job {seed} has another text than its file");
+    }
+    assert_eq!(server.kept_files(), 0, "audio is left over");
+    let listed: serde_json::Value = server.get("/v1/jobs?limit=100").await.json().await.unwrap();
+    assert_eq!(listed["data"].as_array().unwrap().len(), JOBS as usize);
+    server.kill();
+    let finished = stored(&server).await;
+    for (chunk, done_at) in &done {
+        assert_eq!(finished.get(chunk), Some(done_at), "{chunk:?} was done again or lost");
+    }
+    server.restart();
+}
+
+#[tokio::test]
+async fn half_an_upload_is_gone_after_a_kill() {
+    let mut server = Server::fake("none", &[]).await;
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Result<Vec<u8>, String>>();
+    let head = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+    sender.send(Ok(head.as_bytes().to_vec())).unwrap();
+    sender.send(Ok(wav(60.0, 1))).unwrap();
+    let body = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
+    let request = server.client.post(server.url("/v1/jobs"));
+    let request = request.header("content-type", "multipart/form-data; boundary=b");
+    let upload = tokio::spawn(request.body(reqwest::Body::wrap_stream(body)).send());
+    server.until("nothing is uploaded", async || server.kept_files() == 1).await;
+    server.kill();
+    assert_eq!(server.kept_files(), 1);
+    server.restart();
+    server.ready().await;
+    assert_eq!(server.kept_files(), 0);
+    assert!(upload.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_job_goes_on_after_an_orderly_stop_that_did_not_wait_for_it() {
+    let mut server = Server::fake("none,speed=20", &["--slots", "1"]).await;
+    let id = id(&server.submit(wav(120.0, 1), &[]).await);
+    server.begun(&id).await;
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.wait().success());
+    assert_eq!(stored(&server).await.len(), 1, "the server waited for the job");
+    server.restart();
+    assert_eq!(server.ended(&id).await["state"], "finished");
+    assert_eq!(server.kept_files(), 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_costs_a_job_nothing_but_time() {
+    let marker = tempfile::tempdir().unwrap();
+    let script = format!("abort,chunk=2,times=3,marker={}", marker.path().display());
+    let server = Server::fake(&script, &["--slots", "1"]).await;
+    let job = server.submit(wav(120.0, 1), &[]).await;
+    let ended = server.ended(&id(&job)).await;
+    assert_eq!(ended["state"], "finished", "{ended}");
+    let again = server.post(form(wav(120.0, 1), &[])).await;
+    assert_eq!(ended["text"], again.text());
+}
