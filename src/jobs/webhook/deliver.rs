@@ -210,7 +210,7 @@ fn log(delivery: &Delivery, attempt: &Attempt, state: DeliveryState, pause: Dura
 }
 
 #[cfg(test)]
-mod pause_tests {
+mod tests {
     use super::*;
 
     #[test]
