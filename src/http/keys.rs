@@ -146,7 +146,7 @@ pub(super) fn is_open(path: &str) -> bool {
 
 /// Everything that is posted is audio.
 fn is_transcription(request: &Request) -> bool {
-    request.method() == Method::POST && request.uri().path().starts_with("/v1/")
+    request.method() == Method::POST
 }
 
 /// The key that a request was sent with.

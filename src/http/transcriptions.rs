@@ -132,19 +132,10 @@ pub(super) async fn transcribed(
     wishes: Wishes,
 ) -> Result<(HeaderMap, Arc<Output>), ApiError> {
     let received = Instant::now();
-<<<<<<< HEAD
     let output = start(state, ticket, file, wishes).await?.output().await?;
-=======
-    let Upload { file, fields, client, ticket } = upload;
-    let Wishes { model, options, format, granularities } = Wishes::read(task, &fields)?;
-    let input = Input { file, model, options, chunks: None, ticket };
-    let output = state.pipeline.transcribe(input, |_| ()).await?;
-    let mut headers = provenance(&output);
->>>>>>> keys
     let duration = output.transcript.duration;
     let elapsed = received.elapsed().as_secs_f64();
     tracing::info!(
-        key = (!client.owner.is_empty()).then_some(client.owner.as_str()),
         model = output.model,
         audio_seconds = duration,
         queue_ms = output.queue_time.as_millis() as u64,

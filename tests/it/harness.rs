@@ -115,14 +115,16 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
         fs::create_dir(&spool).unwrap();
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"]
-            .into_iter()
-            .chain(["--engine", engine])
-            .chain(["--spool-dir", &path("spool"), "--jobs-dir", &path("jobs")])
-            .chain(extra.iter().copied());
         let mut command = auris();
-        command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"])
+            .args(["--engine", engine])
+            .arg("--spool-dir")
+            .arg(&spool)
+            .arg("--jobs-dir")
+            .arg(folder.path().join("jobs"))
+            .args(extra)
+            .envs(variables.iter().map(|(name, value)| (name, value)));
         let (child, address) = spawn(&mut command, folder.path());
         Self { child, address, client, folder, command }
     }

@@ -41,15 +41,8 @@ const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 pub(super) struct Form {
     /// The fields other than the file, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
-<<<<<<< HEAD:src/http/upload/form.rs
     /// A hash over the file, if that was wanted.
     pub(super) digest: Option<Sha256>,
-=======
-    /// Who sent it.
-    pub(super) client: Client,
-    /// The right to run it.
-    pub(super) ticket: Ticket,
->>>>>>> keys:src/http/upload.rs
 }
 
 /// Where a form's file goes.

@@ -19,7 +19,10 @@ async fn a_repeated_request_gets_the_same_answer_without_work() {
     let first = send(&server, PATH, 1, "a").await;
     let done = chunks(&server).await;
     let second = send(&server, PATH, 1, "a").await;
-    assert_eq!((first.text(), first.header("x-job-id")), (second.text(), second.header("x-job-id")));
+    assert_eq!(
+        (first.text(), first.header("x-job-id")),
+        (second.text(), second.header("x-job-id"))
+    );
     assert_eq!(chunks(&server).await, done);
     send(&server, PATH, 2, "a").await.error(422, "idempotency_key_reused");
     let other = send(&server, PATH, 1, "b").await;

@@ -29,7 +29,8 @@ impl Server {
 
     /// Waits until a job has ended, and returns it.
     pub async fn ended(&self, id: &str) -> Value {
-        self.until("the job does not end", async || !self.job(id).await["ended_at"].is_null()).await;
+        self.until("the job does not end", async || !self.job(id).await["ended_at"].is_null())
+            .await;
         self.job(id).await
     }
 

@@ -96,11 +96,11 @@ async fn a_job_is_cancelled_first_and_forgotten_then() {
     let path = format!("/v1/jobs/{id}");
     let busy = async || server.devices().await["devices"][0]["busy_slots"] == 1;
     server.until("nothing runs", busy).await;
-    let events = server.get(&format!("{path}/events"));
+    let events = server.get(&format!("{path}/events")).await;
     let cancelled = server.delete(&path).await;
     assert_eq!((cancelled.status, &cancelled.json()["state"]), (200, &"cancelled".into()));
     server.until("the slot stays in use", async || !busy().await).await;
-    let (_, last) = heard(events.await).await;
+    let (_, last) = heard(events).await;
     assert_eq!(last["error"]["code"], "cancelled");
     assert_eq!(server.kept_files(), 0);
     let transcript = Answer::read(server.get(&format!("{path}/transcript")).await).await;
@@ -216,5 +216,8 @@ async fn somebody_elses_job_is_no_job() {
     let list = server.client.get(server.url("/v1/jobs")).bearer_auth("key-of-two").send();
     let list: serde_json::Value = list.await.unwrap().json().await.unwrap();
     assert_eq!(list["data"].as_array().unwrap().len(), 0);
-    assert_eq!(server.client.get(url).bearer_auth("key-of-one").send().await.unwrap().status(), 200);
+    assert_eq!(
+        server.client.get(url).bearer_auth("key-of-one").send().await.unwrap().status(),
+        200
+    );
 }
