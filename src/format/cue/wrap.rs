@@ -36,7 +36,7 @@ fn push_characters<'t>(piece: &'t str, line_chars: usize, pieces: &mut Vec<&'t s
 }
 
 /// `text` cut at `places`, in order and without empty parts.
-fn parts<'t>(text: &'t str, places: impl Iterator<Item = usize>) -> impl Iterator<Item = &'t str> {
+fn parts(text: &str, places: impl Iterator<Item = usize>) -> impl Iterator<Item = &str> {
     let mut start = 0;
     places.filter_map(move |end| {
         let part = &text[start..end];
