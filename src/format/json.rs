@@ -76,6 +76,8 @@ impl From<&TokenLogprob> for TranscriptionLogprob {
 
 #[cfg(test)]
 mod tests {
+    use utoipa::PartialSchema as _;
+
     use super::*;
     use crate::format::tests::{segment, transcript};
     use crate::transcript::Segment;
@@ -95,6 +97,15 @@ mod tests {
         let json = |logprobs| serde_json::to_string(&Transcription::new(&transcript, logprobs));
         insta::assert_snapshot!(json(true).unwrap(), @r#"{"text":"Tea न","logprobs":[{"token":" Tea","logprob":-0.25,"bytes":[32,84,101,97]},{"token":" �","logprob":-9999.0,"bytes":[32,224,164]},{"token":"�","logprob":-1.5,"bytes":[168]}],"usage":{"type":"duration","seconds":62}}"#);
         insta::assert_snapshot!(json(false).unwrap(), @r#"{"text":"Tea न","usage":{"type":"duration","seconds":62}}"#);
+    }
+
+    #[test]
+    fn the_schema_says_that_bytes_are_numbers_and_log_probabilities_may_be_absent() {
+        let schema = serde_json::to_value(TranscriptionLogprob::schema()).unwrap();
+        assert_eq!(schema["properties"]["bytes"]["type"], "array");
+        assert_eq!(schema["properties"]["bytes"]["items"]["type"], "integer");
+        let schema = serde_json::to_value(Transcription::schema()).unwrap();
+        assert_eq!(schema["required"], serde_json::json!(["text", "usage"]));
     }
 
     #[test]
