@@ -19,7 +19,7 @@ const CHILD_LAYER: u32 = 2;
 const OWNERS: &[(&[&str], &[&str])] = &[
     (&["axum"], &["http/", "serve.rs"]),
     (&["tower_http", "utoipa_axum", "utoipa_swagger_ui"], &["http/"]),
-    (&["utoipa"], &["http/", "format/"]),
+    (&["utoipa"], &["http/", "format/", "jobs/view.rs"]),
     (&["icu_segmenter", "unicode_width"], &["format/cue/wrap.rs"]),
     (&["metrics_exporter_prometheus"], &["http/state.rs", "serve.rs"]),
     (&["whisper_rs", "nvml_wrapper"], &["engine/"]),

@@ -18,15 +18,15 @@ pub enum Event {
 /// The events of an answer, as they come.
 pub fn events(response: reqwest::Response) -> impl Stream<Item = Event> + Unpin {
     let bytes = Box::pin(response.bytes_stream());
-    let state = (bytes, String::new());
-    let events = futures_util::stream::unfold(state, |(mut bytes, mut text)| async move {
+    let state = (bytes, Vec::new());
+    let events = futures_util::stream::unfold(state, |(mut bytes, mut waiting)| async move {
         loop {
-            if let Some((event, rest)) = text.split_once("\n\n") {
-                let event = read(event);
-                text = rest.to_owned();
-                return Some((event, (bytes, text)));
+            if let Some(end) = waiting.windows(2).position(|pair| pair == b"\n\n") {
+                let event: Vec<u8> = waiting.drain(..end + 2).collect();
+                let event = read(std::str::from_utf8(&event[..end]).unwrap());
+                return Some((event, (bytes, waiting)));
             }
-            text.push_str(&String::from_utf8(bytes.next().await?.ok()?.to_vec()).unwrap());
+            waiting.extend_from_slice(&bytes.next().await?.ok()?);
         }
     });
     Box::pin(events)
@@ -182,10 +182,12 @@ async fn a_client_that_leaves_frees_its_slot() {
 
 #[tokio::test]
 async fn lines_of_json_come_while_they_are_made() {
-    let server = Server::demo(&[]).await;
-    let response = stream(&server, clip("28.flac"), &[("response_format", "ndjson")]).await;
+    let server = Server::fake("none", &[]).await;
+    let fields = [("response_format", "ndjson"), ("timestamp_granularities[]", "word")];
+    let response = stream(&server, wav(70.0, 1), &fields).await;
     assert_eq!(response.headers()["content-type"], "application/x-ndjson");
     let streamed = response.text().await.unwrap();
-    let whole = server.transcribe(clip("28.flac"), &[("response_format", "ndjson")]).await.body;
+    let whole = server.transcribe(wav(70.0, 1), &fields).await.body;
+    assert_eq!(whole.lines().count(), 4, "{whole}");
     assert_eq!(streamed, whole);
 }

@@ -41,16 +41,16 @@ const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 pub(super) struct Form {
     /// The fields other than the file, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
-    /// A hash over the file, if that was wanted.
-    pub(super) digest: Option<Sha256>,
+    /// Its file.
+    pub(super) sink: Sink,
 }
 
-/// Where a form's file goes.
+/// Where a form's file goes, and where it is afterwards.
 #[derive(Debug)]
 pub(super) struct Sink {
-    /// An empty file.
+    /// The file, empty at first.
     pub(super) file: std::fs::File,
-    /// What is to be hashed along, if anything is.
+    /// A hash over it, if that is wanted.
     pub(super) digest: Option<Sha256>,
 }
 
@@ -70,7 +70,7 @@ impl Form {
                  the form's field `file`",
             )
         })?;
-        let (mut sink, mut digest) = (Some(sink), None);
+        let (mut sink, mut received) = (Some(sink), None);
         let mut fields = Vec::new();
         while let Some(field) = reception.next(form.next_field()).await? {
             match field.name().unwrap_or_default() {
@@ -81,7 +81,7 @@ impl Form {
                 name if FILE_FIELDS.contains(&name) => {
                     let twice = "send one file in each request";
                     let sink = sink.take().ok_or_else(|| ApiError::bad_field(name, twice))?;
-                    digest = reception.spool(field, sink).await?;
+                    received = Some(reception.spool(field, sink).await?);
                 }
                 _ if fields.len() >= MAX_FIELDS => {
                     let message = format!("the form has more than {MAX_FIELDS} fields");
@@ -90,11 +90,9 @@ impl Form {
                 _ => fields.push(reception.text(field).await?),
             }
         }
-        if sink.is_some() {
-            let missing = "the form has no field `file`: send the audio in it";
-            return Err(ApiError::bad_field("file", missing));
-        }
-        Ok(Self { fields, digest })
+        let missing = "the form has no field `file`: send the audio in it";
+        let sink = received.ok_or_else(|| ApiError::bad_field("file", missing))?;
+        Ok(Self { fields, sink })
     }
 }
 
@@ -176,8 +174,8 @@ impl Reception<'_> {
         }
     }
 
-    /// Streams the file into the sink, and gives back the hash over it.
-    async fn spool(&self, mut field: Field<'_>, sink: Sink) -> Result<Option<Sha256>, ApiError> {
+    /// Streams the file into the sink.
+    async fn spool(&self, mut field: Field<'_>, sink: Sink) -> Result<Sink, ApiError> {
         let settings = self.settings;
         let Sink { file, mut digest } = sink;
         let file = tokio::fs::File::from_std(file);
@@ -194,7 +192,7 @@ impl Reception<'_> {
             writer.write_all(&part).await.map_err(|error| spool_failed(&error))?;
         }
         writer.flush().await.map_err(|error| spool_failed(&error))?;
-        Ok(digest)
+        Ok(Sink { file: writer.into_inner().into_std().await, digest })
     }
 
     /// Reads a field of text.

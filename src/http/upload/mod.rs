@@ -71,8 +71,9 @@ impl FromRequest<AppState> for Upload {
             let spool = state.uploads.spool.display();
             ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
         })?;
-        let (mut file, sink) = shared(file, None)?;
-        let fields = Form::receive(request, &state.uploads, sink).await?.fields;
+        let sink = Sink { file, digest: None };
+        let Form { fields, sink } = Form::receive(request, &state.uploads, sink).await?;
+        let mut file = sink.file;
         file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
         Ok(Self { file, fields, ticket })
     }
@@ -99,9 +100,9 @@ impl FromRequest<AppState> for KeptUpload {
         let file = spawn_blocking(move || jobs.upload()).await.map_err(JobsError::from)?;
         let file = file.map_err(JobsError::from)?;
         let own = file.as_file().try_clone().map_err(|error| spool_failed(&error))?;
-        let (_, sink) = shared(own, digest)?;
-        let Form { fields, digest } = Form::receive(request, &state.uploads, sink).await?;
-        let fingerprint = digest.map(|digest| {
+        let sink = Sink { file: own, digest };
+        let Form { fields, sink } = Form::receive(request, &state.uploads, sink).await?;
+        let fingerprint = sink.digest.map(|digest| {
             let mut digest = digest.chain_update(path.unwrap_or_default());
             for text in fields.iter().flat_map(|(name, value)| [name, value]) {
                 digest.update((text.len() as u64).to_le_bytes());
@@ -147,10 +148,4 @@ fn attempt(request: &Request) -> Attempt {
 /// A header that is a number.
 pub(super) fn number(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
-}
-
-/// A file and a sink that writes to it.
-fn shared(file: File, digest: Option<Sha256>) -> Result<(File, Sink), ApiError> {
-    let own = file.try_clone().map_err(|error| spool_failed(&error))?;
-    Ok((file, Sink { file: own, digest }))
 }
