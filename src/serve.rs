@@ -14,7 +14,7 @@ use crate::cli::ServeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::doctor;
 use crate::http::{self, AppState};
-use crate::jobs::Jobs;
+use crate::jobs::{JobSettings, Jobs};
 use crate::metrics;
 use crate::output;
 use crate::pipeline::Pipeline;
@@ -38,6 +38,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let uploads = config::uploads(&args)?;
     let capacity = config::capacity(&args)?;
+    let job_settings = config::jobs(&args)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
     let access = config::access(&args.access)?;
     let plan = EnginePlan::new(&args.engine)?;
@@ -65,7 +66,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         started => started?,
     };
     let scheduler = pipeline.scheduler.clone();
-    let jobs = keep_jobs(&args, &pipeline).await?;
+    let is_demanded = args.jobs.jobs_dir.is_some();
+    let jobs = keep_jobs(job_settings, is_demanded, &pipeline).await?;
     let state = AppState { pipeline, jobs: jobs.clone(), uploads: uploads.into(), metrics };
     if access.keys.is_empty() && !address.ip().is_loopback() {
         tracing::warn!(
@@ -92,27 +94,23 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Takes up the jobs. Without a folder of its own for them the server does the rest, unless one is
-/// asked for.
+/// Takes up the jobs. If their folder cannot be used, the server does the rest without them,
+/// unless the folder is one that was asked for.
 async fn keep_jobs(
-    args: &ServeArgs,
+    settings: Option<JobSettings>,
+    is_demanded: bool,
     pipeline: &Pipeline,
 ) -> anyhow::Result<Result<Jobs, Arc<str>>> {
-    let settings = config::jobs(args);
-    let kept = match settings {
-        Ok(settings) => Jobs::start(pipeline.clone(), settings).await.map_err(Into::into),
-        Err(error) => Err(error),
+    let reason = match settings {
+        None => "there is no home folder to keep jobs in: give a folder with --jobs-dir".into(),
+        Some(settings) => match Jobs::start(pipeline.clone(), settings).await {
+            Ok(jobs) => return Ok(Ok(jobs)),
+            Err(error) if is_demanded => return Err(error.into()),
+            Err(error) => error.to_string(),
+        },
     };
-    match kept {
-        Ok(jobs) => Ok(Ok(jobs)),
-        Err(error) if args.jobs.jobs_dir.is_some() => Err(error),
-        Err(error) => {
-            tracing::warn!(
-                "there will be no jobs, only transcriptions that are waited for: {error}"
-            );
-            Ok(Err(error.to_string().into()))
-        }
-    }
+    tracing::warn!("only transcriptions that are waited for, and no jobs: {reason}");
+    Ok(Err(reason.into()))
 }
 
 /// Returns when the server may stop accepting connections: after a signal, once every accepted

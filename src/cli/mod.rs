@@ -47,8 +47,9 @@ impl Cli {
     /// What to log: who transcribes a file at a terminal wants its text and nothing else.
     pub fn log_filter(&self) -> &str {
         let default = match self.command {
-            Command::Serve(_) | Command::Worker(_) => "info",
-            _ => "warn",
+            // What a decoder says of a file is no fault of the server's, and its sender is told.
+            Command::Serve(_) | Command::Worker(_) => "info,symphonia=off",
+            _ => "warn,symphonia=off",
         };
         self.log.as_deref().unwrap_or(default)
     }

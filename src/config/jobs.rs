@@ -9,11 +9,11 @@ use crate::cli::{JobArgs, ServeArgs};
 use crate::jobs::webhook::Secret;
 use crate::jobs::{JobSettings, WebhookSettings};
 
-/// How jobs are kept, from the options of `serve`.
+/// How jobs are kept, from the options of `serve`; `None` if there is no folder for them.
 ///
 /// # Errors
-/// An option that cannot be meant, or no folder is given and the user has none.
-pub fn jobs(args: &ServeArgs) -> anyhow::Result<JobSettings> {
+/// An option that cannot be meant.
+pub fn jobs(args: &ServeArgs) -> anyhow::Result<Option<JobSettings>> {
     let JobArgs { jobs_dir, max_jobs, job_retention_hours, .. } = &args.jobs;
     ensure!(*max_jobs > 0, "--max-jobs starts at 1");
     let secret = args.jobs.webhook_secret.as_deref().unwrap_or_default();
@@ -21,21 +21,18 @@ pub fn jobs(args: &ServeArgs) -> anyhow::Result<JobSettings> {
     let secrets = secrets.map(str::parse).collect::<Result<Vec<Secret>, _>>();
     let secrets = secrets.context("--webhook-secret cannot be used")?;
     let allow_private = args.jobs.webhook_allow_private;
-    let folder = match jobs_dir {
-        Some(folder) => folder.clone(),
-        None => default_folder()?,
-    };
-    Ok(JobSettings {
+    let retention = super::seconds("--job-retention-hours", job_retention_hours * 3600.0)?;
+    let folder = jobs_dir.clone().or_else(default_folder);
+    Ok(folder.map(|folder| JobSettings {
         folder,
         most_unfinished: *max_jobs,
         owner_share: args.caller_share,
         webhooks: (!secrets.is_empty()).then_some(WebhookSettings { secrets, allow_private }),
-        retention: super::seconds("--job-retention-hours", job_retention_hours * 3600.0)?,
-    })
+        retention,
+    }))
 }
 
-fn default_folder() -> anyhow::Result<PathBuf> {
-    let base = etcetera::choose_base_strategy()
-        .context("there is no home folder to keep jobs in: give a folder with --jobs-dir")?;
-    Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join("auris").join("jobs"))
+fn default_folder() -> Option<PathBuf> {
+    let base = etcetera::choose_base_strategy().ok()?;
+    Some(base.state_dir().unwrap_or_else(|| base.data_dir()).join("auris").join("jobs"))
 }

@@ -15,6 +15,7 @@ use super::kept;
 use super::stream::{self, StreamEvent, Telling};
 use super::upload::KeptUpload;
 use super::whole;
+use crate::format::{Format, TranscriptionLine};
 use crate::jobs::{End, Job, JobId, Removed};
 
 /// Where jobs are made.
@@ -56,9 +57,10 @@ pub(super) struct ListParams {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "described to clients; the query is read by hand")]
 pub(super) struct TranscriptParams {
-    /// Its format. Without it, the one that the job was made with.
+    /// Its format; `response_format` means the same. Without it, the one that the job was made
+    /// with.
     #[param(nullable = false)]
-    response_format: Option<crate::format::Format>,
+    format: Option<Format>,
     /// The most characters of a subtitle's line.
     #[param(minimum = 10, maximum = 200, nullable = false)]
     max_line_length: Option<u32>,
@@ -81,7 +83,7 @@ pub(super) struct TranscriptParams {
     operation_id = "createJob",
     tag = "jobs",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Your name for the request, such as a UUID: sending it again makes no second job"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Your name for the request, such as a UUID: sending it again makes no second job", min_length = 1, max_length = 255, pattern = "^[!#-~]+$"),
     ),
     request_body(content = JobForm, content_type = "multipart/form-data"),
     responses(
@@ -209,7 +211,7 @@ pub(super) async fn events(
                 (String = "text/plain"),
                 (String = "text/vtt"),
                 (String = "text/tab-separated-values"),
-                (String = "application/x-ndjson"),
+                (TranscriptionLine = "application/x-ndjson"),
             )),
         (status = 409, description = "The job is unfinished; see Retry-After", body = ErrorBody),
         (status = "4XX", description = "There is no such job, a parameter cannot be used, or the job failed: as the transcription would have", body = ErrorBody),

@@ -13,10 +13,11 @@ use super::answer::JsonAnswer;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{Endpoint, TranscriptionForm, TranslationForm, Wishes};
 use super::kept;
-use super::stream;
+use super::stream::{self, StreamEvent};
 use super::upload::{AnyUpload, Upload};
 use super::whole;
-use crate::jobs::Attended;
+use crate::format::TranscriptionLine;
+use crate::jobs::{Attended, Job};
 use crate::pipeline::{Input, Output};
 use crate::scheduler::Ticket;
 
@@ -29,6 +30,10 @@ use crate::scheduler::Ticket;
     path = "/v1/audio/transcriptions",
     operation_id = "createTranscription",
     tag = "audio",
+    params(
+        ("Prefer" = Option<String>, Header, description = "`respond-async` for a job instead of an answer, `respond-async, wait=10` if that takes longer than 10 seconds", example = "wait=10"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Your name for the request, such as a UUID: it goes on without you, and sending it again gives the same answer without new work", min_length = 1, max_length = 255, pattern = "^[!#-~]+$"),
+    ),
     request_body(content = TranscriptionForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The transcript, in the `response_format` asked for",
@@ -36,6 +41,9 @@ use crate::scheduler::Ticket;
                 (JsonAnswer = "application/json"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
+                (String = "text/tab-separated-values"),
+                (TranscriptionLine = "application/x-ndjson"),
+                (StreamEvent = "text/event-stream"),
             ),
             headers(
                 ("x-device" = String, description = "The device that made the text; several are separated by commas"),
@@ -47,11 +55,17 @@ use crate::scheduler::Ticket;
                 ("x-audio-duration" = f64, description = "Seconds of audio"),
                 ("x-rtf" = f64, description = "Seconds from the upload's end to the answer, for each second of audio"),
             )),
+        (status = 202, description = "The request is accepted as a job, since `Prefer: respond-async` asked for that", body = Job,
+            headers(
+                ("location" = String, description = "Where to ask for it"),
+                ("preference-applied" = String, description = "`respond-async`"),
+                ("x-job-id" = String, description = "Its id; also in answers to requests with an idempotency key"),
+            )),
         (status = 400, description = "The form or one of its fields cannot be used", body = ErrorBody),
         (status = 408, description = "The client stopped sending", body = ErrorBody),
         (status = 413, description = "The file or its audio is longer than the server accepts", body = ErrorBody),
         (status = 415, description = "The file is not audio that can be decoded", body = ErrorBody),
-        (status = 422, description = "There is no audio in the file, or it crashes the engine", body = ErrorBody),
+        (status = 422, description = "There is no audio in the file, it crashes the engine, or the idempotency key belongs to another request", body = ErrorBody),
         (status = 429, description = "This client has too much waiting; see Retry-After", body = ErrorBody),
         (status = 500, description = "The server failed; its log says why", body = ErrorBody),
         (status = 503, description = "The service is full, starting or ending; see Retry-After", body = ErrorBody),
@@ -73,13 +87,21 @@ pub(super) async fn transcribe(
     path = "/v1/audio/translations",
     operation_id = "createTranslation",
     tag = "audio",
+    params(
+        ("Prefer" = Option<String>, Header, description = "As for transcriptions", example = "wait=10"),
+        ("Idempotency-Key" = Option<String>, Header, description = "As for transcriptions", min_length = 1, max_length = 255, pattern = "^[!#-~]+$"),
+    ),
     request_body(content = TranslationForm, content_type = "multipart/form-data"),
     responses(
+        (status = 202, description = "As for transcriptions", body = Job),
         (status = 200, description = "The English text, in the `response_format` asked for; headers as for transcriptions",
             content(
                 (JsonAnswer = "application/json"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
+                (String = "text/tab-separated-values"),
+                (TranscriptionLine = "application/x-ndjson"),
+                (StreamEvent = "text/event-stream"),
             )),
         (status = "4XX", description = "As for transcriptions", body = ErrorBody),
         (status = "5XX", description = "As for transcriptions", body = ErrorBody),

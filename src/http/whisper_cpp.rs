@@ -13,7 +13,7 @@ use super::error::{ApiError, ErrorBody};
 use super::fields::{self, Fields, Wishes};
 use super::transcriptions;
 use super::upload::Upload;
-use crate::format::{Format, Granularities, Rendering};
+use crate::format::{Format, Granularities, Rendering, TranscriptionLine};
 use crate::transcript::{Options, Task};
 
 /// The form of `POST /inference`, for the document only.
@@ -60,6 +60,8 @@ pub(super) struct InferenceForm {
                 (JsonAnswer = "application/json"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
+                (String = "text/tab-separated-values"),
+                (TranscriptionLine = "application/x-ndjson"),
             )),
         (status = "4XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
         (status = "5XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),

@@ -13,6 +13,9 @@ const HOPED_GPU_RATE: f64 = 400.0;
 /// time for a short chunk as for one of 30 s.
 const FIXED_SECONDS: f64 = 10.0;
 
+/// The length of a usual chunk.
+const CHUNK_SECONDS: f64 = 30.0;
+
 /// The weight of the newest measurement in the running mean.
 const WEIGHT: f64 = 0.2;
 
@@ -67,7 +70,11 @@ impl Pace {
 
     /// Seconds of audio that a slot does in a second.
     pub(super) fn speed(&self) -> f64 {
-        self.speed.unwrap_or(if self.is_gpu { ASSUMED_GPU_SPEED } else { ASSUMED_CPU_SPEED })
+        let assumed = if self.is_gpu { ASSUMED_GPU_SPEED } else { ASSUMED_CPU_SPEED };
+        // The warm-up tells of the encoder only, which is most of the work.
+        let by_rate =
+            self.rate.map(|(rate, _)| rate * CHUNK_SECONDS / (FIXED_SECONDS + CHUNK_SECONDS));
+        self.speed.or(by_rate).unwrap_or(assumed)
     }
 
     /// The same, if a chunk was finished yet.

@@ -91,6 +91,7 @@ async fn whisper_asr_webservices_clients_get_every_output() {
         ("output=txt&encode=true", "text/plain; charset=utf-8", "16000 samples"),
         ("output=srt", "text/plain; charset=utf-8", "1\n00:00:00,000 --> 00:00:01,000\n"),
         ("output=vtt&task=translate", "text/vtt; charset=utf-8", "WEBVTT\n\n00:00:00.000"),
+        ("output=tsv", "text/tab-separated-values; charset=utf-8", "start\tend\ttext\n"),
         ("output=json&language=hi", "application/json", "\"language\":\"hi\""),
     ] {
         check(&asr(&server, wav(1.0, 1), query).await, content_type, needle);

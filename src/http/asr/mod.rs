@@ -32,6 +32,23 @@ pub(super) struct AudioFileForm {
     audio_file: Vec<u8>,
 }
 
+/// The shape of an answer.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "described to clients; the query is read by hand")]
+pub(super) enum AsrOutput {
+    /// The text alone.
+    Txt,
+    /// WebVTT subtitles.
+    Vtt,
+    /// SubRip subtitles.
+    Srt,
+    /// A table with times in milliseconds.
+    Tsv,
+    /// What openai-whisper returns.
+    Json,
+}
+
 /// The language that is spoken.
 #[derive(Serialize, ToSchema)]
 pub(super) struct DetectedLanguage {
@@ -56,7 +73,7 @@ pub(super) struct DetectedLanguage {
         ("task" = Option<String>, Query, description = "`transcribe`, or `translate` for English text; without it `transcribe`"),
         ("language" = Option<String>, Query, description = "The spoken language as an ISO 639-1 code or an English name; without it, it is detected", example = "en"),
         ("initial_prompt" = Option<String>, Query, description = "How the text before would read, in the style wanted"),
-        ("output" = Option<String>, Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),
+        ("output" = Option<AsrOutput>, Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),
         ("word_timestamps" = Option<bool>, Query, description = "Whether `json` has the words and their times"),
         ("encode" = Option<bool>, Query, description = "`false` says that the file is bare samples: mono, 16 bits, little-endian, 16 kHz; a WAV file is known all the same"),
         ("vad_filter" = Option<bool>, Query, description = "Passed over"),
@@ -67,6 +84,7 @@ pub(super) struct DetectedLanguage {
             content(
                 (String = "text/plain"),
                 (String = "text/vtt"),
+                (String = "text/tab-separated-values"),
                 (WhisperResult = "application/json"),
             )),
         (status = "4XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),

@@ -106,9 +106,10 @@ pub(super) fn rendering(
     default: Rendering,
 ) -> Result<Rendering, ApiError> {
     let fields = &mut Fields::new(pairs);
-    let format = match fields.one("response_format")? {
-        Some(value) => value.parse()?,
-        None => default.format,
+    let format = match (fields.one("response_format")?, fields.one("format")?) {
+        (Some(_), Some(value)) => return Err(value.wrong("give format or response_format")),
+        (Some(value), None) | (None, Some(value)) => value.parse()?,
+        (None, None) => default.format,
     };
     let granularities = match granularities(fields, format)? {
         Some(given) => given,

@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import OpenAI from "openai";
 import { Server, TEXT, bytes, clip, until } from "./server.js";
 
-const SECRET = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0";
+const SECRET = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
 
 describe("jobs", () => {
   let server, client;

@@ -12,7 +12,7 @@ import pytest
 from audio import TEXT, clip, tone
 from server import Server, connect, wait_until
 
-SECRET = "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0"
+SECRET = "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
 STATES = {"queued", "running", "finished", "failed", "cancelled"}
 
 
