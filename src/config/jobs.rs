@@ -26,7 +26,7 @@ pub fn jobs(args: &ServeArgs) -> anyhow::Result<Option<JobSettings>> {
     Ok(folder.map(|folder| JobSettings {
         folder,
         most_unfinished: *max_jobs,
-        owner_share: args.caller_share,
+        caller_share: args.caller_share,
         webhooks: (!secrets.is_empty()).then_some(WebhookSettings { secrets, allow_private }),
         retention,
     }))

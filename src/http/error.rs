@@ -98,10 +98,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).after(SHORT_RETRY)
     }
 
-    /// 503: this server cannot keep jobs.
+    /// 501: this server cannot keep jobs.
     pub(super) fn no_jobs(reason: &str) -> Self {
-        let message = format!("this server keeps no jobs: {reason}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "jobs_unavailable", message)
+        tracing::debug!("a job is refused: {reason}");
+        let message = "this server keeps no jobs; its log says why";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "jobs_unavailable", message)
     }
 
     /// 404: there is no such job, or it is somebody else's.
@@ -217,6 +218,9 @@ impl From<JobsError> for ApiError {
             }
             JobsError::Full { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(JOBS_RETRY)
+            }
+            JobsError::DiskFull => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message)
             }
             JobsError::Share { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)

@@ -16,7 +16,7 @@ use super::stream::{self, StreamEvent, Telling};
 use super::upload::KeptUpload;
 use super::whole;
 use crate::format::{Format, TranscriptionLine};
-use crate::jobs::{End, Job, JobId, Removed};
+use crate::jobs::{End, Followed, Job, JobId, Removed};
 
 /// Where jobs are made.
 pub(super) const PATH: &str = "/v1/jobs";
@@ -190,7 +190,7 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let followed = state.jobs()?.follow(&client.owner, job_id(&id)?).await?;
-    let (request, follower) = followed.ok_or_else(ApiError::no_such_job)?;
+    let Followed { request, follower, .. } = followed.ok_or_else(ApiError::no_such_job)?;
     let heard = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let telling =
         Telling { progress: true, skipped: heard.unwrap_or(0), ..Telling::of(&request.rendering) };
@@ -226,9 +226,8 @@ pub(super) async fn transcript(
 ) -> Result<Response, ApiError> {
     let id = job_id(&id)?;
     let jobs = state.jobs()?;
-    let job = jobs.job(&client.owner, id).await?.ok_or_else(ApiError::no_such_job)?;
     let followed = jobs.follow(&client.owner, id).await?;
-    let (request, follower) = followed.ok_or_else(ApiError::no_such_job)?;
+    let Followed { request, job, follower } = followed.ok_or_else(ApiError::no_such_job)?;
     let rendering = fields::rendering(&pairs(query.as_deref()), request.rendering)?;
     if !job.state.is_ended() {
         return Err(ApiError::unfinished_job(job.percent, job.eta_seconds));

@@ -1,7 +1,7 @@
 //! Requests that outlive their client: accepted as jobs, and answered at once, after a while, or
 //! with their transcript.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -13,9 +13,9 @@ use super::error::ApiError;
 use super::fields::Wishes;
 use super::jobs::PATH;
 use super::stream;
-use super::upload::KeptUpload;
+use super::upload::{KeptUpload, Room};
 use super::whole;
-use crate::jobs::{End, Job, JobRequest, Jobs, Submission, Submitted};
+use crate::jobs::{End, Followed, Job, JobId, JobRequest, Jobs, JobsError, Submission};
 
 /// The name of the job behind an answer.
 const JOB_ID: HeaderName = HeaderName::from_static("x-job-id");
@@ -29,16 +29,16 @@ pub(super) async fn answer(
     upload: KeptUpload,
     wishes: Wishes,
 ) -> Result<Response, ApiError> {
+    let received = Instant::now();
     let jobs = state.jobs()?;
-    let preferences = upload.preferences.clone();
-    let owner = upload.client.owner.clone();
+    let (preferences, owner) = (upload.preferences.clone(), upload.owner.clone());
     let (rendering, stream) = (wishes.rendering, wishes.stream);
     let ignored = wishes.ignored.clone();
-    let submission = submission(state, jobs, upload, wishes)?;
-    let (Submitted::New(id) | Submitted::Same(id)) = jobs.submit(submission).await?;
+    let id = accept(state, jobs, upload, wishes).await?;
 
-    let gone = || ApiError::internal(&"an accepted job is gone");
-    let (_, follower) = jobs.follow(&owner, id).await?.ok_or_else(gone)?;
+    // It was refused just now, to somebody else who sent the same.
+    let gone = || ApiError::not_ready("the job with this idempotency key was just refused");
+    let Followed { follower, .. } = jobs.follow(&owner, id).await?.ok_or_else(gone)?;
     let wait = match preferences.respond_async {
         true => preferences.wait.unwrap_or_default(),
         false => Duration::MAX,
@@ -48,15 +48,27 @@ pub(super) async fn answer(
     } else {
         match timeout(wait, follower.end()).await {
             Ok(End::Finished(output)) => {
-                whole::answer(whole::provenance(&output), &output, &rendering)
+                let mut headers = whole::provenance(&output);
+                let audio_seconds = output.transcript.duration.max(1e-3);
+                let elapsed = received.elapsed().as_secs_f64();
+                whole::number(&mut headers, "x-rtf", elapsed / audio_seconds);
+                whole::answer(headers, &output, &rendering)
             }
-            Ok(End::Failed(fault)) => return Err(fault.into()),
-            Ok(End::Cancelled) => return Err(ApiError::cancelled()),
-            Ok(End::Interrupted) => return Err(ApiError::shutting_down()),
-            Err(_) => accepted(jobs.job(&owner, id).await?.ok_or_else(gone)?),
+            Ok(End::Failed(fault)) => ApiError::from(fault).into_response(),
+            Ok(End::Cancelled) => ApiError::cancelled().into_response(),
+            Ok(End::Interrupted) if !preferences.respond_async => {
+                ApiError::shutting_down().into_response()
+            }
+            // It goes on when the server starts again.
+            Ok(End::Interrupted) | Err(_) => {
+                accepted(jobs.job(&owner, id).await?.ok_or_else(gone)?)
+            }
         }
     };
     let headers = response.headers_mut();
+    if preferences.is_preferred {
+        headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
+    }
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(JOB_ID, id);
     }
@@ -64,38 +76,40 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-fn submission(
+/// The new job, or the one that is repeated.
+async fn accept(
     state: &AppState,
     jobs: &Jobs,
     upload: KeptUpload,
     wishes: Wishes,
-) -> Result<Submission, ApiError> {
+) -> Result<JobId, ApiError> {
+    let KeptUpload { file, preferences, fingerprint, room, .. } = upload;
+    let (place, ticket) = match room {
+        Room::New { place, ticket } => (place, ticket),
+        Room::Known { job, fingerprint: earlier } if earlier == fingerprint => return Ok(job),
+        Room::Known { .. } => return Err(JobsError::KeyReused.into()),
+    };
     let Wishes { model, mut options, chunks, rendering, webhook_url, .. } = wishes;
     // In which format its transcript will be asked for is not known yet.
     options.words = true;
-    Ok(Submission {
-        upload: upload.file,
-        request: JobRequest {
-            model,
-            options,
-            chunks: chunks.unwrap_or(state.pipeline.chunks),
-            rendering,
-        },
-        owner: upload.client.owner,
-        idempotency_key: upload.preferences.idempotency_key,
-        fingerprint: upload.fingerprint,
+    let chunks = chunks.unwrap_or(state.pipeline.chunks);
+    let submission = Submission {
+        place,
+        upload: file,
+        request: JobRequest { model, options, chunks, rendering },
+        idempotency_key: preferences.idempotency_key,
+        fingerprint,
         webhook: webhook_url.map(|url| jobs.webhook(&url)).transpose()?,
-        ticket: upload.ticket,
-    })
+        ticket,
+    };
+    Ok(jobs.submit(submission).await?)
 }
 
 fn accepted(job: Job) -> Response {
     let location = HeaderValue::from_str(&format!("{PATH}/{}", job.id));
     let mut response = (StatusCode::ACCEPTED, Json(job)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
     if let Ok(location) = location {
-        headers.insert(header::LOCATION, location);
+        response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }

@@ -21,6 +21,8 @@ const MAX_KEY_CHARS: usize = 255;
 pub(super) struct Preferences {
     /// With a job at once, instead of a transcript later.
     pub(super) respond_async: bool,
+    /// Whether it said so itself.
+    pub(super) is_preferred: bool,
     /// How long it would wait for the transcript even so.
     pub(super) wait: Option<Duration>,
     /// Its name for the request: the same one makes no second job.
@@ -35,7 +37,9 @@ impl Preferences {
         for preference in values.flat_map(|value| value.split([',', ';'])) {
             let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             match name.trim().to_ascii_lowercase().as_str() {
-                "respond-async" => preferences.respond_async = true,
+                "respond-async" => {
+                    (preferences.respond_async, preferences.is_preferred) = (true, true);
+                }
                 "wait" => {
                     let seconds = value.trim().trim_matches('"').parse().ok();
                     preferences.wait = seconds.map(Duration::from_secs);
@@ -89,6 +93,7 @@ mod tests {
     fn preferences_come_in_one_header_or_in_several() {
         let wanted = Preferences {
             respond_async: true,
+            is_preferred: true,
             wait: Some(Duration::from_secs(5)),
             idempotency_key: None,
         };

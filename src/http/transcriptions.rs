@@ -121,7 +121,7 @@ async fn any(state: AppState, upload: AnyUpload, endpoint: Endpoint) -> Result<R
         }
         AnyUpload::Kept(upload) => {
             let wishes = Wishes::read(endpoint, &upload.fields)?;
-            kept::answer(&state, upload, wishes).await
+            kept::answer(&state, *upload, wishes).await
         }
     }
 }

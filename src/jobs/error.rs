@@ -2,7 +2,8 @@
 
 use super::spool::SpoolError;
 use super::store::{JobId, StoreError};
-use crate::pipeline::PipelineError;
+use super::webhook::AddressError;
+use crate::pipeline::{Fault, PipelineError};
 
 /// A job cannot be accepted or told of.
 #[derive(Debug, thiserror::Error)]
@@ -22,14 +23,17 @@ pub enum JobsError {
         /// How many there are.
         unfinished: usize,
     },
-    /// As many jobs of one owner are unfinished as may be.
+    /// The disk has no room for it.
+    #[error("the server's disk has no room for more jobs; try again later")]
+    DiskFull,
+    /// As many jobs of one caller are unfinished as may be.
     #[error("{unfinished} of your jobs are unfinished, and no more are accepted; try again later")]
     Share {
         /// How many there are.
         unfinished: usize,
     },
     /// A fault of ours.
-    #[error("accepting a job broke off: {0}")]
+    #[error("work on a job broke off: {0}")]
     Broken(#[from] tokio::task::JoinError),
     /// The database failed.
     #[error(transparent)]
@@ -48,4 +52,29 @@ pub enum JobsError {
         /// Why.
         source: serde_json::Error,
     },
+}
+
+impl JobsError {
+    /// Whether the same may be done later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Pipeline(error) => Fault::from(error).may_pass(),
+            Self::Store(error) => error.may_pass(),
+            Self::Spool(error) => error.source.kind() != std::io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
+/// A job's webhook cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookRefusal {
+    /// There is nothing to sign with.
+    #[error(
+        "this server calls no webhooks: set its AURIS_WEBHOOK_SECRET, or ask for the job instead"
+    )]
+    Off,
+    /// The address is not one to call.
+    #[error(transparent)]
+    Address(#[from] AddressError),
 }

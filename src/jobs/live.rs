@@ -40,21 +40,17 @@ pub struct Story {
 }
 
 impl Story {
-    /// That of one that has finished with `chunks`, which are in order.
-    pub fn finished(route: Route, chunks: Vec<Arc<ChunkResult>>, output: Output) -> Self {
-        let seconds = output.transcript.duration;
-        Self {
-            route: Some(route),
-            progress: Some(Progress { done_seconds: seconds, total_seconds: seconds }),
-            chunks,
-            end: Some(End::Finished(Arc::new(output))),
-            ..Self::default()
-        }
-    }
-
-    /// That of one that has ended otherwise.
-    pub fn ended(end: End) -> Self {
-        Self { end: Some(end), ..Self::default() }
+    /// That of one that does not run: what there is of it, and how it ended. Chunks behind a gap
+    /// are not told.
+    pub fn told(
+        route: Option<Route>,
+        chunks: Vec<Arc<ChunkResult>>,
+        progress: Progress,
+        end: End,
+    ) -> Self {
+        let whole = chunks.iter().zip(0..).take_while(|(chunk, place)| chunk.index == *place);
+        let chunks = whole.map(|(chunk, _)| Arc::clone(chunk)).collect();
+        Self { route, chunks, progress: Some(progress), end: Some(end), ..Self::default() }
     }
 
     /// Its text without gaps.
@@ -86,7 +82,10 @@ impl Story {
         match step {
             Step::Routed(route) => self.route = Some(route.clone()),
             Step::Chunk { result, .. } => {
-                self.ahead.insert(result.index, Arc::clone(result));
+                // Another attempt recalls what is told already.
+                if result.index >= self.chunks.len() {
+                    self.ahead.insert(result.index, Arc::clone(result));
+                }
                 while let Some(next) = self.ahead.remove(&self.chunks.len()) {
                     self.chunks.push(next);
                 }
@@ -160,11 +159,6 @@ impl Follower {
     /// Of a story that nobody writes on.
     pub fn of(story: Story) -> Self {
         Self { story: watch::Sender::new(story).subscribe(), told: 0, ended: false }
-    }
-
-    /// Leaves the first `chunks` chunks out.
-    pub fn skip(self, chunks: usize) -> Self {
-        Self { told: self.told + chunks, ..self }
     }
 
     /// Waits for what comes next; none after the end. Cancel safe.

@@ -17,10 +17,8 @@ mod keeper;
 // who is told
 pub mod webhook;
 
-pub use error::JobsError;
-pub use keeper::{
-    JobSettings, Jobs, Removed, Submission, Submitted, WebhookRefusal, WebhookSettings,
-};
+pub use error::{JobsError, WebhookRefusal};
+pub use keeper::{Followed, JobSettings, Jobs, Place, Removed, Submission, WebhookSettings};
 pub use live::{End, Follower, News, Story};
 pub use request::JobRequest;
 pub use run::Attended;

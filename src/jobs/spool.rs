@@ -59,6 +59,16 @@ impl Spool {
         file.map_err(|source| self.failure("make a file in", &self.folder, source))
     }
 
+    /// How many bytes the disk has left.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn free_bytes(&self) -> Result<u64, SpoolError> {
+        let room = rustix::fs::statvfs(&self.folder).map_err(io::Error::from);
+        let room = room.map_err(|source| self.failure("ask for room in", &self.folder, source))?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
     /// Makes an upload the audio of a job. Once this returns, not even a power cut loses it.
     ///
     /// # Errors

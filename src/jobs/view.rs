@@ -102,8 +102,9 @@ pub struct JobWebhook {
 }
 
 impl Job {
-    /// By what is stored, and the story of it if it runs or is to be told in full.
-    pub(super) fn new(stored: &StoredJob, story: Option<&Story>) -> Self {
+    /// By what is stored, and the story of it if it is to be told in full. `waits` is whether it
+    /// waits for its turn, at first or after a restart.
+    pub(super) fn new(stored: &StoredJob, story: Option<&Story>, waits: bool) -> Self {
         let request: Option<JobRequest> = serde_json::from_str(&stored.request_json).ok();
         let route: Option<Route> =
             stored.route_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
@@ -121,7 +122,7 @@ impl Job {
         Self {
             id: stored.id.to_string(),
             object: "job",
-            state: stored.state,
+            state: if waits && !ended { JobState::Queued } else { stored.state },
             task: request.as_ref().map_or_else(Task::default, |request| request.options.task),
             response_format: request.map_or_else(Format::default, |own| own.rendering.format),
             percent: if finished { 100.0 } else { percent(done_seconds, audio_seconds) },

@@ -17,7 +17,7 @@ use super::client::Client;
 use super::error::ApiError;
 use super::preferences::Preferences;
 use super::state::AppState;
-use crate::jobs::JobsError;
+use crate::jobs::{JobId, Jobs, JobsError, Place};
 use crate::scheduler::{Attempt, Refusal, Ticket};
 pub(super) use form::spool_failed;
 use form::{Form, Sink};
@@ -44,20 +44,29 @@ pub(super) struct KeptUpload {
     /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
     /// Whom it belongs to.
-    pub(super) client: Client,
-    /// The right to run it at once, if its client waits for it.
-    pub(super) ticket: Option<Ticket>,
+    pub(super) owner: String,
     /// How it is to be answered.
     pub(super) preferences: Preferences,
     /// A hash over address, fields and file if there is an idempotency key, else empty.
     pub(super) fingerprint: String,
+    /// Whether there is room for it.
+    pub(super) room: Room,
+}
+
+/// What is known of a job before its file is received.
+#[derive(Debug)]
+pub(super) enum Room {
+    /// It is a new one, and there is a place for it. The ticket is for who waits for it.
+    New { place: Place, ticket: Option<Ticket> },
+    /// Its idempotency key was sent before, with that fingerprint.
+    Known { job: JobId, fingerprint: String },
 }
 
 /// Either of them, by what the client's headers say.
 #[derive(Debug)]
 pub(super) enum AnyUpload {
     Passing(Upload),
-    Kept(KeptUpload),
+    Kept(Box<KeptUpload>),
 }
 
 impl FromRequest<AppState> for Upload {
@@ -83,20 +92,21 @@ impl FromRequest<AppState> for KeptUpload {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let client = Client::of(request.extensions());
+        let jobs = state.jobs()?.clone();
+        let Client { owner, .. } = Client::of(request.extensions());
         let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
         let mut preferences = Preferences::read(request.headers())?;
         preferences.respond_async |= path.as_deref() == Some(super::jobs::PATH);
-        let jobs = state.jobs()?.clone();
-        let ticket = match preferences.respond_async {
-            false => Some(admit(&request, state).await?),
-            true => {
-                // A job waits on the disk, so only a server that ends has no room for it.
-                drop(state.pipeline.scheduler.admit_kept().await?);
-                None
-            }
+        let key = preferences.idempotency_key.as_deref();
+        let known = match key {
+            Some(key) => jobs.find(&owner, key).await?,
+            None => None,
         };
-        let digest = preferences.idempotency_key.as_ref().map(|_| Sha256::new());
+        let room = match known {
+            Some((job, fingerprint)) => Room::Known { job, fingerprint },
+            None => new_room(&request, state, &jobs, preferences.respond_async).await?,
+        };
+        let digest = key.map(|_| Sha256::new());
         let file = spawn_blocking(move || jobs.upload()).await.map_err(JobsError::from)?;
         let file = file.map_err(JobsError::from)?;
         let own = file.as_file().try_clone().map_err(|error| spool_failed(&error))?;
@@ -111,7 +121,33 @@ impl FromRequest<AppState> for KeptUpload {
             digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
         });
         let fingerprint = fingerprint.unwrap_or_default();
-        Ok(Self { file, fields, client, ticket, preferences, fingerprint })
+        Ok(Self { file, fields, owner, preferences, fingerprint, room })
+    }
+}
+
+/// Room for a new job, before gigabytes are received.
+fn new_room(
+    request: &Request,
+    state: &AppState,
+    jobs: &Jobs,
+    respond_async: bool,
+) -> impl Future<Output = Result<Room, ApiError>> + use<> {
+    let client = Client::of(request.extensions());
+    let bytes = number(request.headers(), header::CONTENT_LENGTH).unwrap_or(0);
+    let place = jobs.reserve(&client.owner, &client.caller, bytes, !respond_async);
+    let ticket = admit(request, state);
+    let scheduler = state.pipeline.scheduler.clone();
+    async move {
+        let place = place?;
+        let ticket = match respond_async {
+            false => Some(ticket.await?),
+            true => {
+                // A job waits on the disk, so only a server that ends has no room for it.
+                drop(scheduler.admit_kept().await?);
+                None
+            }
+        };
+        Ok(Room::New { place, ticket })
     }
 }
 
@@ -120,7 +156,9 @@ impl FromRequest<AppState> for AnyUpload {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         match Preferences::read(request.headers())?.keeps() {
-            true => KeptUpload::from_request(request, state).await.map(Self::Kept),
+            true => {
+                KeptUpload::from_request(request, state).await.map(|kept| Self::Kept(kept.into()))
+            }
             false => Upload::from_request(request, state).await.map(Self::Passing),
         }
     }

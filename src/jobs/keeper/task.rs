@@ -2,19 +2,33 @@
 
 use std::time::Duration;
 
-use super::{Jobs, Running, request, resume};
+use super::{Jobs, Running, stored};
 use crate::jobs::error::JobsError;
-use crate::jobs::live::End;
+use crate::jobs::live::{End, Live};
+use crate::jobs::request::JobRequest;
 use crate::jobs::store::{JobId, Outcome, StoreError, StoredChunk, unix_ms};
 use crate::pipeline::{ChunkResult, Fault, Output, Step, Transcription};
+use crate::scheduler::Ticket;
 
-/// The wait after an attempt that failed because nothing could run it, doubling up to the longest.
+/// The wait after an attempt that failed for what may pass, doubling up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Jobs {
+    /// Opens the audio of a job that somebody waits for, if there is room.
+    pub(super) async fn open(
+        &self,
+        id: JobId,
+        request: &JobRequest,
+        ticket: Ticket,
+    ) -> Result<Transcription, JobsError> {
+        let file = self.inner.spool.open_audio(id)?;
+        Ok(self.inner.pipeline.open(request.input(file), ticket).await?)
+    }
+
     /// Sees a job to its end. `opened` is its transcription if somebody waits for it.
     pub(super) async fn run(self, id: JobId, running: Running, opened: Option<Transcription>) {
+        let leaving = Leaving { jobs: &self, id, live: &running.live };
         let interrupted = async {
             match running.attended {
                 true => std::future::pending().await,
@@ -29,24 +43,28 @@ impl Jobs {
         };
         let outcome = match &end {
             End::Finished(_) => Some(Outcome::Finished),
-            End::Failed(fault) => Some(Outcome::Failed { error_json: json(fault) }),
-            // Stored by who cancelled it, or left as it is for the next start.
-            End::Cancelled | End::Interrupted => None,
+            // What cannot be had now may be had when its sender comes again.
+            End::Failed(fault) if running.attended && fault.may_pass() => None,
+            End::Failed(fault) => Some(Outcome::Failed { error_json: stored::json(fault) }),
+            End::Cancelled => Some(Outcome::Cancelled),
+            End::Interrupted => None,
         };
-        if let Some(outcome) = outcome {
-            // Audio that cannot be had now may be had when its sender comes again.
-            let settled = match (&end, running.attended) {
-                (End::Failed(fault), true) if fault.may_pass() => {
-                    self.inner.store.delete(&running.owner, id).await.map(drop).map_err(Into::into)
-                }
-                _ => self.settle(&running.owner, id, outcome).await,
-            };
-            if let Err(error) = settled {
-                tracing::error!(job.id = %id, "the end of a job cannot be stored, and it will be resumed at the next start: {error}");
-            }
+        match outcome {
+            Some(outcome) => self.settle_at_last(&running.owner, id, outcome).await,
+            None if matches!(end, End::Failed(_)) => self.disown(&running.owner, id).await,
+            None => {}
         }
         running.live.end(end);
-        self.forget(id);
+        drop(leaving);
+    }
+
+    /// Forgets a job that its sender is told to send again.
+    async fn disown(&self, owner: &str, id: JobId) {
+        let deleted = self.inner.store.delete(owner, id).await.map_err(JobsError::from);
+        let removed = self.inner.spool.remove(id).map_err(JobsError::from);
+        if let Err(error) = deleted.and(removed) {
+            tracing::warn!(job.id = %id, "a refused job is left over: {error}");
+        }
     }
 
     async fn attempts(
@@ -61,17 +79,13 @@ impl Jobs {
                 Ok(output) => return End::Finished(output.into()),
                 Err(error) => error,
             };
-            match error {
-                JobsError::Pipeline(error)
-                    if Fault::from(&error).may_pass() && !running.attended =>
-                {
-                    tracing::warn!(job.id = %id, pause_s = pause.as_secs(), "a job waits: {error}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                JobsError::Pipeline(error) => return End::Failed((&error).into()),
-                error => return End::Failed(Fault::internal(&error)),
+            let refused = matches!(error, JobsError::Pipeline(_)) && running.attended;
+            if !error.may_pass() || refused {
+                return End::Failed(error.fault());
             }
+            tracing::warn!(job.id = %id, pause_s = pause.as_secs(), "a job waits: {error}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -84,12 +98,15 @@ impl Jobs {
         let (mut transcription, _turn) = match opened {
             Some(transcription) => (transcription, None),
             None => {
-                self.widen_turns();
-                let turn = self.inner.turns.acquire().await.ok();
-                (self.resume(id, &running.owner).await?, turn)
+                // As many as keep every slot busy: one for each, and one that is being opened.
+                self.inner.turns.widen(self.inner.pipeline.scheduler.slots() + 1);
+                let turn = self.inner.turns.take(&running.caller).await;
+                (self.resume(id, &running.owner).await?, Some(turn))
             }
         };
-        self.inner.store.mark_running(id, unix_ms()).await?;
+        if !self.inner.store.mark_running(id, unix_ms()).await? {
+            return Err(StoreError::Gone(id).into());
+        }
         while let Some(step) = transcription.next().await? {
             // Nobody hears of what would be done again after a restart.
             self.record(id, &step).await?;
@@ -104,20 +121,19 @@ impl Jobs {
 
     /// Opens a job at its last finished chunk.
     async fn resume(&self, id: JobId, owner: &str) -> Result<Transcription, JobsError> {
-        let stored = self.inner.store.get(owner, id).await?;
-        let stored = stored.ok_or(StoreError::Gone(id))?;
-        let recall = resume::recall(&self.inner.store, &stored).await?;
+        let stored = self.inner.store.get(owner, id).await?.ok_or(StoreError::Gone(id))?;
+        let recall = self.recall(&stored).await?;
         let file = self.inner.spool.open_audio(id)?;
-        let input = request(&stored)?.input(file);
+        let input = stored::request(&stored)?.input(file);
         Ok(self.inner.pipeline.resume(input, recall).await?)
     }
 
     async fn record(&self, id: JobId, step: &Step) -> Result<(), JobsError> {
         match step {
-            Step::Routed(route) => self.inner.store.set_route(id, json(route)).await?,
-            // A file that is cut otherwise than by an earlier version has chunks in others' places.
+            Step::Routed(route) => self.inner.store.set_route(id, stored::json(route)).await?,
+            // A file that an earlier version cut otherwise has other chunks in these places.
             Step::Chunk { result, recalled: false } => {
-                self.inner.store.put_chunk(id, &stored(result)).await?;
+                self.inner.store.put_chunk(id, &stored_chunk(result)).await?;
             }
             Step::Chunk { .. } => {}
         }
@@ -125,16 +141,36 @@ impl Jobs {
     }
 }
 
-fn stored(result: &ChunkResult) -> StoredChunk {
+/// A job's task that goes, were it by a panic: nobody waits for it any more.
+struct Leaving<'a> {
+    jobs: &'a Jobs,
+    id: JobId,
+    live: &'a Live,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.live.end(End::Interrupted);
+        self.jobs.forget(self.id);
+    }
+}
+
+fn stored_chunk(result: &ChunkResult) -> StoredChunk {
     StoredChunk {
         index: u32::try_from(result.index).unwrap_or(u32::MAX),
         start_sample: result.start_sample,
         samples: result.samples,
-        result_json: json(&result.done),
+        result_json: stored::json(&result.done),
         done_at_ms: unix_ms(),
     }
 }
 
-fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("strings and numbers always serialise")
+impl JobsError {
+    /// What is told of a job that failed so.
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Pipeline(error) => error.into(),
+            error => Fault::internal(error),
+        }
+    }
 }

@@ -7,6 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 use crate::harness::{Server, form, wav};
+use crate::streaming::heard;
 
 use super::id;
 
@@ -99,6 +100,56 @@ async fn a_job_goes_on_after_an_orderly_stop_that_did_not_wait_for_it() {
     assert_eq!(stored(&server).await.len(), 1, "the server waited for the job");
     server.restart();
     assert_eq!(server.ended(&id).await["state"], "finished");
+    assert_eq!(server.kept_files(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_job_when_the_server_stops_is_told_its_id() {
+    let mut server = Server::fake("none,speed=4", &["--slots", "1"]).await;
+    let url = server.url("/v1/audio/transcriptions");
+    let request = server.client.post(url).multipart(form(wav(60.0, 1), &[]));
+    let waiting = tokio::spawn(request.header("prefer", "respond-async, wait=60").send());
+    let busy = async || server.devices().await["devices"][0]["busy_slots"] == 1;
+    server.until("nothing runs", busy).await;
+    server.signal(rustix::process::Signal::TERM);
+    let told = waiting.await.unwrap().unwrap();
+    assert_eq!(told.status(), 202);
+    let job: serde_json::Value = told.json().await.unwrap();
+    assert!(server.wait().success());
+    server.restart();
+    assert_eq!(server.job(&id(&job)).await["id"], job["id"]);
+}
+
+#[tokio::test]
+async fn what_a_job_had_before_a_restart_is_told_at_once() {
+    let mut server = Server::fake("none,speed=40", &["--slots", "1"]).await;
+    let first = id(&server.submit(wav(240.0, 1), &[("language", "en")]).await);
+    server.begun(&first).await;
+    let before = server.job(&first).await;
+    server.kill();
+    server.restart();
+    let after = server.job(&first).await;
+    let text = before["text"].as_str().unwrap();
+    assert!(after["text"].as_str().unwrap().starts_with(text), "{before} {after}");
+    let (joined, last) = heard(server.get(&format!("/v1/jobs/{first}/events")).await).await;
+    assert_eq!(last["text"], joined);
+}
+
+#[tokio::test]
+async fn a_database_that_is_held_by_others_costs_a_job_nothing_but_time() {
+    let server = Server::fake("none,speed=100", &["--slots", "1"]).await;
+    let job = id(&server.submit(wav(120.0, 1), &[("language", "en")]).await);
+    let options = SqliteConnectOptions::new().filename(server.jobs().join("jobs.db"));
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let mut other = pool.acquire().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *other).await.unwrap();
+    assert_eq!(server.job(&job).await["id"], job.as_str(), "reading goes on");
+    let done = async || server.device("cpu").await["models"][0]["chunks"].as_u64() > Some(1);
+    server.until("no chunk is done", done).await;
+    sqlx::query("ROLLBACK").execute(&mut *other).await.unwrap();
+    drop(other);
+    pool.close().await;
+    assert_eq!(server.ended(&job).await["state"], "finished");
     assert_eq!(server.kept_files(), 0);
 }
 

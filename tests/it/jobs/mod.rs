@@ -1,6 +1,7 @@
 //! Jobs: transcriptions that nobody needs to wait for.
 
 mod crashes;
+mod fairness;
 mod idempotency;
 mod requests;
 mod webhooks;

@@ -99,6 +99,7 @@ async fn a_job_is_cancelled_first_and_forgotten_then() {
     let events = server.get(&format!("{path}/events")).await;
     let cancelled = server.delete(&path).await;
     assert_eq!((cancelled.status, &cancelled.json()["state"]), (200, &"cancelled".into()));
+    assert_eq!(cancelled.json(), server.job(&id).await, "the same is told afterwards");
     server.until("the slot stays in use", async || !busy().await).await;
     let (_, last) = heard(events).await;
     assert_eq!(last["error"]["code"], "cancelled");
