@@ -19,6 +19,9 @@ const PREFIX: &str = "auris-";
 /// Random bytes of a key: 32 characters.
 const KEY_BYTES: usize = 24;
 
+/// Bytes of its digest that a key without a name is called by.
+const NAMING_BYTES: usize = 6;
+
 /// The longest name.
 const NAME_CHARS: usize = 64;
 
@@ -84,8 +87,14 @@ pub fn new_key(name: &str) -> anyhow::Result<(String, String)> {
 fn listed(texts: &[String]) -> anyhow::Result<Vec<Key>> {
     let key = |(number, text): (usize, &str)| {
         let (name, key) = match text.split_once(':') {
-            Some((name, key)) => (name.trim().to_owned(), key.trim()),
-            None => (format!("key-{number}"), text),
+            Some((name, key)) => (Some(name.trim().to_owned()), key.trim()),
+            None => (None, text),
+        };
+        let digest = Key::digest(key);
+        // Not its place in the list: the jobs of one key would become those of another.
+        let name = match name {
+            Some(name) => name,
+            None => format!("key-{}", hex(&digest[..NAMING_BYTES])?),
         };
         let place = || format!("key {number} of --api-keys");
         check_name(&name).with_context(place)?;
@@ -94,7 +103,6 @@ fn listed(texts: &[String]) -> anyhow::Result<Vec<Key>> {
             "{}: a key is made of ASCII characters without spaces",
             place()
         );
-        let digest = Key::digest(key);
         Ok(Key { name, digest, requests_per_minute: None, queue_share: None })
     };
     (1..).zip(items(texts)).map(key).collect()
@@ -142,11 +150,12 @@ fn check_name(name: &str) -> anyhow::Result<()> {
 fn check_different(keys: &[Key]) -> anyhow::Result<()> {
     for (at, key) in keys.iter().enumerate() {
         for other in &keys[..at] {
-            if key.name == other.name {
-                bail!("two API keys are called `{}`: rename one of them", key.name);
-            }
+            // Before the names: two keys without any are called the same if they are the same.
             if key.digest == other.digest {
                 bail!("`{}` and `{}` are the same API key: remove one", other.name, key.name);
+            }
+            if key.name == other.name {
+                bail!("two API keys are called `{}`: rename one of them", key.name);
             }
         }
     }
@@ -158,7 +167,7 @@ fn items(texts: &[String]) -> impl Iterator<Item = &str> {
     texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
-fn hex(digest: &KeyDigest) -> Result<String, std::fmt::Error> {
+fn hex(digest: &[u8]) -> Result<String, std::fmt::Error> {
     digest
         .iter()
         .try_fold(String::new(), |mut text, byte| write!(text, "{byte:02x}").map(|()| text))
@@ -188,7 +197,7 @@ mod tests {
     fn keys_of_the_option_have_names() {
         let keys = listed(&["ann:k1".to_owned(), " ".to_owned(), "k2".to_owned()]).unwrap();
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
-        assert_eq!(names, ["ann", "key-2"]);
+        assert_eq!(names, ["ann", "key-015f7e6bc5ae"]);
         assert_eq!(keys[1].digest, Key::digest("k2"));
         let check = |text: &str, expected: &str| {
             check_refusal(listed(&["first".to_owned(), text.to_owned()]), expected);
@@ -196,6 +205,20 @@ mod tests {
         check("ann:", "key 2 of --api-keys: a key is made of ASCII characters");
         check("ann:hush hush", "key 2 of --api-keys: a key is made of ASCII characters");
         check(":hush", "key 2 of --api-keys: a key's name has from 1 to 64 characters");
+    }
+
+    #[test]
+    fn a_key_without_a_name_is_called_the_same_wherever_it_stands() {
+        let name_of_k2 = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+            let keys = listed(&texts).unwrap();
+            keys.into_iter().find(|key| key.digest == Key::digest("k2")).expect("k2").name
+        };
+        let name = name_of_k2(&["k1", "k2", "k3"]);
+        assert_eq!(name_of_k2(&["k3", "k2"]), name);
+        assert_eq!(name_of_k2(&["k2"]), name);
+        let others = listed(&["k1".to_owned(), "k3".to_owned()]).unwrap();
+        assert!(others.iter().all(|other| other.name != name), "{others:?}");
     }
 
     #[test]
@@ -238,5 +261,6 @@ mod tests {
             |texts: &[&str], expected| check_refusal(check_different(&keys(texts)), expected);
         check(&["a:1", "a:2"], "two API keys are called `a`");
         check(&["a:hush", "b:hush"], "`a` and `b` are the same API key");
+        check(&["hush", "hush"], "are the same API key");
     }
 }

@@ -32,7 +32,8 @@ pub type KeyDigest = [u8; 32];
 /// A key that is accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
-    /// What its holder is called.
+    /// What its holder is called. Jobs belong to the name: whoever gets a name that was used
+    /// before gets its jobs.
     pub name: String,
     /// What the key is recognised by.
     pub digest: KeyDigest,
@@ -74,7 +75,8 @@ pub(super) enum Denial {
 }
 
 impl Keys {
-    /// Keys with different names and digests.
+    /// Keys with different names and digests. A key under the name of an earlier one, such as
+    /// its replacement, takes over that one's jobs.
     pub fn new(keys: Vec<Key>) -> Self {
         let entry = |Key { name, digest, requests_per_minute, queue_share }: Key| Entry {
             client: Client {
