@@ -2,75 +2,69 @@
 
 use std::collections::HashSet;
 
+use serde_json::json;
+
 use super::job::{DeliveryReport, JobId};
 use super::{Store, StoreError};
 
-/// An event that is to be sent now.
+/// An event that has not arrived yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The job whose end it tells of.
     pub job: JobId,
+    /// The job's owner.
+    pub owner: String,
     /// The event's own name.
     pub event: String,
     /// What is sent.
     pub body: String,
     /// Where to.
     pub url: String,
-    /// The receiver's host and port.
-    pub receiver: String,
+    /// The receiver's host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// From when on it may be sent.
+    pub due_at_ms: i64,
     /// How often it was tried before.
     pub attempts: u32,
 }
 
-impl Store {
-    /// The events that are due at `now_ms`: at most `limit`, one for each receiver, none for
-    /// those of `busy`, the longest due first.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn due_deliveries(
-        &self,
-        now_ms: i64,
-        busy: &HashSet<String>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let busy = serde_json::Value::from_iter(busy.iter().map(String::as_str));
-        let query = sqlx::query_as(
-            "SELECT job, event, body, webhook_url, webhook_receiver, attempts FROM (
-                 SELECT deliveries.*, webhook_url, webhook_receiver, row_number() OVER (
-                     PARTITION BY webhook_receiver ORDER BY next_at, job
-                 ) AS turn
-                 FROM deliveries JOIN jobs ON jobs.id = deliveries.job
-                 WHERE deliveries.state = 'pending' AND next_at <= ?1
-                     AND webhook_receiver NOT IN (SELECT value FROM json_each(?2))
-             )
-             WHERE turn = 1 ORDER BY next_at, job LIMIT ?3",
-        );
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let query = query.bind(now_ms).bind(busy.to_string()).bind(limit);
-        query.fetch_all(&self.pool).await.map_err(|error| self.failure(error))
-    }
+/// Whose events are not wanted now.
+#[derive(Debug, Clone, Default)]
+pub struct Excluded {
+    /// Receivers, by host and port.
+    pub receivers: HashSet<(String, u16)>,
+    /// All receivers on these hosts.
+    pub hosts: HashSet<String>,
+    /// All events of these owners.
+    pub owners: HashSet<String>,
+}
 
-    /// When the next event for a receiver other than those of `busy` is due.
+impl Store {
+    /// The pending event that is due first, be that now or later, of those that are not excluded.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn next_delivery_at(
-        &self,
-        busy: &HashSet<String>,
-    ) -> Result<Option<i64>, StoreError> {
-        let busy = serde_json::Value::from_iter(busy.iter().map(String::as_str));
-        let query = sqlx::query_scalar(
-            "SELECT min(next_at) FROM deliveries JOIN jobs ON jobs.id = deliveries.job
-             WHERE deliveries.state = 'pending'
-                 AND webhook_receiver NOT IN (SELECT value FROM json_each(?1))",
+    pub async fn next_delivery(&self, excluded: &Excluded) -> Result<Option<Delivery>, StoreError> {
+        let Excluded { receivers, hosts, owners } = excluded;
+        let query = sqlx::query_as(
+            "SELECT * FROM deliveries
+             WHERE state = 'pending'
+                 AND (host, port) NOT IN (
+                     SELECT value ->> 0, value ->> 1 FROM json_each(?1)
+                 )
+                 AND host NOT IN (SELECT value FROM json_each(?2))
+                 AND owner NOT IN (SELECT value FROM json_each(?3))
+             ORDER BY next_at, job LIMIT 1",
         );
-        let query = query.bind(busy.to_string());
-        query.fetch_one(&self.pool).await.map_err(|error| self.failure(error))
+        let query = query.bind(json!(receivers).to_string());
+        let query = query.bind(json!(hosts).to_string()).bind(json!(owners).to_string());
+        query.fetch_optional(&self.readers).await.map_err(|error| self.failure(error))
     }
 
     /// Keeps what came of an attempt. While `report` says that the event is pending, it is due
-    /// again at `next_at_ms`. A job that was deleted meanwhile is no error.
+    /// again at `next_at_ms`; of a job that is gone, what has settled goes as well.
     ///
     /// # Errors
     /// The database fails.
@@ -88,7 +82,7 @@ impl Store {
         let query = query.bind(job.to_string()).bind(report.state.as_str());
         let query = query.bind(report.attempts).bind(next_at_ms);
         let query = query.bind(report.last_status).bind(&report.last_error);
-        query.execute(&self.pool).await.map_err(|error| self.failure(error))?;
+        query.execute(&self.writer).await.map_err(|error| self.failure(error))?;
         Ok(())
     }
 

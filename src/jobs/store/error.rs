@@ -3,19 +3,29 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 
 use super::job::JobId;
 
 /// SQLite's primary result codes (<https://www.sqlite.org/rescode.html>).
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
+const SQLITE_NOMEM: u32 = 7;
+const SQLITE_IOERR: u32 = 10;
 const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_FULL: u32 = 13;
+const SQLITE_CANTOPEN: u32 = 14;
 const SQLITE_NOTADB: u32 = 26;
 
 /// Why a job cannot be kept or found.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The folder or a file in it cannot be made or opened.
-    #[error("cannot use {} for jobs: {source}: give a folder that auris may write", path.display())]
+    #[error(
+        "cannot use {} for jobs: {source}: give a folder that auris may write with --jobs-dir",
+        path.display()
+    )]
     Folder {
         /// The folder or file.
         path: PathBuf,
@@ -26,7 +36,7 @@ pub enum StoreError {
     /// Another process works on the same jobs.
     #[error(
         "the jobs folder {} is in use by another auris: stop that one, or give each a folder of \
-         its own",
+         its own with --jobs-dir",
         .0.display()
     )]
     InUse(PathBuf),
@@ -52,15 +62,6 @@ pub enum StoreError {
         reason: String,
     },
 
-    /// A chunk's result is there already.
-    #[error("chunk {index} of job {job} is stored already")]
-    ChunkTwice {
-        /// The job.
-        job: JobId,
-        /// The chunk.
-        index: u32,
-    },
-
     /// The job was deleted meanwhile.
     #[error("there is no job {0} any more")]
     Gone(JobId),
@@ -76,10 +77,29 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the same call may succeed later, such as when there is room on the disk again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Database { source: sqlx::Error::PoolTimedOut | sqlx::Error::Io(_), .. } => true,
+            Self::Database { source: sqlx::Error::Database(error), .. } => matches!(
+                primary_code(error.as_ref()),
+                Some(
+                    SQLITE_BUSY
+                        | SQLITE_LOCKED
+                        | SQLITE_NOMEM
+                        | SQLITE_IOERR
+                        | SQLITE_FULL
+                        | SQLITE_CANTOPEN
+                )
+            ),
+            _ => false,
+        }
+    }
+
     pub(super) fn database(path: &Path, source: sqlx::Error) -> Self {
         let path = path.to_owned();
         match source.as_database_error() {
-            Some(error) if is_damage(error.code().as_deref()) => {
+            Some(error) if matches!(primary_code(error), Some(SQLITE_CORRUPT | SQLITE_NOTADB)) => {
                 Self::Damaged { path, reason: error.message().to_owned() }
             }
             _ => Self::Database { path, source },
@@ -102,10 +122,9 @@ impl StoreError {
     }
 }
 
-/// The lowest byte of SQLite's extended codes is the primary one.
-fn is_damage(code: Option<&str>) -> bool {
-    let code = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
-    matches!(code, Some(SQLITE_CORRUPT | SQLITE_NOTADB))
+/// The lowest byte of SQLite's extended codes.
+fn primary_code(error: &dyn DatabaseError) -> Option<u32> {
+    error.code()?.parse::<u32>().ok().map(|code| code & 0xff)
 }
 
 /// The database's name with those of the files that belong to it.

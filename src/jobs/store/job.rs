@@ -112,8 +112,10 @@ pub struct NewJob {
 pub struct NewWebhook {
     /// Where to send the event.
     pub url: String,
-    /// The receiver's host and port: each gets one event at a time.
-    pub receiver: String,
+    /// The receiver's host, as it stands in the address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
 }
 
 /// What came of [`Store::insert`](super::Store::insert).

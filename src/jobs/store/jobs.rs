@@ -1,8 +1,8 @@
 //! A job's way through the database, from its insertion to its end and removal.
 
-use sqlx::Sqlite;
 use sqlx::query::{Query, QueryAs};
-use sqlx::sqlite::SqliteArguments;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{FromRow, Row, Sqlite};
 
 use super::row;
 use super::{
@@ -11,15 +11,15 @@ use super::{
 
 type Select = QueryAs<'static, Sqlite, StoredJob, SqliteArguments>;
 
-/// A query for whole jobs, with the given end.
+/// The text of a query for whole jobs, with the given end.
 macro_rules! select_jobs {
     ($rest:literal) => {
-        sqlx::query_as(concat!(
+        concat!(
             "SELECT jobs.*, deliveries.state AS delivery_state, attempts, last_status, last_error,
                  (SELECT coalesce(sum(samples), 0) FROM chunks WHERE job = id) AS done_samples
              FROM jobs LEFT JOIN deliveries ON deliveries.job = id ",
             $rest
-        ))
+        )
     };
 }
 
@@ -29,25 +29,28 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn insert(&self, job: NewJob) -> Result<Inserted, StoreError> {
-        let (url, receiver) = job.webhook.map(|webhook| (webhook.url, webhook.receiver)).unzip();
         let query = sqlx::query(
             "INSERT INTO jobs (id, owner, state, request_json, created_at, audio_seconds,
-                 idempotency_key, fingerprint, webhook_url, webhook_receiver)
-             VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                 idempotency_key, fingerprint, webhook_url, webhook_host, webhook_port)
+             VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT (owner, idempotency_key) DO NOTHING",
         );
         let query = query.bind(job.id.to_string()).bind(&job.owner).bind(job.request_json);
         let query = query.bind(job.created_at_ms).bind(job.audio_seconds);
         let query = query.bind(&job.idempotency_key).bind(&job.fingerprint);
-        let query = query.bind(url).bind(receiver);
-        let mut transaction = self.pool.begin().await.map_err(|error| self.failure(error))?;
+        let webhook = job.webhook.as_ref();
+        let query = query.bind(webhook.map(|webhook| &webhook.url));
+        let query = query.bind(webhook.map(|webhook| &webhook.host));
+        let query = query.bind(webhook.map(|webhook| webhook.port));
+        let mut transaction = self.writer.begin().await.map_err(|error| self.failure(error))?;
         let inserted = query.execute(&mut *transaction).await;
         let inserted = inserted.map_err(|error| self.failure(error))?.rows_affected() > 0;
         let earlier = if inserted {
             Inserted::New
         } else {
-            let query: Select =
-                select_jobs!("WHERE owner = ?1 AND idempotency_key = ?2 AND fingerprint = ?3");
+            let query: Select = sqlx::query_as(select_jobs!(
+                "WHERE jobs.owner = ?1 AND idempotency_key = ?2 AND fingerprint = ?3"
+            ));
             let query = query.bind(job.owner).bind(job.idempotency_key).bind(job.fingerprint);
             let same = query.fetch_optional(&mut *transaction).await;
             let same = same.map_err(|error| self.failure(error))?;
@@ -62,9 +65,27 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn get(&self, owner: &str, id: JobId) -> Result<Option<StoredJob>, StoreError> {
-        let query: Select = select_jobs!("WHERE id = ?1 AND owner = ?2");
+        let query: Select = sqlx::query_as(select_jobs!("WHERE id = ?1 AND jobs.owner = ?2"));
         let query = query.bind(id.to_string()).bind(owner.to_owned());
-        query.fetch_optional(&self.pool).await.map_err(|error| self.failure(error))
+        query.fetch_optional(&self.readers).await.map_err(|error| self.failure(error))
+    }
+
+    /// The job that `owner` has sent with `idempotency_key`, and the fingerprint of its request,
+    /// so that a repetition is recognised before its body is received.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn find(
+        &self,
+        owner: &str,
+        idempotency_key: &str,
+    ) -> Result<Option<(StoredJob, String)>, StoreError> {
+        let query = sqlx::query(select_jobs!("WHERE jobs.owner = ?1 AND idempotency_key = ?2"));
+        let query = query.bind(owner.to_owned()).bind(idempotency_key.to_owned());
+        let query = query.try_map(|row: SqliteRow| {
+            Ok((StoredJob::from_row(&row)?, row.try_get("fingerprint")?))
+        });
+        query.fetch_optional(&self.readers).await.map_err(|error| self.failure(error))
     }
 
     /// At most `limit` of `owner`'s jobs, the newest first; those older than `after`, if given.
@@ -77,11 +98,12 @@ impl Store {
         after: Option<JobId>,
         limit: u32,
     ) -> Result<Vec<StoredJob>, StoreError> {
-        let query: Select =
-            select_jobs!("WHERE owner = ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3");
+        let query: Select = sqlx::query_as(select_jobs!(
+            "WHERE jobs.owner = ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3"
+        ));
         let after = after.map(|id| id.to_string());
         let query = query.bind(owner.to_owned()).bind(after).bind(limit);
-        query.fetch_all(&self.pool).await.map_err(|error| self.failure(error))
+        query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))
     }
 
     /// Every job that is queued or running, the oldest first.
@@ -89,25 +111,9 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn unfinished(&self) -> Result<Vec<StoredJob>, StoreError> {
-        let query: Select = select_jobs!("WHERE jobs.state IN ('queued', 'running') ORDER BY id");
-        query.fetch_all(&self.pool).await.map_err(|error| self.failure(error))
-    }
-
-    /// How many jobs are in each state, those with none included.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn counts(&self) -> Result<[(JobState, u64); 5], StoreError> {
-        let query = sqlx::query("SELECT state, count(*) AS jobs FROM jobs GROUP BY state");
-        let rows = query.fetch_all(&self.pool).await.map_err(|error| self.failure(error))?;
-        let mut counts = JobState::ALL.map(|state| (state, 0));
-        for row in &rows {
-            let state = row::state(row).map_err(|error| self.failure(error))?;
-            for (_, count) in counts.iter_mut().filter(|(counted, _)| *counted == state) {
-                *count = sqlx::Row::try_get(row, "jobs").map_err(|error| self.failure(error))?;
-            }
-        }
-        Ok(counts)
+        let query: Select =
+            sqlx::query_as(select_jobs!("WHERE jobs.state IN ('queued', 'running') ORDER BY id"));
+        query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))
     }
 
     /// Notes that the job has begun, or goes on after a restart. Returns whether it is still
@@ -163,15 +169,17 @@ impl Store {
              WHERE id = ?1 AND state IN ('queued', 'running')",
         );
         let query = query.bind(id.to_string()).bind(state.as_str()).bind(error_json).bind(now_ms);
-        let mut transaction = self.pool.begin().await.map_err(|error| self.failure(error))?;
+        let mut transaction = self.writer.begin().await.map_err(|error| self.failure(error))?;
         let ended = query.execute(&mut *transaction).await;
         let ended = ended.map_err(|error| self.failure(error))?.rows_affected() > 0;
         let mut is_told = false;
         if let Some(delivery) = delivery.filter(|_| ended) {
             let query = sqlx::query(
-                "INSERT INTO deliveries (job, event, body, state, attempts, next_at)
-                 SELECT id, ?2, ?3, 'pending', 0, ?4 FROM jobs
-                 WHERE id = ?1 AND webhook_url IS NOT NULL",
+                "INSERT INTO deliveries
+                     (job, owner, url, host, port, event, body, state, attempts, next_at)
+                 SELECT id, owner, webhook_url, webhook_host, webhook_port,
+                     ?2, ?3, 'pending', 0, ?4
+                 FROM jobs WHERE id = ?1 AND webhook_url IS NOT NULL",
             );
             let query = query.bind(id.to_string()).bind(delivery.event).bind(delivery.body);
             let added = query.bind(now_ms).execute(&mut *transaction).await;
@@ -185,6 +193,7 @@ impl Store {
     }
 
     /// Removes the job with all that belongs to it, if it is `owner`'s. Returns whether it was.
+    /// Only an event that is pending stays until it has arrived or is given up.
     ///
     /// # Errors
     /// The database fails.
@@ -193,13 +202,14 @@ impl Store {
         self.changes(query.bind(id.to_string()).bind(owner.to_owned())).await
     }
 
-    /// Removes the jobs that ended before `ended_before_ms`, and names them.
+    /// Removes the jobs that ended before `ended_before_ms` as [`Self::delete`] does, and names
+    /// them.
     ///
     /// # Errors
     /// The database fails.
     pub async fn expire(&self, ended_before_ms: i64) -> Result<Vec<JobId>, StoreError> {
         let query = sqlx::query("DELETE FROM jobs WHERE ended_at < ?1 RETURNING id");
-        let rows = query.bind(ended_before_ms).fetch_all(&self.pool).await;
+        let rows = query.bind(ended_before_ms).fetch_all(&self.writer).await;
         let rows = rows.map_err(|error| self.failure(error))?;
         let ids = rows.iter().map(|row| row::id(row, "id")).collect::<Result<_, _>>();
         ids.map_err(|error| self.failure(error))
@@ -209,7 +219,7 @@ impl Store {
         &self,
         query: Query<'static, Sqlite, SqliteArguments>,
     ) -> Result<bool, StoreError> {
-        let done = query.execute(&self.pool).await.map_err(|error| self.failure(error))?;
+        let done = query.execute(&self.writer).await.map_err(|error| self.failure(error))?;
         Ok(done.rows_affected() > 0)
     }
 }

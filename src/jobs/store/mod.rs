@@ -24,7 +24,7 @@ use std::sync::Arc;
 use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
-pub use deliveries::Delivery;
+pub use deliveries::{Delivery, Excluded};
 pub use error::StoreError;
 pub use job::{
     DeliveryReport, DeliveryState, Inserted, JobId, JobState, NewDelivery, NewJob, NewWebhook,
@@ -34,8 +34,10 @@ pub use job::{
 /// A handle on the database. Clones share it; the last one to go gives the folder free.
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// Of one connection: SQLite writes one thing at a time, so nothing ever finds it busy.
-    pool: SqlitePool,
+    /// Of one connection: SQLite writes one thing at a time.
+    writer: SqlitePool,
+    /// Of several that cannot write: whoever asks keeps no writer waiting.
+    readers: SqlitePool,
     path: PathBuf,
     delivery_added: Arc<Notify>,
     /// Held for as long as the folder is in use.
@@ -43,11 +45,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// Writes everything to the one file and closes it. Without this nothing is lost, either.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
     fn failure(&self, error: sqlx::Error) -> StoreError {
         StoreError::database(&self.path, error)
     }

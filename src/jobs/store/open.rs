@@ -19,8 +19,14 @@ pub(super) const DATABASE: &str = "jobs.db";
 /// Every change of the tables, in order. One that was published is never edited.
 const MIGRATIONS: &[(&str, &str)] = &[("jobs", include_str!("migrations/0001_jobs.sql"))];
 
-/// Nobody else writes, but a backup may hold the file for a moment.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Nobody else writes, but a backup may hold the file for a while.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest wait for those that write before: several of them may be waiting for a backup.
+const TURN_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How many may read at once.
+const READERS: u32 = 4;
 
 impl Store {
     /// Opens the database in `folder`, making both if they are not there.
@@ -36,11 +42,13 @@ impl Store {
         // Made here so that it is private wherever the folder is; the files that SQLite adds
         // have the same permissions.
         private_file(&path)?;
-        let pool = connect(&path).await.map_err(|error| StoreError::database(&path, error))?;
-        check(&pool, &path).await?;
-        let migrated = migrator().run(&pool).await;
+        let failure = |error| StoreError::database(&path, error);
+        let writer = writer(&path).await.map_err(failure)?;
+        check(&writer, &path).await?;
+        let migrated = migrator().run(&writer).await;
         migrated.map_err(|error| StoreError::migration(&path, error))?;
-        Ok(Self { pool, path, delivery_added: Arc::default(), _lock: Arc::new(lock) })
+        let readers = readers(&path).await.map_err(failure)?;
+        Ok(Self { writer, readers, path, delivery_added: Arc::default(), _lock: Arc::new(lock) })
     }
 }
 
@@ -64,18 +72,28 @@ fn private_file(path: &Path) -> Result<File, StoreError> {
     opened.map_err(|source: io::Error| StoreError::Folder { path: path.to_owned(), source })
 }
 
-async fn connect(path: &Path) -> Result<SqlitePool, sqlx::Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
+async fn writer(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    let options = options(path)
         .journal_mode(SqliteJournalMode::Wal)
-        // Survives the end of the process at any moment; the last moments before the end of the
-        // machine may be lost, and are done again.
-        .synchronous(SqliteSynchronous::Normal)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        .disable_statement_logging();
-    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        // What was confirmed survives a power cut. Measured on an SSD: 2.8 ms for a chunk's
+        // result instead of 0.4 ms.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true);
+    let pool = pool().max_connections(1).acquire_timeout(TURN_TIMEOUT);
     pool.connect_with(options).await
+}
+
+async fn readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    pool().max_connections(READERS).connect_with(options(path).read_only(true)).await
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT);
+    options.disable_statement_logging()
+}
+
+fn pool() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None)
 }
 
 /// Reads the whole file once, so that damage is found before jobs are accepted.

@@ -56,8 +56,11 @@ impl FromRow<'_, SqliteRow> for Delivery {
             job: id(row, "job")?,
             event: row.try_get("event")?,
             body: row.try_get("body")?,
-            url: row.try_get("webhook_url")?,
-            receiver: row.try_get("webhook_receiver")?,
+            owner: row.try_get("owner")?,
+            url: row.try_get("url")?,
+            host: row.try_get("host")?,
+            port: row.try_get("port")?,
+            due_at_ms: row.try_get("next_at")?,
             attempts: row.try_get("attempts")?,
         })
     }
@@ -70,7 +73,7 @@ pub(super) fn id(row: &SqliteRow, column: &str) -> Result<JobId, Error> {
 }
 
 /// The job's state in the column `state`.
-pub(super) fn state(row: &SqliteRow) -> Result<JobState, Error> {
+fn state(row: &SqliteRow) -> Result<JobState, Error> {
     let name: String = row.try_get("state")?;
     let state = JobState::ALL.into_iter().find(|state| state.as_str() == name);
     state.ok_or_else(|| undecodable("state", name.into()))

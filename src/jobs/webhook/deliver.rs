@@ -12,10 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::send::{Attempt, Sender, Verdict};
 use super::sign::Signer;
-use crate::jobs::store::{Delivery, DeliveryReport, DeliveryState, Store, StoreError, unix_ms};
+use crate::jobs::store::{
+    Delivery, DeliveryReport, DeliveryState, Excluded, Store, StoreError, unix_ms,
+};
 
 /// Events on their way at the same time, each to another receiver.
 const AT_ONCE: usize = 32;
+
+/// How many of them go to one host, on whatever ports.
+const MOST_FOR_HOST: usize = 8;
+
+/// How many of them are one owner's.
+const MOST_FOR_OWNER: usize = 16;
 
 /// The longest that a receiver may ask to be left alone for.
 const MOST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -70,8 +78,16 @@ impl RetryPolicy {
 pub struct Deliverer {
     courier: Arc<Courier>,
     under_way: JoinSet<Result<(), StoreError>>,
-    /// Where each of these goes.
-    receivers: HashMap<task::Id, String>,
+    /// Whose they are and where they go.
+    places: HashMap<task::Id, Place>,
+}
+
+/// Who has one of the places of [`AT_ONCE`].
+#[derive(Debug)]
+struct Place {
+    owner: String,
+    host: String,
+    port: u16,
 }
 
 /// What every delivery needs.
@@ -96,7 +112,7 @@ impl Deliverer {
     ) -> reqwest::Result<Self> {
         let sender = Sender::new(signer, allow_private, retries.timeout)?;
         let courier = Arc::new(Courier { store, sender, retries });
-        Ok(Self { courier, under_way: JoinSet::new(), receivers: HashMap::new() })
+        Ok(Self { courier, under_way: JoinSet::new(), places: HashMap::new() })
     }
 
     /// Delivers until `stop`, and returns when nothing is under way any more. What is left goes
@@ -127,23 +143,22 @@ impl Deliverer {
     /// Starts what is due, and says when there may be more to start; `None` if only an end or a
     /// new event can bring that.
     async fn start_due(&mut self) -> Result<Option<Duration>, StoreError> {
-        let store = &self.courier.store;
-        let mut busy: HashSet<_> = self.receivers.values().cloned().collect();
-        let free = AT_ONCE.saturating_sub(self.under_way.len());
-        for delivery in store.due_deliveries(unix_ms(), &busy, free).await? {
-            busy.insert(delivery.receiver.clone());
-            let receiver = delivery.receiver.clone();
+        while self.under_way.len() < AT_ONCE {
+            let excluded = excluded(&self.places);
+            let Some(delivery) = self.courier.store.next_delivery(&excluded).await? else { break };
+            let wait_ms = delivery.due_at_ms.saturating_sub(unix_ms());
+            if wait_ms > 0 {
+                return Ok(Some(Duration::from_millis(wait_ms.unsigned_abs()).min(MOST_SLEEP)));
+            }
+            let place = Place {
+                owner: delivery.owner.clone(),
+                host: delivery.host.clone(),
+                port: delivery.port,
+            };
             let handle = self.under_way.spawn(Arc::clone(&self.courier).deliver(delivery));
-            self.receivers.insert(handle.id(), receiver);
+            self.places.insert(handle.id(), place);
         }
-        if self.under_way.len() >= AT_ONCE {
-            return Ok(None);
-        }
-        let next_at_ms = store.next_delivery_at(&busy).await?;
-        Ok(next_at_ms.map(|at_ms| {
-            let wait_ms = u64::try_from(at_ms.saturating_sub(unix_ms())).unwrap_or(0);
-            Duration::from_millis(wait_ms).min(MOST_SLEEP)
-        }))
+        Ok(None)
     }
 
     fn ended(&mut self, ended: Result<(task::Id, Result<(), StoreError>), task::JoinError>) {
@@ -151,7 +166,7 @@ impl Deliverer {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        self.receivers.remove(&id);
+        self.places.remove(&id);
         match ended {
             Ok((_, Ok(()))) => {}
             Ok((_, Err(error))) => tracing::error!("a webhook's delivery was not noted: {error}"),
@@ -189,6 +204,22 @@ impl Courier {
             },
         }
     }
+}
+
+/// Whose events have to wait for the end of one of theirs: a receiver gets one at a time, and
+/// neither a host nor an owner has all places.
+fn excluded(places: &HashMap<task::Id, Place>) -> Excluded {
+    let full = |name: fn(&Place) -> &String, most: usize| -> HashSet<String> {
+        let names = || places.values().map(name);
+        let held = |name: &String| names().filter(|other| *other == name).count();
+        names().filter(|name| held(name) >= most).cloned().collect()
+    };
+    let mut owners = full(|place| &place.owner, MOST_FOR_OWNER);
+    // Without keys everybody is the same owner.
+    owners.remove("");
+    let receivers = places.values().map(|place| (place.host.clone(), place.port));
+    let hosts = full(|place| &place.host, MOST_FOR_HOST);
+    Excluded { receivers: receivers.collect(), hosts, owners }
 }
 
 /// Addresses and receivers are the users' own business and not logged.

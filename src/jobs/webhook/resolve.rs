@@ -33,7 +33,10 @@ impl Resolver {
             |address: &SocketAddr| self.allow_private || objection(address.ip()).is_none();
         let allowed: Vec<_> = found.filter(is_allowed).collect();
         if allowed.is_empty() {
-            return Err(io::Error::other("the name stands for no address that may be called"));
+            return Err(io::Error::other(
+                "the name stands for no address that may be called without \
+                 --webhook-allow-private",
+            ));
         }
         Ok(allowed)
     }

@@ -124,14 +124,23 @@ fn retry_after(response: &Response) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+
     use super::*;
 
     #[tokio::test]
     async fn a_name_that_stands_for_this_machine_by_now_is_not_connected_to() {
         let sender = Sender::new(Signer::new(Vec::new()), false, Duration::from_secs(30)).unwrap();
-        // What the check of the address would refuse, were the name another one.
-        let error = sender.client.post("http://localhost:9/").send().await.expect_err("refused");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        // The client alone: the check of the address knows this name, and no other is certain to
+        // stand for this machine.
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let error = sender.client.post(url).send().await.expect_err("refused");
         let error = models::causes(error);
         assert!(error.contains("stands for no address that may be called"), "{error}");
+        let accepted = listener.accept().expect_err("nobody has connected");
+        assert_eq!(accepted.kind(), ErrorKind::WouldBlock);
     }
 }

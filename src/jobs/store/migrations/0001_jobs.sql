@@ -14,9 +14,11 @@ CREATE TABLE jobs (
     idempotency_key TEXT,
     fingerprint TEXT NOT NULL,
     webhook_url TEXT,
-    webhook_receiver TEXT,
+    webhook_host TEXT,
+    webhook_port INTEGER,
     UNIQUE (owner, idempotency_key),
-    CHECK ((webhook_url IS NULL) = (webhook_receiver IS NULL))
+    CHECK ((webhook_url IS NULL) = (webhook_host IS NULL)),
+    CHECK ((webhook_url IS NULL) = (webhook_port IS NULL))
 ) STRICT;
 
 CREATE INDEX jobs_of_owner ON jobs (owner, id);
@@ -35,8 +37,13 @@ CREATE TABLE chunks (
 -- Progress is asked for far more often than the text.
 CREATE INDEX chunk_lengths ON chunks (job, samples);
 
+-- Outlives its job while it is pending.
 CREATE TABLE deliveries (
-    job TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    job TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    url TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
     event TEXT NOT NULL, -- the same for every attempt, so that a receiver can tell a repetition
     body TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'failed')),
@@ -47,3 +54,12 @@ CREATE TABLE deliveries (
 ) STRICT;
 
 CREATE INDEX deliveries_due ON deliveries (state, next_at);
+
+CREATE TRIGGER settled_delivery_goes_with_its_job AFTER DELETE ON jobs BEGIN
+    DELETE FROM deliveries WHERE job = old.id AND state <> 'pending';
+END;
+
+CREATE TRIGGER delivery_without_a_job_goes_when_it_settles AFTER UPDATE ON deliveries
+WHEN new.state <> 'pending' AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = new.job) BEGIN
+    DELETE FROM deliveries WHERE job = new.job;
+END;

@@ -2,7 +2,7 @@
 
 use tokio::task::JoinSet;
 
-use super::super::{JobId, StoreError};
+use super::super::{JobId, StoreError, StoredChunk};
 use super::place::{Place, chunk, job};
 
 #[tokio::test]
@@ -14,7 +14,7 @@ async fn chunks_of_many_tasks_are_all_kept_and_come_back_in_order() {
     for index in (0..40).rev() {
         let store = place.store.clone();
         let job = if index % 4 == 3 { other } else { id };
-        tasks.spawn(async move { store.add_chunk(job, &chunk(index)).await.unwrap() });
+        tasks.spawn(async move { store.put_chunk(job, &chunk(index)).await.unwrap() });
     }
     tasks.join_all().await;
     let indices: Vec<_> =
@@ -26,21 +26,25 @@ async fn chunks_of_many_tasks_are_all_kept_and_come_back_in_order() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_comes_twice_is_told_and_changes_nothing() {
+async fn a_chunk_takes_the_place_of_an_earlier_one() {
     let place = Place::new().await;
     let id = place.insert(job("")).await;
-    place.store.add_chunk(id, &chunk(5)).await.unwrap();
-    let mut again = chunk(5);
-    again.result_json = "{}".to_owned();
-    let error = place.store.add_chunk(id, &again).await.expect_err("stored already");
-    assert!(matches!(error, StoreError::ChunkTwice { job, index: 5 } if job == id), "{error}");
-    assert_eq!(place.store.chunks(id).await.unwrap(), [chunk(5)]);
+    place.store.put_chunk(id, &chunk(5)).await.unwrap();
+    let again = StoredChunk {
+        index: 5,
+        start_sample: 1,
+        samples: 2,
+        result_json: "{}".to_owned(),
+        done_at_ms: 3,
+    };
+    place.store.put_chunk(id, &again).await.unwrap();
+    assert_eq!(place.store.chunks(id).await.unwrap(), [again]);
 }
 
 #[tokio::test]
 async fn a_chunk_of_a_deleted_job_is_told() {
     let place = Place::new().await;
     let id = JobId::new();
-    let error = place.store.add_chunk(id, &chunk(0)).await.expect_err("no such job");
+    let error = place.store.put_chunk(id, &chunk(0)).await.expect_err("no such job");
     assert!(matches!(error, StoreError::Gone(gone) if gone == id), "{error}");
 }

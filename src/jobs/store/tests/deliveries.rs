@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::super::{DeliveryReport, DeliveryState, JobId, NewDelivery, Outcome, Store};
+use super::super::{DeliveryReport, DeliveryState, Excluded, JobId, NewDelivery, Outcome, Store};
 use super::place::{Place, job};
 
-async fn due(store: &Store, now_ms: i64, busy: &[&str], limit: usize) -> Vec<JobId> {
-    let busy: HashSet<_> = busy.iter().map(|&receiver| receiver.to_owned()).collect();
-    let due = store.due_deliveries(now_ms, &busy, limit).await.unwrap();
-    due.into_iter().map(|delivery| delivery.job).collect()
+/// The job of the next event, and when it is due.
+async fn next(store: &Store, excluded: &Excluded) -> Option<(JobId, i64)> {
+    let next = store.next_delivery(excluded).await.unwrap();
+    next.map(|delivery| (delivery.job, delivery.due_at_ms))
 }
 
 fn report(state: DeliveryState, attempts: u32) -> DeliveryReport {
@@ -16,33 +16,44 @@ fn report(state: DeliveryState, attempts: u32) -> DeliveryReport {
 }
 
 #[tokio::test]
-async fn each_receiver_gets_one_event_at_a_time_and_the_longest_due_first() {
+async fn the_event_that_is_due_first_comes_next() {
     let place = Place::new().await;
-    let first = place.finished("https://a.example/1", "a.example:443").await;
-    let second = place.finished("https://a.example/2", "a.example:443").await;
-    let other = place.finished("https://b.example/", "b.example:443").await;
-    let store = &place.store;
-    assert_eq!(due(store, 999, &[], 10).await, [], "not yet");
-    assert_eq!(due(store, 1_000, &[], 10).await, [first, other]);
-    assert_eq!(due(store, 1_000, &["a.example:443"], 10).await, [other]);
-    assert_eq!(due(store, 1_000, &[], 1).await, [first]);
+    let first = place.finished("", "https://a.example/1").await;
+    let second = place.finished("", "https://a.example/2").await;
+    let (store, all) = (&place.store, Excluded::default());
+    assert_eq!(next(store, &all).await, Some((first, 1_000)));
     store.record_delivery(first, &report(DeliveryState::Pending, 1), 5_000).await.unwrap();
-    assert_eq!(due(store, 4_999, &[], 10).await, [second, other]);
-    assert_eq!(store.next_delivery_at(&HashSet::new()).await.unwrap(), Some(1_000));
-    for done in [second, other] {
-        store.record_delivery(done, &report(DeliveryState::Delivered, 1), 0).await.unwrap();
-    }
-    assert_eq!(due(store, 4_999, &[], 10).await, []);
-    assert_eq!(store.next_delivery_at(&HashSet::new()).await.unwrap(), Some(5_000));
-    assert_eq!(due(store, 5_000, &[], 10).await, [first]);
+    assert_eq!(next(store, &all).await, Some((second, 1_000)));
+    store.record_delivery(second, &report(DeliveryState::Delivered, 1), 0).await.unwrap();
+    assert_eq!(next(store, &all).await, Some((first, 5_000)));
     store.record_delivery(first, &report(DeliveryState::Failed, 2), 0).await.unwrap();
-    assert_eq!(store.next_delivery_at(&HashSet::new()).await.unwrap(), None);
+    assert_eq!(next(store, &all).await, None);
+}
+
+#[tokio::test]
+async fn events_of_excluded_receivers_hosts_and_owners_are_passed_over() {
+    let place = Place::new().await;
+    let first = place.finished("alice", "https://a.example/").await;
+    let same_host = place.finished("alice", "https://a.example:8443/").await;
+    let same_owner = place.finished("alice", "https://b.example/").await;
+    let other = place.finished("bob", "https://c.example/").await;
+    let check = async |excluded: Excluded, job: JobId| {
+        assert_eq!(next(&place.store, &excluded).await, Some((job, 1_000)), "{excluded:?}");
+    };
+    let set = |name: &str| HashSet::from([name.to_owned()]);
+    check(Excluded::default(), first).await;
+    let receivers = HashSet::from([("a.example".to_owned(), 443)]);
+    check(Excluded { receivers, ..Excluded::default() }, same_host).await;
+    check(Excluded { hosts: set("a.example"), ..Excluded::default() }, same_owner).await;
+    check(Excluded { owners: set("alice"), ..Excluded::default() }, other).await;
+    let rest = Excluded { owners: set("alice"), hosts: set("c.example"), ..Excluded::default() };
+    assert_eq!(next(&place.store, &rest).await, None);
 }
 
 #[tokio::test]
 async fn a_job_tells_how_far_its_event_is_also_after_a_restart() {
     let place = Place::new().await;
-    let id = place.finished("https://a.example/1", "a.example:443").await;
+    let id = place.finished("", "https://a.example/1").await;
     let pending = DeliveryReport {
         state: DeliveryState::Pending,
         attempts: 0,
@@ -60,8 +71,8 @@ async fn a_job_tells_how_far_its_event_is_also_after_a_restart() {
     let job = place.job("", id).await;
     assert_eq!(job.delivery, Some(tried));
     assert_eq!(job.webhook_url.as_deref(), Some("https://a.example/1"));
-    let due = place.store.due_deliveries(5_000, &HashSet::new(), 1).await.unwrap();
-    assert_eq!((due[0].attempts, due[0].event.as_str()), (3, format!("evt_{id}").as_str()));
+    let next = place.store.next_delivery(&Excluded::default()).await.unwrap().expect("pending");
+    assert_eq!((next.attempts, next.event), (3, format!("evt_{id}")));
 }
 
 #[tokio::test]
@@ -70,16 +81,45 @@ async fn a_job_without_a_webhook_or_that_had_ended_tells_nobody() {
     let delivery = || Some(NewDelivery { event: "evt_1".to_owned(), body: "{}".to_owned() });
     let id = place.insert(job("")).await;
     assert!(place.store.finish(id, Outcome::Finished, 1_000, delivery()).await.unwrap());
-    let told = place.finished("https://a.example/1", "a.example:443").await;
+    let told = place.finished("", "https://a.example/1").await;
     assert!(!place.store.finish(told, Outcome::Cancelled, 1_000, delivery()).await.unwrap());
-    assert_eq!(due(&place.store, 1_000, &[], 10).await, [told]);
+    assert_eq!(next(&place.store, &Excluded::default()).await, Some((told, 1_000)));
+    assert_eq!(events(&place).await, 1);
 }
 
 #[tokio::test]
-async fn an_event_goes_with_its_job() {
+async fn a_pending_event_outlives_its_job_and_goes_when_it_settles() {
+    async fn check(remove: impl AsyncFn(&Store, JobId), settled: DeliveryState) {
+        let place = Place::new().await;
+        let id = place.finished("", "https://a.example/1").await;
+        let (store, all) = (&place.store, Excluded::default());
+        remove(store, id).await;
+        assert_eq!(store.get("", id).await.unwrap(), None);
+        assert_eq!(next(store, &all).await, Some((id, 1_000)));
+        store.record_delivery(id, &report(DeliveryState::Pending, 1), 5_000).await.unwrap();
+        assert_eq!(next(store, &all).await, Some((id, 5_000)));
+        store.record_delivery(id, &report(settled, 2), 0).await.unwrap();
+        assert_eq!(events(&place).await, 0);
+    }
+    let delete = async |store: &Store, id: JobId| assert!(store.delete("", id).await.unwrap());
+    let expire =
+        async |store: &Store, id: JobId| assert_eq!(store.expire(2_000).await.unwrap(), [id]);
+    check(delete, DeliveryState::Delivered).await;
+    check(expire, DeliveryState::Failed).await;
+}
+
+#[tokio::test]
+async fn a_settled_event_goes_with_its_job() {
     let place = Place::new().await;
-    let id = place.finished("https://a.example/1", "a.example:443").await;
+    let id = place.finished("", "https://a.example/1").await;
+    place.store.record_delivery(id, &report(DeliveryState::Delivered, 1), 0).await.unwrap();
+    assert_eq!(events(&place).await, 1);
     assert!(place.store.delete("", id).await.unwrap());
-    assert_eq!(due(&place.store, 1_000, &[], 10).await, []);
-    place.store.record_delivery(id, &report(DeliveryState::Failed, 1), 0).await.unwrap();
+    assert_eq!(events(&place).await, 0);
+}
+
+/// How many events are kept, settled ones included.
+async fn events(place: &Place) -> i64 {
+    let query = sqlx::query_scalar("SELECT count(*) FROM deliveries");
+    query.fetch_one(&place.store.readers).await.unwrap()
 }

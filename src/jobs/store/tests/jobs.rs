@@ -84,7 +84,7 @@ async fn jobs_are_listed_in_pages_for_each_owner() {
 }
 
 #[tokio::test]
-async fn unfinished_jobs_come_oldest_first_and_are_counted() {
+async fn unfinished_jobs_come_oldest_first() {
     let place = Place::new().await;
     let mut jobs = Vec::new();
     for owner in ["alice", "bob", "alice", "bob"] {
@@ -94,10 +94,6 @@ async fn unfinished_jobs_come_oldest_first_and_are_counted() {
     place.store.finish(jobs[1], Outcome::Cancelled, 700, None).await.unwrap();
     let unfinished = place.store.unfinished().await.unwrap();
     assert_eq!(ids(&unfinished), [jobs[0], jobs[2], jobs[3]]);
-    let counts = place.store.counts().await.unwrap().map(|(state, jobs)| (state.as_str(), jobs));
-    let expected =
-        [("queued", 2), ("running", 1), ("finished", 0), ("failed", 0), ("cancelled", 1)];
-    assert_eq!(counts, expected);
 }
 
 #[tokio::test]
@@ -119,8 +115,13 @@ async fn an_idempotency_key_makes_one_job_of_the_same_request() {
     place.insert(job("alice")).await;
     place.insert(job("alice")).await;
     assert_eq!(place.store.list("alice", None, 100).await.unwrap().len(), 3);
+    let found = place.store.find("alice", "k").await.unwrap().expect("the job is there");
+    assert_eq!((found.0, found.1.as_str()), (place.job("alice", id).await, "f1"));
+    assert_eq!(place.store.find("alice", "l").await.unwrap(), None, "another key");
+    assert_eq!(place.store.find("carol", "k").await.unwrap(), None, "another owner");
     // A key is free again with its job.
     assert!(place.store.delete("alice", id).await.unwrap());
+    assert_eq!(place.store.find("alice", "k").await.unwrap(), None);
     place.insert(keyed("alice", "f2")).await;
 }
 
@@ -128,7 +129,7 @@ async fn an_idempotency_key_makes_one_job_of_the_same_request() {
 async fn a_job_is_deleted_by_its_owner_with_all_that_belongs_to_it() {
     let place = Place::new().await;
     let id = place.insert(job("alice")).await;
-    place.store.add_chunk(id, &chunk(0)).await.unwrap();
+    place.store.put_chunk(id, &chunk(0)).await.unwrap();
     assert!(!place.store.delete("bob", id).await.unwrap());
     assert_eq!(place.store.chunks(id).await.unwrap().len(), 1);
     assert!(place.store.delete("alice", id).await.unwrap());

@@ -1,6 +1,7 @@
 //! The database of jobs on folders that vanish.
 
 mod chunks;
+mod contention;
 mod deliveries;
 mod jobs;
 mod open;

@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use sqlx::{Connection, SqliteConnection};
+use sqlx::Connection;
 use tempfile::TempDir;
 
 use super::super::open::DATABASE;
 use super::super::{JobState, Store};
-use super::place::{Place, chunk, job};
+use super::place::{Place, chunk, job, outside};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -29,8 +29,7 @@ async fn folder_and_files_are_made_and_private() {
     }
     names.sort();
     assert_eq!(names, ["jobs.db", "jobs.db-shm", "jobs.db-wal", "lock"]);
-    store.close().await;
-    assert!(!folder.join("jobs.db-wal").exists(), "everything is in the one file");
+    drop(store);
 }
 
 #[tokio::test]
@@ -38,7 +37,7 @@ async fn jobs_and_chunks_outlive_the_store() {
     let place = Place::new().await;
     let id = place.insert(job("")).await;
     assert!(place.store.mark_running(id, 600).await.unwrap());
-    place.store.add_chunk(id, &chunk(0)).await.unwrap();
+    place.store.put_chunk(id, &chunk(0)).await.unwrap();
     let place = place.reopened().await;
     let unfinished = place.store.unfinished().await.unwrap();
     assert_eq!(unfinished.len(), 1);
@@ -51,7 +50,7 @@ async fn a_folder_in_use_is_refused_until_the_last_clone_is_gone() {
     let Place { folder, store } = Place::new().await;
     let clone = store.clone();
     drop(store);
-    insta::assert_snapshot!(Place::refusal(&folder).await, @"the jobs folder /jobs is in use by another auris: stop that one, or give each a folder of its own");
+    insta::assert_snapshot!(Place::refusal(&folder).await, @"the jobs folder /jobs is in use by another auris: stop that one, or give each a folder of its own with --jobs-dir");
     drop(clone);
     Store::open(folder.path()).await.unwrap();
 }
@@ -71,8 +70,8 @@ async fn damage_within_the_database_is_found_at_the_start() {
     for _ in 0..100 {
         store.insert(job("")).await.unwrap();
     }
-    store.close().await;
     drop(store);
+    outside(&folder, "PRAGMA wal_checkpoint(TRUNCATE)").await;
     let path = folder.path().join(DATABASE);
     let mut bytes = fs::read(&path).unwrap();
     let half = bytes.len() / 2;
@@ -85,13 +84,9 @@ async fn damage_within_the_database_is_found_at_the_start() {
 #[tokio::test]
 async fn tables_of_a_newer_version_are_refused() {
     let Place { folder, store } = Place::new().await;
-    store.close().await;
     drop(store);
-    let address = format!("sqlite://{}", folder.path().join(DATABASE).display());
-    let mut connection = SqliteConnection::connect(&address).await.unwrap();
     let add = "INSERT INTO _sqlx_migrations VALUES (99, 'later', '2100-01-01', TRUE, X'00', 0)";
-    sqlx::query(add).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    outside(&folder, add).await.close().await.unwrap();
     insta::assert_snapshot!(Place::refusal(&folder).await, @"/jobs/jobs.db was written by another version of auris: start that version, or move jobs.db, jobs.db-wal and jobs.db-shm away to begin without its jobs");
 }
 
@@ -102,5 +97,5 @@ async fn a_place_that_is_no_folder_is_refused() {
     fs::write(&file, "").unwrap();
     let refusal = Store::open(&file).await.expect_err("refused").to_string();
     let refusal = refusal.replace(&parent.path().display().to_string(), "/tmp");
-    insta::assert_snapshot!(refusal, @"cannot use /tmp/file for jobs: File exists (os error 17): give a folder that auris may write");
+    insta::assert_snapshot!(refusal, @"cannot use /tmp/file for jobs: File exists (os error 17): give a folder that auris may write with --jobs-dir");
 }

@@ -1,11 +1,13 @@
 //! A store in a folder that vanishes, and jobs to put into it.
 
+use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
+use super::super::open::DATABASE;
 use super::super::{
-    Inserted, JobId, NewDelivery, NewJob, NewWebhook, Outcome, Store, StoreError, StoredChunk,
-    StoredJob,
+    Inserted, JobId, NewDelivery, NewJob, Outcome, Store, StoreError, StoredChunk, StoredJob,
 };
+use crate::jobs::webhook::check_address;
 
 /// A store in a folder of its own.
 pub(in crate::jobs) struct Place {
@@ -47,15 +49,23 @@ impl Place {
         self.store.get(owner, id).await.unwrap().expect("the job is there")
     }
 
-    /// A finished job without owner whose event waits for `url`, due since 1 s after 1970.
-    pub(in crate::jobs) async fn finished(&self, url: &str, receiver: &str) -> JobId {
-        let webhook = NewWebhook { url: url.to_owned(), receiver: receiver.to_owned() };
-        let id = self.insert(NewJob { webhook: Some(webhook), ..job("") }).await;
+    /// A finished job of `owner` whose event waits for `url`, due since 1 s after 1970.
+    pub(in crate::jobs) async fn finished(&self, owner: &str, url: &str) -> JobId {
+        let webhook = check_address(url, true).unwrap();
+        let id = self.insert(NewJob { webhook: Some(webhook), ..job(owner) }).await;
         let delivery = NewDelivery { event: format!("evt_{id}"), body: "{}".to_owned() };
         let ended = self.store.finish(id, Outcome::Finished, 1_000, Some(delivery)).await.unwrap();
         assert!(ended);
         id
     }
+}
+
+/// A connection of somebody else to the database in `folder`, which has run `sql`.
+pub(super) async fn outside(folder: &TempDir, sql: &'static str) -> SqliteConnection {
+    let address = format!("sqlite://{}", folder.path().join(DATABASE).display());
+    let mut connection = SqliteConnection::connect(&address).await.unwrap();
+    sqlx::query(sql).execute(&mut connection).await.unwrap();
+    connection
 }
 
 /// A new job of `owner`.

@@ -44,7 +44,7 @@ pub enum AddressError {
     /// The server's own machine or network, or no host at all.
     #[error(
         "{host} is {kind}, which is not called: give an address on the public internet, or start \
-         the server with private addresses allowed"
+         the server with --webhook-allow-private"
     )]
     Private {
         /// The host.
@@ -81,8 +81,7 @@ pub(super) fn parse(text: &str, allow_private: bool) -> Result<(Url, NewWebhook)
         return Err(AddressError::Private { host: host.to_string(), kind });
     }
     let port = url.port_or_known_default().unwrap_or_default();
-    let receiver = format!("{host}:{port}");
-    let webhook = NewWebhook { url: url.to_string(), receiver };
+    let webhook = NewWebhook { url: url.to_string(), host: host.to_string(), port };
     Ok((url, webhook))
 }
 

@@ -82,7 +82,8 @@ fn an_ipv4_address_is_found_within_an_ipv6_address() {
 fn public_addresses_are_accepted_with_their_receiver() {
     fn check(address: &str, url: &str, receiver: &str) {
         let webhook = check_address(address, false).unwrap();
-        assert_eq!((webhook.url.as_str(), webhook.receiver.as_str()), (url, receiver));
+        assert_eq!(webhook.url, url);
+        assert_eq!(format!("{}:{}", webhook.host, webhook.port), receiver);
     }
     check("https://Example.com/a?b=c", "https://example.com/a?b=c", "example.com:443");
     check("http://example.com", "http://example.com/", "example.com:80");
@@ -103,5 +104,5 @@ fn what_is_no_address_is_told() {
     insta::assert_snapshot!(refusal("https://"), @"this is no address (empty host): give one such as https://example.com/hook");
     insta::assert_snapshot!(refusal("file:///etc/passwd"), @"the scheme `file` is not one of https and http");
     insta::assert_snapshot!(refusal("https://user:secret@example.com/"), @"the address has a user name or password: leave it out and check the signature instead");
-    insta::assert_snapshot!(refusal("http://169.254.169.254/latest/meta-data"), @"169.254.169.254 is a link-local address, which is not called: give an address on the public internet, or start the server with private addresses allowed");
+    insta::assert_snapshot!(refusal("http://169.254.169.254/latest/meta-data"), @"169.254.169.254 is a link-local address, which is not called: give an address on the public internet, or start the server with --webhook-allow-private");
 }

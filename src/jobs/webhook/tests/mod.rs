@@ -2,6 +2,7 @@
 
 mod receiver;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -53,7 +54,7 @@ impl Work {
 
 impl Place {
     async fn event_for(&self, receiver: &Receiver) -> JobId {
-        self.finished(&receiver.url(), &receiver.name()).await
+        self.finished("", &receiver.url()).await
     }
 
     async fn report(&self, job: JobId) -> DeliveryReport {
@@ -159,8 +160,8 @@ async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
         let work = Work::start(&place, QUICK);
         receiver.request().await;
         work.end().await;
-        let next_at_ms = place.store.next_delivery_at(&Default::default()).await.unwrap().unwrap();
-        let wait_seconds = (next_at_ms - unix_ms()) / 1_000;
+        let next = place.store.next_delivery(&Default::default()).await.unwrap().unwrap();
+        let wait_seconds = (next.due_at_ms - unix_ms()) / 1_000;
         assert!(seconds.contains(&wait_seconds), "{retry_after}: {wait_seconds}");
     }
     check("120".to_owned(), 60..=120).await;
@@ -204,6 +205,60 @@ async fn a_slow_receiver_holds_up_only_its_own_events() {
     }
     slow.assert_quiet();
     work.kill().await;
+}
+
+#[tokio::test]
+async fn a_host_with_many_ports_leaves_places_for_others() {
+    let place = Place::new().await;
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        let receiver = Receiver::start(vec![Reply::Nothing]).await;
+        place.event_for(&receiver).await;
+        silent.push(receiver);
+    }
+    let host = Ipv4Addr::new(127, 0, 0, 2);
+    let mut other = Receiver::start_at(host, vec![Reply::status("200 OK")]).await;
+    place.event_for(&other).await;
+    let work = Work::start(&place, QUICK);
+    other.request().await;
+    for receiver in &mut silent[..8] {
+        receiver.request().await;
+    }
+    silent[8..].iter_mut().for_each(Receiver::assert_quiet);
+    work.kill().await;
+}
+
+#[tokio::test]
+async fn an_owner_with_many_receivers_leaves_places_for_others() {
+    let place = Place::new().await;
+    let mut silent = Vec::new();
+    for number in 1..=40 {
+        let host = Ipv4Addr::new(127, 0, 0, number);
+        let receiver = Receiver::start_at(host, vec![Reply::Nothing]).await;
+        place.finished("alice", &receiver.url()).await;
+        silent.push(receiver);
+    }
+    let mut other = Receiver::start(vec![Reply::status("200 OK")]).await;
+    place.finished("bob", &other.url()).await;
+    let work = Work::start(&place, QUICK);
+    other.request().await;
+    for receiver in &mut silent[..16] {
+        receiver.request().await;
+    }
+    silent[16..].iter_mut().for_each(Receiver::assert_quiet);
+    work.kill().await;
+}
+
+#[tokio::test]
+async fn the_event_of_a_deleted_job_still_arrives() {
+    let place = Place::new().await;
+    let mut receiver = Receiver::start(vec![Reply::status("200 OK")]).await;
+    let job = place.event_for(&receiver).await;
+    assert!(place.store.delete("", job).await.unwrap());
+    let work = Work::start(&place, QUICK);
+    assert_eq!(receiver.request().await.header("webhook-id"), format!("evt_{job}"));
+    work.end().await;
+    assert_eq!(place.store.next_delivery(&Default::default()).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -258,7 +313,7 @@ async fn the_servers_own_network_is_not_called() {
     let mut receiver = Receiver::start(vec![Reply::status("200 OK")]).await;
     let by_number = place.event_for(&receiver).await;
     let url = format!("http://localhost:{}/", receiver.port);
-    let by_name = place.finished(&url, &format!("localhost:{}", receiver.port)).await;
+    let by_name = place.finished("", &url).await;
     // Stopped from the start, it still does what is due.
     let deliverer = Deliverer::new(place.store.clone(), signer(), false, QUICK).unwrap();
     let stop = CancellationToken::new();

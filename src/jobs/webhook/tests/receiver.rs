@@ -1,5 +1,6 @@
 //! A receiver that does what a test tells it to, one connection for each request.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -40,6 +41,7 @@ impl Reply {
 
 /// A receiver on a port of its own.
 pub(super) struct Receiver {
+    host: Ipv4Addr,
     pub(super) port: u16,
     requests: mpsc::UnboundedReceiver<Request>,
 }
@@ -47,7 +49,12 @@ pub(super) struct Receiver {
 impl Receiver {
     /// Answers the n-th request, from 0, with the n-th of `replies`, and then with the last.
     pub(super) async fn start(replies: Vec<Reply>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(Ipv4Addr::LOCALHOST, replies).await
+    }
+
+    /// The same on another host.
+    pub(super) async fn start_at(host: Ipv4Addr, replies: Vec<Reply>) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, requests) = mpsc::unbounded_channel();
         let replies = Arc::new(replies);
@@ -58,15 +65,11 @@ impl Receiver {
                 tokio::spawn(answer(stream, reply, sender.clone()));
             }
         });
-        Self { port, requests }
+        Self { host, port, requests }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/hook?token=hush", self.port)
-    }
-
-    pub(super) fn name(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("http://{}:{}/hook?token=hush", self.host, self.port)
     }
 
     /// Waits for the next request.
