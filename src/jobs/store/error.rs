@@ -22,7 +22,10 @@ const SQLITE_NOTADB: u32 = 26;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The folder or a file in it cannot be made or opened.
-    #[error("cannot use {} for jobs: {source}: give a folder that auris may write with --jobs-dir", path.display())]
+    #[error(
+        "cannot use {} for jobs: {source}: give a folder that auris may write with --jobs-dir",
+        path.display()
+    )]
     Folder {
         /// The folder or file.
         path: PathBuf,
