@@ -12,7 +12,7 @@ use super::client::Client;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{self, Endpoint, JobForm, Wishes};
 use super::kept;
-use super::stream::{self, StreamEvent, Telling};
+use super::stream::{self, EventId, StreamEvent, Telling};
 use super::upload::KeptUpload;
 use super::whole;
 use crate::format::{Format, TranscriptionLine};
@@ -191,9 +191,10 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     let followed = state.jobs()?.follow(&client.owner, job_id(&id)?).await?;
     let (request, follower) = followed.ok_or_else(ApiError::no_such_job)?;
-    let heard = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
-    let telling =
-        Telling { progress: true, skipped: heard.unwrap_or(0), ..Telling::of(&request.rendering) };
+    // Who says what is no id has heard nothing.
+    let heard = headers.get("last-event-id").and_then(|id| EventId::parse(id.to_str().ok()?));
+    let heard = heard.unwrap_or_default();
+    let telling = Telling { progress: true, heard, ..Telling::of(&request.rendering) };
     Ok(stream::answer_telling(follower, telling, ()))
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt;
 use std::slice::from_ref;
 use std::time::Duration;
 
@@ -128,10 +129,10 @@ pub(super) struct Telling {
     pub(super) logprobs: bool,
     /// Segments with their times.
     pub(super) segments: bool,
-    /// How far it has come; events then have ids, and the first `skipped` chunks are left out.
+    /// How far it has come; events then have ids.
     pub(super) progress: bool,
-    /// How many chunks the client has heard of already.
-    pub(super) skipped: usize,
+    /// The last event that the client has heard already; it is told what comes behind.
+    pub(super) heard: EventId,
 }
 
 impl Telling {
@@ -139,6 +140,31 @@ impl Telling {
     pub(super) fn of(rendering: &Rendering) -> Self {
         let segments = rendering.format == Format::VerboseJson;
         Self { logprobs: rendering.logprobs, segments, ..Self::default() }
+    }
+}
+
+/// The place of an event in a job's stream, written `CHUNK.EVENT`, both from 1: where a client
+/// that lost the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct EventId {
+    chunk: usize,
+    event: usize,
+}
+
+impl EventId {
+    /// Reads an id, or `CHUNK` alone for the chunk's last event.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (chunk, event) = match text.trim().split_once('.') {
+            Some((chunk, event)) => (chunk, event.parse().ok()?),
+            None => (text.trim(), usize::MAX),
+        };
+        Some(Self { chunk: chunk.parse().ok()?, event })
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.chunk, self.event)
     }
 }
 
@@ -167,19 +193,19 @@ impl Teller {
                     events.push(StreamEvent::Progress { percent, eta_seconds });
                 }
                 self.chunks_told += 1;
-                if self.chunks_told <= self.telling.skipped {
-                    return Vec::new();
-                }
-                let mut events: Vec<Event> = events.iter().map(data).collect();
-                // Who comes again with `Last-Event-ID` goes on behind the last whole chunk.
-                if self.telling.progress
-                    && let Some(last) = events.pop()
-                {
-                    events.push(last.id(self.chunks_told.to_string()));
-                }
-                events
+                let new = events.iter().zip(1..).filter_map(|(event, number)| {
+                    let id = EventId { chunk: self.chunks_told, event: number };
+                    (id > self.telling.heard).then(|| self.numbered(event, id))
+                });
+                new.collect()
             }
-            News::End(End::Finished(output)) => vec![data(&self.done(output)), done()],
+            News::End(End::Finished(output)) => {
+                let id = EventId { chunk: self.chunks_told + 1, event: 1 };
+                let last =
+                    (id != self.telling.heard).then(|| self.numbered(&self.done(output), id));
+                last.into_iter().chain([done()]).collect()
+            }
+            // Without an id: after a restart of the server, other events may be in their place.
             News::End(End::Failed(fault)) => vec![error(fault.clone()), done()],
             News::End(End::Cancelled) => vec![error(Fault::cancelled()), done()],
             News::End(End::Interrupted) => vec![error(Fault::interrupted()), done()],
@@ -196,6 +222,11 @@ impl Teller {
             StreamEvent::Segment(Box::new(TranscriptionSegment::new(id, segment, from_ref(run))))
         });
         delta.into_iter().chain(timed).collect()
+    }
+
+    fn numbered(&self, event: &StreamEvent, id: EventId) -> Event {
+        let event = data(event);
+        if self.telling.progress { event.id(id.to_string()) } else { event }
     }
 
     fn done(&self, output: &Output) -> StreamEvent {
@@ -227,4 +258,27 @@ fn error(fault: Fault) -> Event {
 
 fn done() -> Event {
     Event::default().data(DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EventId;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written_and_nothing_else_is() {
+        let check = |text: &str, expected: Option<(usize, usize)>| {
+            let id = EventId::parse(text);
+            assert_eq!(id, expected.map(|(chunk, event)| EventId { chunk, event }), "{text:?}");
+        };
+        check("3.2", Some((3, 2)));
+        check(" 3.2 ", Some((3, 2)));
+        check("3", Some((3, usize::MAX)));
+        for garbage in ["", ".", "3.", ".2", "3.x", "3.2.1", "-1", "3,2", "99999999999999999999.1"]
+        {
+            check(garbage, None);
+        }
+        let id = EventId { chunk: 10, event: 2 };
+        assert_eq!(EventId::parse(&id.to_string()), Some(id));
+        assert!(id > EventId { chunk: 9, event: 11 });
+    }
 }

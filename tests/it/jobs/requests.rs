@@ -70,26 +70,6 @@ async fn a_running_job_tells_how_far_it_is_and_its_text_so_far() {
 }
 
 #[tokio::test]
-async fn events_go_on_behind_the_last_one_that_was_received() {
-    let server = Server::fake("none", &["--slots", "1"]).await;
-    let id = id(&server.submit(wav(120.0, 1), &[]).await);
-    server.ended(&id).await;
-    let path = server.url(&format!("/v1/jobs/{id}/events"));
-    let events = async |last: Option<&str>| {
-        let request = server.client.get(&path);
-        let request = match last {
-            Some(last) => request.header("last-event-id", last),
-            None => request,
-        };
-        request.send().await.unwrap().text().await.unwrap()
-    };
-    let all = events(None).await;
-    let (_, behind) = all.split_once("id: 2\n\n").unwrap();
-    assert_eq!(events(Some("2")).await, behind);
-    assert!(behind.contains("transcript.text.delta"), "{behind}");
-}
-
-#[tokio::test]
 async fn a_job_is_cancelled_first_and_forgotten_then() {
     let server = Server::fake("none,speed=2", &["--slots", "1"]).await;
     let id = id(&server.submit(wav(60.0, 1), &[]).await);
