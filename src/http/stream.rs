@@ -12,9 +12,11 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorBody};
 use super::lines;
 use crate::format::{
     Deltas, Format, Granularities, Rendering, TranscriptionLogprob, TranscriptionRun,
@@ -31,7 +33,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What ends a stream, as in OpenAI's.
 const DONE: &str = "[DONE]";
 
-/// An event of a stream, in the field `data`.
+/// What an event of a stream tells, as JSON in its field `data`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(tag = "type")]
 pub(super) enum StreamEvent {
@@ -258,6 +260,45 @@ fn error(fault: Fault) -> Event {
 
 fn done() -> Event {
     Event::default().data(DONE)
+}
+
+/// An event as it is sent, for the document only.
+pub(super) struct ServerSentEvent;
+
+impl PartialSchema for ServerSentEvent {
+    fn schema() -> RefOr<Schema> {
+        let told = AnyOfBuilder::new()
+            .item(Ref::from_schema_name(StreamEvent::name()))
+            .item(Ref::from_schema_name(ErrorBody::name()));
+        let json = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .content_media_type("application/json")
+            .content_schema(Some(told))
+            .description(Some("What has come, or why nothing more will."));
+        let done = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some([DONE]))
+            .description(Some("Ends the stream."));
+        let id = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Where a job's stream goes on: the next request's `Last-Event-ID`."))
+            .examples(["3.2"]);
+        ObjectBuilder::new()
+            .description(Some("A server-sent event."))
+            .property("data", AnyOfBuilder::new().item(done).item(json))
+            .required("data")
+            .property("id", id)
+            .into()
+    }
+}
+
+impl ToSchema for ServerSentEvent {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((StreamEvent::name().into(), StreamEvent::schema()));
+        schemas.push((ErrorBody::name().into(), ErrorBody::schema()));
+        StreamEvent::schemas(schemas);
+        ErrorBody::schemas(schemas);
+    }
 }
 
 #[cfg(test)]
