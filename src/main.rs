@@ -9,7 +9,7 @@ use auris::{batch, commands, config, doctor, serve, telemetry};
 fn main() -> ExitCode {
     allocator::return_large_blocks();
     let cli = config::command_line();
-    if let Err(error) = telemetry::init(cli.log_filter(), cli.log_format) {
+    if let Err(error) = telemetry::init(&cli.log_filter(), cli.log_format) {
         return commands::fail(&error);
     }
     let run = async {

@@ -35,6 +35,9 @@ pub use stream::AudioStream;
 /// The sample rate of everything this module returns, which is whisper's, in Hz.
 pub const SAMPLE_RATE_HZ: u32 = 16_000;
 
+/// The log directive that keeps the decoders from saying of a file what its sender is told anyway.
+pub const LOG_DIRECTIVE: &str = "symphonia=off";
+
 /// What a file may ask for. All of it is checked against decoded audio, not against headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {

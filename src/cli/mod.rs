@@ -12,6 +12,7 @@ pub use self::gpu::{DeviceChoice, GpuArgs, OnOom, Standby};
 pub use self::jobs::JobArgs;
 pub use self::keys::{AccessArgs, KeysArgs, KeysCommand};
 pub use self::transcribe::TranscribeArgs;
+use crate::audio::LOG_DIRECTIVE;
 use crate::engine::EngineKind;
 use crate::telemetry::LogFormat;
 
@@ -45,13 +46,12 @@ pub struct Cli {
 
 impl Cli {
     /// What to log: who transcribes a file at a terminal wants its text and nothing else.
-    pub fn log_filter(&self) -> &str {
+    pub fn log_filter(&self) -> String {
         let default = match self.command {
-            // What a decoder says of a file is no fault of the server's, and its sender is told.
-            Command::Serve(_) | Command::Worker(_) => "info,symphonia=off",
-            _ => "warn,symphonia=off",
+            Command::Serve(_) | Command::Worker(_) => "info",
+            _ => "warn",
         };
-        self.log.as_deref().unwrap_or(default)
+        self.log.clone().unwrap_or_else(|| format!("{default},{LOG_DIRECTIVE}"))
     }
 }
 

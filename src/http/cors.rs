@@ -12,7 +12,7 @@ const EVERYONE: &str = "*";
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// The headers of answers that a page may read.
-const EXPOSED: [HeaderName; 11] = [
+const EXPOSED: [HeaderName; 14] = [
     header::RETRY_AFTER,
     header::LOCATION,
     HeaderName::from_static("x-device"),
@@ -24,6 +24,9 @@ const EXPOSED: [HeaderName; 11] = [
     HeaderName::from_static("x-rtf"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("x-ignored-fields"),
+    HeaderName::from_static("x-job-id"),
+    HeaderName::from_static("preference-applied"),
+    HeaderName::from_static("x-should-retry"),
 ];
 
 /// The origins whose pages may use the service.

@@ -1,7 +1,7 @@
 //! `/v1/jobs`: transcriptions that nobody needs to wait for.
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::client::Client;
 use super::error::{ApiError, ErrorBody};
-use super::fields::{self, Endpoint, JobForm, Wishes};
+use super::fields::{self, Endpoint, Fields, JobForm, Wishes};
 use super::kept;
-use super::stream::{self, StreamEvent, Telling};
+use super::stream::{self, EventId, ServerSentEvent, Telling};
 use super::upload::KeptUpload;
 use super::whole;
 use crate::format::{Format, TranscriptionLine};
@@ -42,20 +42,20 @@ pub(super) struct JobList {
 /// Which jobs to list.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "described to clients; the query is read by hand")]
+#[allow(dead_code, reason = "described to clients; the query is read field by field")]
 pub(super) struct ListParams {
     /// How many, from 1 to 100.
     #[param(default = 20, minimum = 1, maximum = 100, nullable = false)]
     limit: Option<u32>,
     /// Only jobs that are older than the one with this id.
-    #[param(nullable = false)]
+    #[param(format = Uuid, nullable = false)]
     after: Option<String>,
 }
 
 /// How a transcript is to look.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "described to clients; the query is read by hand")]
+#[allow(dead_code, reason = "described to clients; the query is read field by field")]
 pub(super) struct TranscriptParams {
     /// Its format; `response_format` means the same. Without it, the one that the job was made
     /// with.
@@ -83,12 +83,25 @@ pub(super) struct TranscriptParams {
     operation_id = "createJob",
     tag = "jobs",
     params(
+        ("Prefer" = Option<String>, Header, description = "`wait=10` for the transcript itself if it takes no longer than 10 seconds", example = "wait=10"),
         ("Idempotency-Key" = Option<String>, Header, description = "Your name for the request, such as a UUID: sending it again makes no second job", min_length = 1, max_length = 255, pattern = "^[!#-~]+$"),
     ),
     request_body(content = JobForm, content_type = "multipart/form-data"),
     responses(
         (status = 202, description = "The job is accepted", body = Job,
-            headers(("location" = String, description = "Where to ask for it"))),
+            headers(
+                ("location" = String, description = "Where to ask for it"),
+                ("preference-applied" = String, description = "`respond-async`"),
+                ("x-job-id" = String, description = "Its id"),
+            )),
+        (status = 200, description = "`Prefer: wait=10` asked to wait, and the job has finished: its transcript; headers as for a job's transcript, and `x-job-id`",
+            content(
+                (super::answer::JsonAnswer = "application/json"),
+                (String = "text/plain"),
+                (String = "text/vtt"),
+                (String = "text/tab-separated-values"),
+                (TranscriptionLine = "application/x-ndjson"),
+            )),
         (status = "4XX", description = "As for transcriptions; 422 also if the idempotency key belongs to another request", body = ErrorBody),
         (status = "5XX", description = "As for transcriptions", body = ErrorBody),
     )
@@ -117,26 +130,20 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(state): State<AppState>,
     client: Client,
-    RawQuery(query): RawQuery,
-) -> Result<Json<JobList>, ApiError> {
-    let query = pairs(query.as_deref());
-    let one = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
-    let limit = match one("limit").filter(|limit| !limit.is_empty()) {
-        None => DEFAULT_LIMIT,
-        Some(limit) => {
-            limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-                ApiError::bad_field("limit", "limit must be a number from 1 to 100")
-            })?
-        }
-    };
-    let after = one("after").filter(|after| !after.is_empty()).map(|after| {
-        let message = "after must be the id of a job";
-        after.parse().map_err(|_| ApiError::bad_field("after", message))
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::new(&query);
+    let limit = fields.one("limit")?.map(|limit| limit.number(1..=MAX_LIMIT)).transpose()?;
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    let after = fields.one("after")?.map(|after| {
+        after.text.parse::<JobId>().map_err(|_| after.wrong("after must be the id of a job"))
     });
     let mut data = state.jobs()?.list(&client.owner, after.transpose()?, limit + 1).await?;
     let has_more = data.len() > limit as usize;
     data.truncate(limit as usize);
-    Ok(Json(JobList { object: "list", data, has_more }))
+    let mut response = Json(JobList { object: "list", data, has_more }).into_response();
+    whole::tell_ignored(response.headers_mut(), &fields.ignored());
+    Ok(response)
 }
 
 /// Tell how far a job is
@@ -147,7 +154,7 @@ pub(super) async fn list(
     path = "/v1/jobs/{id}",
     operation_id = "getJob",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id")),
+    params(("id" = String, Path, format = Uuid, description = "The job's id")),
     responses(
         (status = 200, description = "The job", body = Job),
         (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
@@ -174,11 +181,11 @@ pub(super) async fn get(
     operation_id = "followJob",
     tag = "jobs",
     params(
-        ("id" = String, Path, description = "The job's id"),
+        ("id" = String, Path, format = Uuid, description = "The job's id"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received"),
     ),
     responses(
-        (status = 200, description = "Events until the job's end, then `[DONE]`", body = StreamEvent, content_type = "text/event-stream"),
+        (status = 200, description = "Events until the job's end, then `[DONE]`", body = ServerSentEvent, content_type = "text/event-stream"),
         (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
         (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
     )
@@ -191,9 +198,10 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     let followed = state.jobs()?.follow(&client.owner, job_id(&id)?).await?;
     let Followed { request, follower, .. } = followed.ok_or_else(ApiError::no_such_job)?;
-    let heard = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
-    let telling =
-        Telling { progress: true, skipped: heard.unwrap_or(0), ..Telling::of(&request.rendering) };
+    // Who says what is no id has heard nothing.
+    let heard = headers.get("last-event-id").and_then(|id| EventId::parse(id.to_str().ok()?));
+    let heard = heard.unwrap_or_default();
+    let telling = Telling { progress: true, heard, ..Telling::of(&request.rendering) };
     Ok(stream::answer_telling(follower, telling, ()))
 }
 
@@ -203,9 +211,9 @@ pub(super) async fn events(
     path = "/v1/jobs/{id}/transcript",
     operation_id = "getJobTranscript",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id"), TranscriptParams),
+    params(("id" = String, Path, format = Uuid, description = "The job's id"), TranscriptParams),
     responses(
-        (status = 200, description = "The transcript; headers and formats as for transcriptions",
+        (status = 200, description = "The transcript; headers and formats as for transcriptions, but no `x-rtf`: nobody waited",
             content(
                 (super::answer::JsonAnswer = "application/json"),
                 (String = "text/plain"),
@@ -222,18 +230,23 @@ pub(super) async fn transcript(
     State(state): State<AppState>,
     client: Client,
     Path(id): Path<String>,
-    RawQuery(query): RawQuery,
+    Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
     let id = job_id(&id)?;
     let jobs = state.jobs()?;
     let followed = jobs.follow(&client.owner, id).await?;
     let Followed { request, job, follower } = followed.ok_or_else(ApiError::no_such_job)?;
-    let rendering = fields::rendering(&pairs(query.as_deref()), request.rendering)?;
+    let mut fields = Fields::new(&query);
+    let rendering = fields::rendering(&mut fields, request.rendering)?;
     if !job.state.is_ended() {
         return Err(ApiError::unfinished_job(job.percent, job.eta_seconds));
     }
     match follower.end().await {
-        End::Finished(output) => Ok(whole::answer(whole::provenance(&output), &output, &rendering)),
+        End::Finished(output) => {
+            let mut headers = whole::provenance(&output);
+            whole::tell_ignored(&mut headers, &fields.ignored());
+            Ok(whole::answer(headers, &output, &rendering))
+        }
         End::Failed(fault) => Err(fault.into()),
         End::Cancelled | End::Interrupted => Err(ApiError::cancelled()),
     }
@@ -247,7 +260,7 @@ pub(super) async fn transcript(
     path = "/v1/jobs/{id}",
     operation_id = "deleteJob",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id")),
+    params(("id" = String, Path, format = Uuid, description = "The job's id")),
     responses(
         (status = 200, description = "It was unfinished, and is cancelled", body = Job),
         (status = 204, description = "It had ended, and is forgotten"),
@@ -270,8 +283,4 @@ pub(super) async fn delete(
 /// What is no id names no job.
 fn job_id(text: &str) -> Result<JobId, ApiError> {
     text.parse().map_err(|_| ApiError::no_such_job())
-}
-
-fn pairs(query: Option<&str>) -> Vec<(String, String)> {
-    url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect()
 }

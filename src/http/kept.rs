@@ -40,27 +40,31 @@ pub(super) async fn answer(
     let gone = || ApiError::not_ready("the job with this idempotency key was just refused");
     let Followed { follower, .. } = jobs.follow(&owner, id).await?.ok_or_else(gone)?;
     let wait = match preferences.respond_async {
-        true => preferences.wait.unwrap_or_default(),
-        false => Duration::MAX,
+        true => preferences.wait,
+        false => Some(Duration::MAX),
     };
     let mut response = if stream && !preferences.respond_async {
         stream::answer(follower, &rendering, ())
     } else {
-        match timeout(wait, follower.end()).await {
-            Ok(End::Finished(output)) => {
+        let end = match wait {
+            Some(wait) => timeout(wait, follower.end()).await.ok(),
+            None => None,
+        };
+        match end {
+            Some(End::Finished(output)) => {
                 let mut headers = whole::provenance(&output);
                 let audio_seconds = output.transcript.duration.max(1e-3);
                 let elapsed = received.elapsed().as_secs_f64();
                 whole::number(&mut headers, "x-rtf", elapsed / audio_seconds);
                 whole::answer(headers, &output, &rendering)
             }
-            Ok(End::Failed(fault)) => ApiError::from(fault).into_response(),
-            Ok(End::Cancelled) => ApiError::cancelled().into_response(),
-            Ok(End::Interrupted) if !preferences.respond_async => {
+            Some(End::Failed(fault)) => ApiError::from(fault).into_response(),
+            Some(End::Cancelled) => ApiError::cancelled().into_response(),
+            Some(End::Interrupted) if !preferences.respond_async => {
                 ApiError::shutting_down().into_response()
             }
             // It goes on when the server starts again.
-            Ok(End::Interrupted) | Err(_) => {
+            Some(End::Interrupted) | None => {
                 accepted(jobs.job(&owner, id).await?.ok_or_else(gone)?)
             }
         }

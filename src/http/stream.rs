@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt;
 use std::slice::from_ref;
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorBody};
 use super::lines;
 use crate::format::{
     Deltas, Format, Granularities, Rendering, TranscriptionLogprob, TranscriptionRun,
@@ -30,7 +33,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What ends a stream, as in OpenAI's.
 const DONE: &str = "[DONE]";
 
-/// An event of a stream, in the field `data`.
+/// What an event of a stream tells, as JSON in its field `data`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(tag = "type")]
 pub(super) enum StreamEvent {
@@ -128,10 +131,10 @@ pub(super) struct Telling {
     pub(super) logprobs: bool,
     /// Segments with their times.
     pub(super) segments: bool,
-    /// How far it has come; events then have ids, and the first `skipped` chunks are left out.
+    /// How far it has come; events then have ids.
     pub(super) progress: bool,
-    /// How many chunks the client has heard of already.
-    pub(super) skipped: usize,
+    /// The last event that the client has heard already; it is told what comes behind.
+    pub(super) heard: EventId,
 }
 
 impl Telling {
@@ -139,6 +142,31 @@ impl Telling {
     pub(super) fn of(rendering: &Rendering) -> Self {
         let segments = rendering.format == Format::VerboseJson;
         Self { logprobs: rendering.logprobs, segments, ..Self::default() }
+    }
+}
+
+/// The place of an event in a job's stream, written `CHUNK.EVENT`, both from 1: where a client
+/// that lost the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct EventId {
+    chunk: usize,
+    event: usize,
+}
+
+impl EventId {
+    /// Reads an id, or `CHUNK` alone for the chunk's last event.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (chunk, event) = match text.trim().split_once('.') {
+            Some((chunk, event)) => (chunk, event.parse().ok()?),
+            None => (text.trim(), usize::MAX),
+        };
+        Some(Self { chunk: chunk.parse().ok()?, event })
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.chunk, self.event)
     }
 }
 
@@ -167,19 +195,19 @@ impl Teller {
                     events.push(StreamEvent::Progress { percent, eta_seconds });
                 }
                 self.chunks_told += 1;
-                if self.chunks_told <= self.telling.skipped {
-                    return Vec::new();
-                }
-                let mut events: Vec<Event> = events.iter().map(data).collect();
-                // Who comes again with `Last-Event-ID` goes on behind the last whole chunk.
-                if self.telling.progress
-                    && let Some(last) = events.pop()
-                {
-                    events.push(last.id(self.chunks_told.to_string()));
-                }
-                events
+                let new = events.iter().zip(1..).filter_map(|(event, number)| {
+                    let id = EventId { chunk: self.chunks_told, event: number };
+                    (id > self.telling.heard).then(|| self.numbered(event, id))
+                });
+                new.collect()
             }
-            News::End(End::Finished(output)) => vec![data(&self.done(output)), done()],
+            News::End(End::Finished(output)) => {
+                let id = EventId { chunk: self.chunks_told + 1, event: 1 };
+                let last =
+                    (id != self.telling.heard).then(|| self.numbered(&self.done(output), id));
+                last.into_iter().chain([done()]).collect()
+            }
+            // Without an id: after a restart of the server, other events may be in their place.
             News::End(End::Failed(fault)) => vec![error(fault.clone()), done()],
             News::End(End::Cancelled) => vec![error(Fault::cancelled()), done()],
             News::End(End::Interrupted) => vec![error(Fault::interrupted()), done()],
@@ -196,6 +224,11 @@ impl Teller {
             StreamEvent::Segment(Box::new(TranscriptionSegment::new(id, segment, from_ref(run))))
         });
         delta.into_iter().chain(timed).collect()
+    }
+
+    fn numbered(&self, event: &StreamEvent, id: EventId) -> Event {
+        let event = data(event);
+        if self.telling.progress { event.id(id.to_string()) } else { event }
     }
 
     fn done(&self, output: &Output) -> StreamEvent {
@@ -227,4 +260,66 @@ fn error(fault: Fault) -> Event {
 
 fn done() -> Event {
     Event::default().data(DONE)
+}
+
+/// An event as it is sent, for the document only.
+pub(super) struct ServerSentEvent;
+
+impl PartialSchema for ServerSentEvent {
+    fn schema() -> RefOr<Schema> {
+        let told = AnyOfBuilder::new()
+            .item(Ref::from_schema_name(StreamEvent::name()))
+            .item(Ref::from_schema_name(ErrorBody::name()));
+        let json = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .content_media_type("application/json")
+            .content_schema(Some(told))
+            .description(Some("What has come, or why nothing more will."));
+        let done = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some([DONE]))
+            .description(Some("Ends the stream."));
+        let id = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Where a job's stream goes on: the next request's `Last-Event-ID`."))
+            .examples(["3.2"]);
+        ObjectBuilder::new()
+            .description(Some("A server-sent event."))
+            .property("data", AnyOfBuilder::new().item(done).item(json))
+            .required("data")
+            .property("id", id)
+            .into()
+    }
+}
+
+impl ToSchema for ServerSentEvent {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((StreamEvent::name().into(), StreamEvent::schema()));
+        schemas.push((ErrorBody::name().into(), ErrorBody::schema()));
+        StreamEvent::schemas(schemas);
+        ErrorBody::schemas(schemas);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EventId;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written_and_nothing_else_is() {
+        let check = |text: &str, expected: Option<(usize, usize)>| {
+            let id = EventId::parse(text);
+            assert_eq!(id, expected.map(|(chunk, event)| EventId { chunk, event }), "{text:?}");
+        };
+        check("3.2", Some((3, 2)));
+        check(" 3.2 ", Some((3, 2)));
+        check("3", Some((3, usize::MAX)));
+        for garbage in ["", ".", "3.", ".2", "3.x", "3.2.1", "-1", "3,2", "99999999999999999999.1"]
+        {
+            check(garbage, None);
+        }
+        let id = EventId { chunk: 10, event: 2 };
+        assert_eq!(EventId::parse(&id.to_string()), Some(id));
+        assert!(id > EventId { chunk: 9, event: 11 });
+    }
 }

@@ -13,7 +13,7 @@ use super::answer::JsonAnswer;
 use super::error::{ApiError, ErrorBody};
 use super::fields::{Endpoint, TranscriptionForm, TranslationForm, Wishes};
 use super::kept;
-use super::stream::{self, StreamEvent};
+use super::stream::{self, ServerSentEvent};
 use super::upload::{AnyUpload, Upload};
 use super::whole;
 use crate::format::TranscriptionLine;
@@ -43,17 +43,17 @@ use crate::scheduler::Ticket;
                 (String = "text/vtt"),
                 (String = "text/tab-separated-values"),
                 (TranscriptionLine = "application/x-ndjson"),
-                (StreamEvent = "text/event-stream"),
+                (ServerSentEvent = "text/event-stream"),
             ),
             headers(
                 ("x-device" = String, description = "The device that made the text; several are separated by commas"),
                 ("x-model" = String, description = "The model that really ran; several are separated by commas"),
                 ("x-fallback-reason" = String, description = "Why it did not run on the best device or at the first attempt; only then"),
                 ("x-ignored-fields" = String, description = "The fields that are not known here; only then"),
-                ("x-queue-time" = f64, description = "Seconds that the request waited for a slot"),
+                ("x-queue-time" = f64, description = "The longest that a piece of the audio waited for a slot, in seconds"),
                 ("x-inference-time" = f64, description = "Seconds in the engine, over all chunks"),
                 ("x-audio-duration" = f64, description = "Seconds of audio"),
-                ("x-rtf" = f64, description = "Seconds from the upload's end to the answer, for each second of audio"),
+                ("x-rtf" = f64, description = "Seconds from the upload's end to the answer, for each second of audio; only where a client waited, not for a job"),
             )),
         (status = 202, description = "The request is accepted as a job, since `Prefer: respond-async` asked for that", body = Job,
             headers(
@@ -101,7 +101,7 @@ pub(super) async fn transcribe(
                 (String = "text/vtt"),
                 (String = "text/tab-separated-values"),
                 (TranscriptionLine = "application/x-ndjson"),
-                (StreamEvent = "text/event-stream"),
+                (ServerSentEvent = "text/event-stream"),
             )),
         (status = "4XX", description = "As for transcriptions", body = ErrorBody),
         (status = "5XX", description = "As for transcriptions", body = ErrorBody),
@@ -117,7 +117,13 @@ pub(super) async fn translate(
 async fn any(state: AppState, upload: AnyUpload, endpoint: Endpoint) -> Result<Response, ApiError> {
     match upload {
         AnyUpload::Passing(Upload { file, fields, ticket }) => {
-            answer(state, ticket, file, Wishes::read(endpoint, &fields)?).await
+            let wishes = Wishes::read(endpoint, &fields)?;
+            if wishes.webhook_url.is_some() {
+                let message = "only the end of a job is told to a webhook: send the header `Prefer: \
+                               respond-async` too, or leave webhook_url out";
+                return Err(ApiError::bad_field("webhook_url", message));
+            }
+            answer(state, ticket, file, wishes).await
         }
         AnyUpload::Kept(upload) => {
             let wishes = Wishes::read(endpoint, &upload.fields)?;

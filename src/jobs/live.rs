@@ -91,8 +91,7 @@ impl Story {
                 }
             }
         }
-        let recalled = matches!(step, Step::Chunk { recalled: true, .. });
-        if recalled || self.begun.is_none() {
+        if matches!(step, Step::Chunk { recalled: true, .. }) {
             self.begun = Some((Instant::now(), progress.done_seconds));
         }
         self.progress = Some(progress);
@@ -108,6 +107,13 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn new() -> Self {
         Self { story: watch::Sender::new(Story::default()) }
+    }
+
+    /// It runs from now on.
+    pub(super) fn begin(&self) {
+        self.story.send_modify(|story| {
+            story.begun.get_or_insert((Instant::now(), 0.0));
+        });
     }
 
     pub(super) fn hear(&self, step: &Step, progress: Progress) {

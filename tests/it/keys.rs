@@ -176,8 +176,18 @@ async fn pages_of_allowed_origins_may_read_answers_and_errors() {
     let denied = send(&server, Method::GET, "/v1/models", &[("origin", page)]).await;
     denied.error(401, "invalid_api_key");
     assert_eq!(denied.header("access-control-allow-origin"), Some(page));
-    for name in ["x-device", "x-fallback-reason", "x-request-id", "retry-after", "location"] {
-        assert!(exposed(&denied.headers).contains(name), "{name}");
+    let exposed = exposed(&denied.headers);
+    for name in [
+        "x-device",
+        "x-fallback-reason",
+        "x-request-id",
+        "x-job-id",
+        "x-should-retry",
+        "preference-applied",
+        "retry-after",
+        "location",
+    ] {
+        assert!(exposed.split(',').any(|exposed| exposed.trim() == name), "{name}: {exposed}");
     }
     let other = [("origin", "https://evil.example.org"), ("authorization", "Bearer first-secret")];
     let other = send(&server, Method::GET, "/v1/models", &other).await;

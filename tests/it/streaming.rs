@@ -191,3 +191,59 @@ async fn lines_of_json_come_while_they_are_made() {
     assert_eq!(whole.lines().count(), 4, "{whole}");
     assert_eq!(streamed, whole);
 }
+
+#[tokio::test]
+async fn a_cut_stream_of_a_job_goes_on_behind_the_last_event() {
+    let server = Server::demo(&[]).await;
+    let fields = [("response_format", "verbose_json")];
+    let job = server.submit(clip("28.flac"), &fields).await;
+    let id = job["id"].as_str().unwrap();
+    server.ended(id).await;
+    let url = server.url(&format!("/v1/jobs/{id}/events"));
+    let follow = async |last: Option<&str>| {
+        let request = server.client.get(&url);
+        let request = match last {
+            Some(last) => request.header("last-event-id", last),
+            None => request,
+        };
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let all = follow(None).await;
+    let events: Vec<&str> = all.split_inclusive("\n\n").collect();
+    let (end, told) = events.split_last().unwrap();
+    assert_eq!(*end, "data: [DONE]\n\n");
+    let ids: Vec<&str> = told
+        .iter()
+        .map(|event| event.lines().find_map(|line| line.strip_prefix("id: ")).expect(event))
+        .collect();
+    assert!(ids.contains(&"1.3") && ids.contains(&"2.1"), "{ids:?}");
+    for (cut, id) in (1..).zip(&ids) {
+        let (before, behind) = (events[..cut].concat(), follow(Some(id)).await);
+        assert_eq!(behind, events[cut..].concat(), "behind {id}");
+        let (joined, text) = deltas_and_text(&(before + &behind));
+        assert_eq!(joined, text, "cut behind {id}");
+    }
+
+    let second = ids.iter().position(|id| *id == "2.1").unwrap();
+    assert_eq!(follow(Some("1")).await, events[second..].concat());
+    for garbage in ["x", "1.x", "", "0"] {
+        assert_eq!(follow(Some(garbage)).await, all, "{garbage:?}");
+    }
+    let last = events[events.len() - 2..].concat();
+    assert_eq!(follow(Some("99.9")).await, last);
+    assert_eq!(follow(Some("99")).await, last);
+}
+
+/// The joined deltas of a stream, and the text that it ends with.
+fn deltas_and_text(stream: &str) -> (String, String) {
+    let (mut joined, mut text) = (String::new(), String::new());
+    for event in stream.split_terminator("\n\n") {
+        if let Event::Data(data) = read(event) {
+            joined.push_str(data["delta"].as_str().unwrap_or_default());
+            text.push_str(
+                data["text"].as_str().filter(|_| data["usage"].is_object()).unwrap_or(""),
+            );
+        }
+    }
+    (joined, text)
+}

@@ -92,6 +92,10 @@ pub(in crate::http) struct TranscriptionForm {
     /// The most characters of subtitles in a second; without it, as they are spoken.
     #[schema(minimum = 5.0, maximum = 100.0, examples(17.0), nullable = false)]
     max_chars_per_second: Option<f32>,
+    /// Where the end of the job is told, signed as Standard Webhooks has it. A request makes a job
+    /// with `Prefer: respond-async` or an idempotency key; it is refused in others.
+    #[schema(examples("https://example.com/hooks/auris"), nullable = false)]
+    webhook_url: Option<String>,
 }
 
 /// The form of `POST /v1/jobs`, for the document only: that of a transcription, and more. `stream`
@@ -103,11 +107,8 @@ pub(in crate::http) struct JobForm {
     #[serde(flatten)]
     transcription: TranscriptionForm,
     /// `transcribe`, or `translate` for the meaning in English.
-    #[schema(value_type = String, default = "transcribe", nullable = false)]
-    task: Option<crate::transcript::Task>,
-    /// Where the end of the job is told, signed as Standard Webhooks has it.
-    #[schema(examples("https://example.com/hooks/auris"), nullable = false)]
-    webhook_url: Option<String>,
+    #[schema(default = "transcribe", nullable = false)]
+    task: Option<TaskName>,
 }
 
 /// The form of `POST /v1/audio/translations`, for the document only. It takes all that a
@@ -130,6 +131,17 @@ pub(in crate::http) struct TranslationForm {
     /// From 0 to 1. 0 is the most probable text; it rises only where that is poor.
     #[schema(default = 0.0, minimum = 0.0, maximum = 1.0, nullable = false)]
     temperature: Option<f32>,
+}
+
+/// What is to be written down.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "described to clients; the form is read field by field")]
+pub(in crate::http) enum TaskName {
+    /// The words as spoken.
+    Transcribe,
+    /// Their meaning in English.
+    Translate,
 }
 
 /// What times are given of.

@@ -33,7 +33,7 @@ pub(super) enum Endpoint {
     Transcriptions,
     /// `POST /v1/audio/translations`.
     Translations,
-    /// Jobs, which tell their task and whom to call, and are never streamed.
+    /// Jobs, which tell their task, and are never streamed.
     Jobs,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Wishes {
     pub(super) rendering: Rendering,
     /// Whether the text is sent as it is made. Only with a format that can be.
     pub(super) stream: bool,
-    /// Whom to call when a job is done, as it was sent.
+    /// Whom to call when a job is done, as it was sent. Nobody calls where there is no job.
     pub(super) webhook_url: Option<String>,
     /// The names of fields that are not known here: each once, safe for a header, and bounded.
     pub(super) ignored: Vec<String>,
@@ -79,9 +79,9 @@ impl Wishes {
             words: needs_words(format, granularities),
             logprobs,
         };
-        let (stream, webhook_url) = match endpoint {
-            Endpoint::Jobs => (false, text(fields, "webhook_url")?),
-            _ => (stream(fields, format)?, None),
+        let stream = match endpoint {
+            Endpoint::Jobs => false,
+            _ => stream(fields, format)?,
         };
         Ok(Self {
             model: text(fields, "model")?,
@@ -94,7 +94,7 @@ impl Wishes {
                 logprobs,
             },
             stream,
-            webhook_url,
+            webhook_url: text(fields, "webhook_url")?,
             ignored: fields.ignored(),
         })
     }
@@ -102,10 +102,9 @@ impl Wishes {
 
 /// What a body that is asked for later looks like, with `default` for what is not said.
 pub(super) fn rendering(
-    pairs: &[(String, String)],
+    fields: &mut Fields<'_>,
     default: Rendering,
 ) -> Result<Rendering, ApiError> {
-    let fields = &mut Fields::new(pairs);
     let format = match (fields.one("response_format")?, fields.one("format")?) {
         (Some(_), Some(value)) => return Err(value.wrong("give format or response_format")),
         (Some(value), None) | (None, Some(value)) => value.parse()?,

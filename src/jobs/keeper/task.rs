@@ -107,6 +107,7 @@ impl Jobs {
         if !self.inner.store.mark_running(id, unix_ms()).await? {
             return Err(StoreError::Gone(id).into());
         }
+        running.live.begin();
         while let Some(step) = transcription.next().await? {
             // Nobody hears of what would be done again after a restart.
             self.record(id, &step).await?;

@@ -60,11 +60,11 @@ impl Turns {
         while queue.taken < queue.made
             && let Some((owner, mut jobs)) = queue.waiting.pop_front()
         {
-            let next = jobs.pop_front();
+            jobs.retain(|job| !job.is_closed());
+            let Some(next) = jobs.pop_front() else { continue };
             if !jobs.is_empty() {
                 queue.waiting.push_back((owner, jobs));
             }
-            let Some(next) = next.filter(|next| !next.is_closed()) else { continue };
             queue.taken += 1;
             if let Err(unwanted) = next.send(Turn { turns: self.clone() }) {
                 // Dropping it goes on from here, and needs the lock.

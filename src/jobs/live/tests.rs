@@ -73,6 +73,7 @@ async fn who_writes_no_more_has_interrupted_the_story() {
 #[test]
 fn what_was_recalled_does_not_count_for_the_pace() {
     let live = Live::new();
+    live.begin();
     let route = Route { model: "demo".into(), language: Language::ENGLISH, detection: None };
     live.hear(&Step::Routed(route), progress(0.0));
     live.hear(&chunk(0, true), progress(4.0));

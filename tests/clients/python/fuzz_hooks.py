@@ -20,6 +20,7 @@ BEYOND_THE_SCHEMA = {
     "model",
     "stream",
     "timestamp_granularities",
+    "webhook_url",
 }
 
 schemathesis.openapi.format(

@@ -137,15 +137,17 @@ async fn what_a_job_had_before_a_restart_is_told_at_once() {
 
 #[tokio::test]
 async fn a_database_that_is_held_by_others_costs_a_job_nothing_but_time() {
-    let server = Server::fake("none,speed=100", &["--slots", "1"]).await;
-    let job = id(&server.submit(wav(120.0, 1), &[("language", "en")]).await);
+    let server = Server::fake("none,speed=40", &["--slots", "1"]).await;
+    let job = id(&server.submit(wav(240.0, 1), &[("language", "en")]).await);
+    server.begun(&job).await;
     let options = SqliteConnectOptions::new().filename(server.jobs().join("jobs.db"));
     let pool = SqlitePool::connect_with(options).await.unwrap();
     let mut other = pool.acquire().await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *other).await.unwrap();
     assert_eq!(server.job(&job).await["id"], job.as_str(), "reading goes on");
-    let done = async || server.device("cpu").await["models"][0]["chunks"].as_u64() > Some(1);
-    server.until("no chunk is done", done).await;
+    let chunks = async || server.device("cpu").await["models"][0]["chunks"].as_u64();
+    let before = chunks().await;
+    server.until("no chunk is done", async || chunks().await > before).await;
     sqlx::query("ROLLBACK").execute(&mut *other).await.unwrap();
     drop(other);
     pool.close().await;

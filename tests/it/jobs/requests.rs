@@ -45,8 +45,16 @@ async fn a_job_goes_from_its_acceptance_to_a_transcript_in_any_format() {
         assert!(answer.body.starts_with(begins), "{query}: {}", answer.body);
         assert_eq!(answer.body.contains("\"words\":"), query.contains("word"), "{}", answer.body);
     }
-    let wrong = server.get(&format!("/v1/jobs/{id}/transcript?response_format=xml")).await;
-    Answer::read(wrong).await.error(400, "invalid_value");
+    let odd = server.get(&format!("/v1/jobs/{id}/transcript?format=text&odd=1")).await;
+    assert_eq!(odd.headers()["x-ignored-fields"], "odd");
+    for (query, param) in
+        [("response_format=xml", "response_format"), ("max_lines=1&max_lines=2", "max_lines")]
+    {
+        let wrong = server.get(&format!("/v1/jobs/{id}/transcript?{query}")).await;
+        let wrong = Answer::read(wrong).await;
+        wrong.error(400, "invalid_value");
+        assert_eq!(wrong.json()["error"]["param"], param);
+    }
 }
 
 #[tokio::test]
@@ -67,26 +75,6 @@ async fn a_running_job_tells_how_far_it_is_and_its_text_so_far() {
     let (joined, last) = heard(server.get(&format!("/v1/jobs/{id}/events")).await).await;
     assert_eq!(last["text"], joined);
     assert_eq!(server.ended(&id).await["text"], joined);
-}
-
-#[tokio::test]
-async fn events_go_on_behind_the_last_one_that_was_received() {
-    let server = Server::fake("none", &["--slots", "1"]).await;
-    let id = id(&server.submit(wav(120.0, 1), &[]).await);
-    server.ended(&id).await;
-    let path = server.url(&format!("/v1/jobs/{id}/events"));
-    let events = async |last: Option<&str>| {
-        let request = server.client.get(&path);
-        let request = match last {
-            Some(last) => request.header("last-event-id", last),
-            None => request,
-        };
-        request.send().await.unwrap().text().await.unwrap()
-    };
-    let all = events(None).await;
-    let (_, behind) = all.split_once("id: 2\n\n").unwrap();
-    assert_eq!(events(Some("2")).await, behind);
-    assert!(behind.contains("transcript.text.delta"), "{behind}");
 }
 
 #[tokio::test]
@@ -131,7 +119,15 @@ async fn jobs_are_listed_newest_first_and_page_by_page() {
         assert_eq!(list["data"].as_array().unwrap().len(), 2);
     }
     assert_eq!(listed, ids);
-    for (query, param) in [("limit=0", "limit"), ("limit=x", "limit"), ("after=x", "after")] {
+    let all = Answer::read(server.get("/v1/jobs?limit=&after=%20&odd=1").await).await;
+    assert_eq!(all.json()["data"].as_array().map(Vec::len), Some(5), "{all:?}");
+    assert_eq!(all.header("x-ignored-fields"), Some("odd"));
+    for (query, param) in [
+        ("limit=0", "limit"),
+        ("limit=x", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("after=x", "after"),
+    ] {
         let refused = Answer::read(server.get(&format!("/v1/jobs?{query}")).await).await;
         refused.error(400, "invalid_value");
         assert_eq!(refused.json()["error"]["param"], param);

@@ -90,6 +90,31 @@ async fn the_end_of_a_job_is_told_signed_and_with_its_text() {
 }
 
 #[tokio::test]
+async fn a_webhook_may_be_told_of_any_request_that_is_a_job() {
+    let server = server(&["--webhook-allow-private"]).await;
+    let (address, mut calls) = receiver().await;
+    let url = format!("http://{address}/hook");
+    let send = async |path: &str, headers: &[(&str, &str)]| {
+        let form = form(wav(1.0, 1), &[("webhook_url", &url)]);
+        server.post_with(path, form, headers).await
+    };
+    for path in ["/v1/audio/transcriptions", "/v1/audio/translations"] {
+        for (headers, status) in
+            [(("prefer", "respond-async"), 202), (("idempotency-key", path), 200)]
+        {
+            let answer = send(path, &[headers]).await;
+            assert_eq!(answer.status, status, "{answer:?}");
+            let event = calls.recv().await.unwrap().verified();
+            assert_eq!(event["data"]["id"], answer.header("x-job-id").unwrap());
+        }
+        let refused = send(path, &[]).await;
+        let message = refused.error(400, "invalid_value");
+        assert!(message.contains("Prefer: respond-async"), "{message}");
+        assert_eq!(refused.json()["error"]["param"], "webhook_url");
+    }
+}
+
+#[tokio::test]
 async fn an_event_is_delivered_after_a_restart() {
     let mut server = server(&["--webhook-allow-private"]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
