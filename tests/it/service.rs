@@ -35,6 +35,20 @@ async fn every_format_comes_with_its_content_type() {
 }
 
 #[tokio::test]
+async fn a_repeated_request_has_the_same_answer_whatever_ran_between() {
+    let server = Server::demo(&["--slots", "1", "--threads", "1"]).await;
+    for language in [&[][..], &[("language", "en")]] {
+        let fields = [&[("response_format", "verbose_json")], language].concat();
+        let first = server.transcribe(clip("00.flac"), &fields).await;
+        assert!(first.text().contains("Boston"), "{first:?}");
+        for between in [clip("22.flac"), wav(5.0, 1)] {
+            server.transcribe(between, &fields).await;
+            assert_eq!(server.transcribe(clip("00.flac"), &fields).await.body, first.body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_hindi_clip_is_translated() {
     let server = Server::demo(&[]).await;
     let form = super::harness::form(clip("22.flac"), &[("response_format", "verbose_json")]);

@@ -12,6 +12,7 @@ use whisper_rs::whisper_rs_sys as sys;
 use super::super::SessionEvent;
 use super::super::sequences::Sequences;
 use super::super::words::{self, Token};
+use super::no_speech::NoSpeech;
 use super::{TEMPERATURE_STEP, Vocabulary};
 use crate::ipc::ChunkOptions;
 use crate::transcript::{Segment, TokenLogprob};
@@ -24,6 +25,7 @@ pub(super) struct Listener<'a> {
     pub(super) samples: &'a [f32],
     pub(super) options: &'a ChunkOptions,
     pub(super) vocabulary: Vocabulary,
+    pub(super) threads: c_int,
     pub(super) cancel: &'a AtomicBool,
     pub(super) tell: Mutex<&'a mut (dyn FnMut(SessionEvent) + Send)>,
     pub(super) heard: Heard,
@@ -35,6 +37,7 @@ pub(super) struct Heard {
     /// How many decoding attempts the present window has seen, each at a higher temperature.
     attempts: AtomicU32,
     sequences: Mutex<Sequences>,
+    no_speech: Mutex<NoSpeech>,
     /// The model computed something that is no number, as a damaged file makes it.
     pub(super) not_a_number: AtomicBool,
 }
@@ -55,7 +58,7 @@ impl Listener<'_> {
             params.set_start_encoder_callback_user_data(user_data);
             params.set_filter_logits_callback(Some(on_token));
             params.set_filter_logits_callback_user_data(user_data);
-            params.set_abort_callback(Some(is_cancelled));
+            params.set_abort_callback(Some(on_computed));
             params.set_abort_callback_user_data(user_data);
         }
     }
@@ -66,6 +69,10 @@ impl Listener<'_> {
 
     fn sequences(&self) -> MutexGuard<'_, Sequences> {
         self.heard.sequences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn no_speech(&self) -> MutexGuard<'_, NoSpeech> {
+        self.heard.no_speech.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// whisper.cpp does not tell at which temperature it accepted a window, but its attempts
@@ -85,21 +92,26 @@ unsafe fn listener<'a>(user_data: *mut c_void) -> &'a Listener<'a> {
     unsafe { &*user_data.cast_const().cast::<Listener<'a>>() }
 }
 
-unsafe extern "C" fn is_cancelled(user_data: *mut c_void) -> bool {
-    // SAFETY: whisper.cpp passes back what `attach` set.
-    unsafe { listener(user_data) }.cancel.load(Ordering::Relaxed)
-}
-
 unsafe extern "C" fn on_window(
-    _: *mut sys::whisper_context,
-    _: *mut sys::whisper_state,
+    context: *mut sys::whisper_context,
+    state: *mut sys::whisper_state,
     user_data: *mut c_void,
 ) -> bool {
     // SAFETY: whisper.cpp passes back what `attach` set.
     let listener = unsafe { listener(user_data) };
     listener.heard.attempts.store(0, Ordering::Relaxed);
+    listener.no_speech().window_begins(context, state);
     listener.tell(SessionEvent::Progress);
     !listener.cancel.load(Ordering::Relaxed)
+}
+
+/// Called once after a window is encoded and after each decode; true ends `full`.
+unsafe extern "C" fn on_computed(user_data: *mut c_void) -> bool {
+    // SAFETY: whisper.cpp passes back what `attach` set.
+    let listener = unsafe { listener(user_data) };
+    // SAFETY: this is the abort callback, and `on_window` comes before all that is computed.
+    listener.cancel.load(Ordering::Relaxed)
+        || !unsafe { listener.no_speech().computed(listener.threads) }
 }
 
 /// Called for each decoder before each token.

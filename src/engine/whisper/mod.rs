@@ -20,6 +20,7 @@ use crate::transcript::Task;
 mod gpu;
 mod listener;
 mod load_log;
+mod no_speech;
 
 pub use gpu::Gpu;
 use listener::{Heard, Listener};
@@ -213,6 +214,7 @@ impl Session for WhisperSession {
             samples: &samples,
             options,
             vocabulary: self.vocabulary,
+            threads: self.threads,
             cancel,
             tell: Mutex::new(tell),
             heard: Heard::default(),

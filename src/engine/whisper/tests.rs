@@ -35,34 +35,44 @@ fn the_log_tells_where_the_weights_are() {
     assert!(on_host > std::fs::metadata(&spec.model).unwrap().len() / 2, "{on_host} bytes");
 }
 
-/// What is heard in a Hindi clip, whose tokens are parts of characters.
-fn transcribe(logprobs: bool) -> Vec<Segment> {
-    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/eval/27.flac");
-    let mut stream = AudioStream::open(File::open(clip).unwrap(), &Limits::default()).unwrap();
+/// The samples of a clip of the evaluation set.
+fn clip(name: &str) -> Vec<f32> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/eval").join(name);
+    let mut stream = AudioStream::open(File::open(path).unwrap(), &Limits::default()).unwrap();
     let mut samples = Vec::new();
     while stream.read(&mut samples).unwrap() {}
-    let options = ChunkOptions {
+    samples
+}
+
+fn options(language: &str) -> ChunkOptions {
+    ChunkOptions {
         task: Task::Transcribe,
-        language: Language::parse("hi").unwrap(),
+        language: Language::parse(language).unwrap(),
         prompt: None,
         temperature: 0.0,
         words: false,
-        logprobs,
-    };
+        logprobs: false,
+    }
+}
+
+fn transcribe(session: &mut dyn Session, samples: &[f32], options: &ChunkOptions) -> Vec<Segment> {
     let mut segments = Vec::new();
     let mut tell = |event| {
         if let SessionEvent::Segment(segment) = event {
             segments.push(segment);
         }
     };
-    let mut loaded = load(&demo(None)).unwrap();
-    loaded.sessions[0].transcribe(&samples, &options, &AtomicBool::new(false), &mut tell).unwrap();
+    session.transcribe(samples, options, &AtomicBool::new(false), &mut tell).unwrap();
     segments
 }
 
 #[test]
 fn log_probabilities_are_those_of_the_text() {
-    let segments = transcribe(true);
+    let samples = clip("27.flac"); // Hindi, whose tokens are parts of characters
+    let mut loaded = load(&demo(None)).unwrap();
+    let session = loaded.sessions[0].as_mut();
+    let asked = ChunkOptions { logprobs: true, ..options("hi") };
+    let segments = transcribe(session, &samples, &asked);
     assert!(!segments.is_empty());
     for Segment { text, tokens, logprobs, avg_logprob, .. } in &segments {
         assert_eq!(logprobs.len(), tokens.len());
@@ -72,6 +82,68 @@ fn log_probabilities_are_those_of_the_text() {
         let sum: f32 = logprobs.iter().map(|token| token.logprob).sum();
         assert!((sum / logprobs.len() as f32 - avg_logprob).abs() < 1e-4);
     }
-    let unasked = transcribe(false);
+    let unasked = transcribe(session, &samples, &options("hi"));
     assert!(unasked.iter().all(|segment| segment.logprobs.is_empty()));
+}
+
+const SILENCE: [f32; 160_000] = [0.0; 160_000];
+
+fn noise() -> Vec<f32> {
+    let next = |seed: &u32| Some(seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    let numbers = std::iter::successors(Some(1), next);
+    numbers.take(SILENCE.len()).map(|n: u32| (n >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
+}
+
+/// The probability of no speech in the first window, by OpenAI's definition.
+fn no_speech_prob(samples: &[f32]) -> f32 {
+    let context =
+        WhisperContext::new_with_params(&demo(None).model, WhisperContextParameters::default())
+            .unwrap();
+    let mut state = context.create_state().unwrap();
+    state.pcm_to_mel(samples, 1).unwrap();
+    state.encode(0, 1).unwrap();
+    state.decode(&[context.token_sot()], 0, 1).unwrap();
+    let weights: Vec<f32> = state.get_logits().unwrap().iter().map(|logit| logit.exp()).collect();
+    weights[context.token_nosp() as usize] / weights.iter().sum::<f32>()
+}
+
+#[test]
+fn what_a_slot_ran_before_changes_nothing() {
+    let two_windows = clip("29.flac")[..30 * 16_000].to_vec();
+    let chunks = [(clip("27.flac"), options("hi")), (two_windows, options("en"))];
+    let mut loaded = load(&demo(None)).unwrap();
+    let session = loaded.sessions[0].as_mut();
+    let first = chunks.each_ref().map(|(samples, options)| transcribe(session, samples, options));
+    for before in [&clip("05.flac")[..], &SILENCE, &noise()] {
+        for ((samples, options), first) in chunks.iter().zip(&first) {
+            transcribe(session, before, options);
+            assert_eq!(transcribe(session, samples, options), *first);
+        }
+        session.detect(before).unwrap();
+        assert_eq!(transcribe(session, &chunks[0].0, &chunks[0].1), first[0]);
+    }
+}
+
+#[test]
+fn the_probability_of_no_speech_is_that_of_the_window() {
+    let mut loaded = load(&demo(None)).unwrap();
+    let session = loaded.sessions[0].as_mut();
+    // A language that the model does not know has it write something even for silence, and try
+    // again at a higher temperature for some speech.
+    let mut check = |samples: &[f32], language: &str, plausible: std::ops::Range<f32>| {
+        let truth = no_speech_prob(samples);
+        assert!(plausible.contains(&truth), "{truth}");
+        let segments = transcribe(session, samples, &options(language));
+        assert!(!segments.is_empty());
+        let told = segments[0].no_speech_prob;
+        assert!((told / truth - 1.0).abs() < 1e-4, "{told} instead of {truth}");
+        segments
+    };
+    check(&clip("00.flac"), "en", 0.0..0.01);
+    check(&SILENCE, "ja", 0.9..1.0);
+    let again = check(&clip("27.flac"), "ja", 0.0..0.01);
+    assert!(again[0].temperature > 0.0);
+    let windows = check(&clip("29.flac")[..30 * 16_000], "en", 0.0..0.01);
+    let last = windows.last().unwrap();
+    assert!(last.end > 29.0 && last.no_speech_prob != windows[0].no_speech_prob);
 }
