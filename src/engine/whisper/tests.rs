@@ -86,7 +86,7 @@ fn log_probabilities_are_those_of_the_text() {
     assert!(unasked.iter().all(|segment| segment.logprobs.is_empty()));
 }
 
-const SILENCE: [f32; 160_000] = [0.0; 160_000];
+static SILENCE: [f32; 160_000] = [0.0; 160_000];
 
 fn noise() -> Vec<f32> {
     let next = |seed: &u32| Some(seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
