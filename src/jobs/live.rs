@@ -60,6 +60,11 @@ impl Story {
         whole.trim().to_owned()
     }
 
+    /// How many samples at 16 kHz are done.
+    pub(super) fn done_samples(&self) -> u64 {
+        self.chunks.iter().chain(self.ahead.values()).map(|chunk| chunk.samples).sum()
+    }
+
     /// Where each stretch of it was transcribed.
     pub fn runs(&self) -> Vec<TranscriptionRun> {
         self.chunks.iter().map(|chunk| TranscriptionRun::from(&chunk.run())).collect()

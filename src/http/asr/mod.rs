@@ -73,7 +73,7 @@ pub(super) struct DetectedLanguage {
         ("task" = Option<String>, Query, description = "`transcribe`, or `translate` for English text; without it `transcribe`"),
         ("language" = Option<String>, Query, description = "The spoken language as an ISO 639-1 code or an English name; without it, it is detected", example = "en"),
         ("initial_prompt" = Option<String>, Query, description = "How the text before would read, in the style wanted"),
-        ("output" = Option<AsrOutput>, Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),
+        ("output" = inline(Option<AsrOutput>), Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),
         ("word_timestamps" = Option<bool>, Query, description = "Whether `json` has the words and their times"),
         ("encode" = Option<bool>, Query, description = "`false` says that the file is bare samples: mono, 16 bits, little-endian, 16 kHz; a WAV file is known all the same"),
         ("vad_filter" = Option<bool>, Query, description = "Passed over"),

@@ -131,17 +131,18 @@ impl Jobs {
         // Before the store is asked: a job that ends in between is found there.
         let running = self.running(id);
         let Some(stored) = self.inner.store.get(owner, id).await? else { return Ok(None) };
+        let mut waits = !stored.state.is_ended();
         if let Some(running) = running.filter(|_| !stored.state.is_ended()) {
+            waits = running.live.look(|story| story.begun.is_none());
+            // What it had before a restart is in the store until it is recalled.
             let told = running.live.look(|story| {
-                let waits = story.begun.is_none();
-                // What it had before a restart is in the store.
-                (!waits || stored.done_samples == 0).then(|| Job::new(&stored, Some(story), waits))
+                let is_up_to_date = story.done_samples() >= stored.done_samples;
+                is_up_to_date.then(|| Job::new(&stored, Some(story), waits))
             });
             if let Some(job) = told {
                 return Ok(Some(job));
             }
         }
-        let waits = !stored.state.is_ended();
         Ok(Some(Job::new(&stored, Some(&self.story(&stored).await?), waits)))
     }
 

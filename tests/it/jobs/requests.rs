@@ -15,7 +15,8 @@ async fn a_job_goes_from_its_acceptance_to_a_transcript_in_any_format() {
     let job = accepted.json();
     let id = id(&job);
     assert_eq!(accepted.header("location"), Some(&*format!("/v1/jobs/{id}")));
-    assert_eq!((&job["object"], &job["state"]), (&"job".into(), &"queued".into()));
+    assert_eq!(job["object"], "job");
+    assert!(["queued", "running"].contains(&job["state"].as_str().unwrap()), "{job}");
 
     let ended = server.ended(&id).await;
     assert_eq!(ended["state"], "finished");
