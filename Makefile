@@ -124,6 +124,8 @@ bench: build
 	bench/compare.py --auris $(AURIS)
 	bench/same_text.py --auris $(AURIS)
 	bench/memory.py --auris $(AURIS)
+	bench/first_delta.py --auris $(AURIS)
+	bench/crowd.py --auris $(AURIS)
 
 # Measure text, languages, translation and times on the evaluation set
 accuracy: build

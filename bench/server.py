@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ def serving(program, arguments=("--models", "demo")):
     """Runs `program serve` on a free port; gives (url, process) once it is ready."""
     # A log line for each request would bury the tables.
     command = [program, "--log", "warn", "serve", "--listen", "127.0.0.1:0", *arguments]
+    # Not the user's own jobs.
+    jobs = tempfile.TemporaryDirectory()
+    command += ["--jobs-dir", jobs.name]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         url = address(child)
@@ -31,6 +35,7 @@ def serving(program, arguments=("--models", "demo")):
             child.wait(timeout=30)
         except subprocess.TimeoutExpired:
             child.kill()
+        jobs.cleanup()
 
 
 def address(child):
