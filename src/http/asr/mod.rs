@@ -70,7 +70,7 @@ pub(super) struct DetectedLanguage {
     operation_id = "asr",
     tag = "compatible",
     params(
-        ("task" = Option<String>, Query, description = "`transcribe`, or `translate` for English text; without it `transcribe`"),
+        ("task" = inline(Option<fields::TaskName>), Query, description = "`transcribe`, or `translate` for English text; without it `transcribe`"),
         ("language" = Option<String>, Query, description = "The spoken language as an ISO 639-1 code or an English name; without it, it is detected", example = "en"),
         ("initial_prompt" = Option<String>, Query, description = "How the text before would read, in the style wanted"),
         ("output" = inline(Option<AsrOutput>), Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),

@@ -18,7 +18,7 @@ use crate::audio::ChunkPolicy;
 use crate::format::{CueRules, Format, Granularities, Rendering};
 use crate::transcript::{Options, Task};
 
-pub(super) use forms::{JobForm, TranscriptionForm, TranslationForm};
+pub(super) use forms::{JobForm, TaskName, TranscriptionForm, TranslationForm};
 pub(super) use language::language;
 pub(super) use prompt::prompt;
 pub(super) use reader::Fields;
