@@ -252,9 +252,9 @@ pub(super) async fn transcript(
     }
 }
 
-/// Cancel or forget a job
+/// Cancel and forget a job
 ///
-/// An unfinished job is cancelled and can still be asked for; one that has ended is forgotten.
+/// An unfinished job is cancelled. Nothing is left of either but an event for its webhook.
 #[utoipa::path(
     delete,
     path = "/v1/jobs/{id}",
@@ -262,7 +262,7 @@ pub(super) async fn transcript(
     tag = "jobs",
     params(("id" = String, Path, format = Uuid, description = "The job's id")),
     responses(
-        (status = 200, description = "It was unfinished, and is cancelled", body = Job),
+        (status = 200, description = "It was unfinished, and is cancelled and forgotten: as it was at last", body = Job),
         (status = 204, description = "It had ended, and is forgotten"),
         (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
         (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
@@ -276,7 +276,7 @@ pub(super) async fn delete(
     let removed = state.jobs()?.remove(&client.owner, job_id(&id)?).await?;
     match removed.ok_or_else(ApiError::no_such_job)? {
         Removed::Cancelled(job) => Ok(Json(*job).into_response()),
-        Removed::Forgotten => Ok(StatusCode::NO_CONTENT.into_response()),
+        Removed::Ended => Ok(StatusCode::NO_CONTENT.into_response()),
     }
 }
 

@@ -73,13 +73,13 @@ pub struct Followed {
     pub follower: Follower,
 }
 
-/// What came of a removal.
+/// What a job was that is forgotten.
 #[derive(Debug)]
 pub enum Removed {
-    /// The job was unfinished and is cancelled.
+    /// It was unfinished, and was cancelled.
     Cancelled(Box<Job>),
-    /// The job had ended and is forgotten.
-    Forgotten,
+    /// It had ended.
+    Ended,
 }
 
 /// The jobs of this server. Cheap to clone.
@@ -176,8 +176,8 @@ impl Jobs {
         Ok(Some(Followed { request: stored::request(&stored)?, job, follower }))
     }
 
-    /// Cancels an unfinished job of `owner`, or forgets one that has ended; `None` if there is
-    /// none of that name.
+    /// Forgets a job of `owner`, and cancels it first if it is unfinished; `None` if there is none
+    /// of that name.
     ///
     /// # Errors
     /// The database fails.
@@ -192,10 +192,15 @@ impl Jobs {
             }
             None => self.settle(owner, id, Outcome::Cancelled, &stored).await?,
         };
-        if cancelled {
-            return Ok(self.job(owner, id).await?.map(|job| Removed::Cancelled(Box::new(job))));
-        }
-        Ok(self.inner.store.delete(owner, id).await?.then_some(Removed::Forgotten))
+        let job = match cancelled {
+            true => self.job(owner, id).await?,
+            false => None,
+        };
+        let forgotten = self.inner.store.delete(owner, id).await?;
+        Ok(forgotten.then(|| match job {
+            Some(job) => Removed::Cancelled(Box::new(job)),
+            None => Removed::Ended,
+        }))
     }
 
     /// Lets go of the jobs that nobody waits for. They go on when the server starts again.
