@@ -139,7 +139,7 @@ def main():
     finally:
         server.terminate()
         server.wait()
-    share = tally.let_in / tally.returns if tally.returns else 0.0
+    share = tally.let_in / tally.returns if tally.returns else 1.0  # nobody was refused
     refusals = ", ".join(f"{count} x {status}" for status, count in sorted(tally.refusals.items()))
     print(f"{arguments.clients} clients, {tally.requests} requests, {tally.attempts} attempts in {took:.0f} s")
     print(f"200: {tally.done}; refused: {refusals or 'none'}; told to wait up to {max(tally.told, default=0)} s")

@@ -14,7 +14,7 @@ use crate::device::DeviceInfo;
 use crate::discovery::{Discovery, NoGpu};
 use crate::engine::EngineKind;
 use crate::models::{self, ModelFile, Routing, Store};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{LastDetected, Pipeline};
 use crate::scheduler::{Capacity, DevicePlan, MemoryNeed, ModelPlan, Scheduler, Settings, Variant};
 use crate::supervisor::StartLimits;
 
@@ -141,6 +141,7 @@ impl EnginePlan {
             limits: Arc::new(self.limits.clone()),
             chunks: self.chunks,
             decoders: Arc::new(Semaphore::new(devices::cores())),
+            last_detected: LastDetected::default(),
         })
     }
 

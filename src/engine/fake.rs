@@ -35,8 +35,11 @@ pub struct Script {
     pub marker: Option<PathBuf>,
     /// How many faults there are in all, counted in `marker`.
     pub times: u64,
-    /// Seconds of audio transcribed in a second; 0 is as fast as it goes.
+    /// Seconds of audio transcribed in a second; 0 is as fast as it goes. To detect a language
+    /// takes as long as half a second of audio.
     pub speed: f64,
+    /// The language that is detected, English if there is none.
+    pub language: Option<Language>,
     /// Only a worker with more slots than this has the fault.
     pub over: usize,
     /// Only a worker for a model file with this in its name has the fault.
@@ -99,6 +102,9 @@ impl FromStr for Script {
                 Some(("chunk", value)) => script.chunk = value.parse().map_err(|_| wrong())?,
                 Some(("times", value)) => script.times = value.parse().map_err(|_| wrong())?,
                 Some(("speed", value)) => script.speed = value.parse().map_err(|_| wrong())?,
+                Some(("language", value)) => {
+                    script.language = Some(Language::parse(value).map_err(|_| wrong())?);
+                }
                 Some(("over", value)) => script.over = value.parse().map_err(|_| wrong())?,
                 Some(("percent", value)) => {
                     script.percent = Some(value.parse().map_err(|_| wrong())?);
@@ -244,7 +250,8 @@ struct FakeSession {
 
 impl Session for FakeSession {
     fn detect(&mut self, _: &[f32]) -> Result<Vec<(Language, f32)>, Failure> {
-        Ok(vec![(Language::ENGLISH, 1.0)])
+        self.work(0.5, &AtomicBool::new(false), &mut |_| {})?;
+        Ok(vec![(self.script.language.unwrap_or(Language::ENGLISH), 1.0)])
     }
 
     fn transcribe(

@@ -49,18 +49,18 @@ impl Pipeline {
     }
 }
 
-/// Finds the languages of a chunk, most probable first.
-pub(super) async fn detect(
+/// Asks at once for the languages of a chunk, most probable first.
+pub(super) fn detect(
     ticket: &Ticket,
     detector: &ModelFile,
     chunk: &Chunk,
-) -> Result<ChunkDone, ChunkError> {
+) -> impl Future<Output = Result<ChunkDone, ChunkError>> + use<> {
     let request = ChunkRequest {
         model: detector.name.clone(),
         work: Work::Detect,
         samples: Arc::clone(&chunk.samples),
     };
-    ticket.run(request).await
+    ticket.run(request)
 }
 
 /// The most probable of the `detected` languages that is among the `candidates`, or is any if

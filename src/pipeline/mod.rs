@@ -7,27 +7,29 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::audio::{AudioError, Chunk, ChunkPolicy, Limits};
+use crate::audio::{AudioError, ChunkPolicy, Limits};
 use crate::language::Language;
 use crate::models::{self, ModelFile, Routing};
-use crate::scheduler::{ChunkDone, ChunkError, Refusal, Scheduler, Ticket};
+use crate::scheduler::{ChunkError, Refusal, Scheduler, Ticket};
 use crate::transcript::Options;
 
 mod detect;
 mod fault;
 mod merge;
 mod reader;
+mod route;
 mod transcription;
 
 pub use detect::Detection;
 pub use fault::Fault;
 pub use merge::{ChunkResult, Output, output};
+pub use route::{LastDetected, Route};
 pub use transcription::{Recall, Step, Transcription};
 
 use reader::Reader;
+use route::check_language;
 use transcription::Prepared;
 
 /// What every request needs. Cheap to clone.
@@ -45,6 +47,8 @@ pub struct Pipeline {
     pub chunks: ChunkPolicy,
     /// How many files are decoded at the same moment.
     pub decoders: Arc<Semaphore>,
+    /// Which language was detected last.
+    pub last_detected: LastDetected,
 }
 
 /// What is to be transcribed.
@@ -186,67 +190,5 @@ impl Pipeline {
             tell(transcription.progress());
         }
         Ok(transcription.finish())
-    }
-
-    /// Settles the model and the language; hears the first chunk if the language is not given,
-    /// and chooses among the candidates that the model knows.
-    async fn route(
-        &self,
-        model: Option<&ModelFile>,
-        options: &Options,
-        ticket: &Ticket,
-        first: &Chunk,
-    ) -> Result<Route, PipelineError> {
-        let detector = model.or_else(|| models::detector(&self.models));
-        let known = |language: &&Language| detector.is_some_and(|d| d.languages.covers(**language));
-        let mut candidates: Vec<Language> =
-            options.languages.iter().filter(known).copied().collect();
-        if let (Some(wanted), true) = (options.languages.first(), candidates.is_empty()) {
-            check_language(model, Some(*wanted))?;
-            candidates.push(*wanted);
-        }
-        let only = match candidates[..] {
-            [only] => Some(only),
-            _ => None,
-        };
-        let given = options.language.or(only);
-        let detection = match (given, detector) {
-            (None, Some(detector)) if detector.languages.is_multilingual() => {
-                Some(detect::detect(ticket, detector, first).await?)
-            }
-            _ => None,
-        };
-        let detected = detection.as_ref().map_or(&[][..], |done| &done.languages);
-        let language = given.or_else(|| detect::choose(detected, &candidates));
-        let language = language.unwrap_or(Language::ENGLISH);
-        let model = model.or_else(|| self.routing.route(language, &self.models));
-        let model = model.ok_or_else(|| ChunkError::Unavailable {
-            model: "any".to_owned(),
-            reason: "no model is loaded".to_owned(),
-        })?;
-        Ok(Route { model: model.name.clone(), language, detection })
-    }
-}
-
-/// Which model hears a request, and in which language.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Route {
-    /// The model's name.
-    pub model: String,
-    /// The spoken language, given or detected.
-    pub language: Language,
-    /// How the language was found out, if it was not given.
-    pub detection: Option<ChunkDone>,
-}
-
-fn check_language(
-    model: Option<&ModelFile>,
-    language: Option<Language>,
-) -> Result<(), PipelineError> {
-    match (model, language) {
-        (Some(model), Some(language)) if !model.languages.covers(language) => {
-            Err(PipelineError::ModelLanguage { model: model.name.clone(), language })
-        }
-        _ => Ok(()),
     }
 }

@@ -12,13 +12,13 @@ use futures_util::stream::FuturesUnordered;
 
 use super::merge::{self, ChunkResult, Output};
 use super::reader::Reader;
+use super::route::{self, Running};
 use super::{Pipeline, PipelineError, Progress, Route};
 use crate::audio::Chunk;
-use crate::ipc::{ChunkOptions, Work};
 use crate::language::Language;
 use crate::models::ModelFile;
-use crate::scheduler::{ChunkError, ChunkRequest, Ticket};
-use crate::transcript::{Options, Task};
+use crate::scheduler::{ChunkError, Ticket};
+use crate::transcript::Options;
 
 /// What is known of a request from an earlier attempt at it.
 #[derive(Debug, Default)]
@@ -63,6 +63,8 @@ pub struct Transcription {
     recalled: HashMap<usize, ChunkResult>,
     /// Decoded, and not yet submitted.
     next: Option<Chunk>,
+    /// The first chunk, if it was submitted while its language was being detected.
+    ahead: Option<Running>,
     running: FuturesUnordered<BoxFuture<'static, Result<ChunkResult, ChunkError>>>,
     /// Recalled, and not yet told.
     ready: VecDeque<ChunkResult>,
@@ -94,6 +96,7 @@ impl Transcription {
             route,
             recalled,
             next: None,
+            ahead: None,
             running: FuturesUnordered::new(),
             ready: VecDeque::new(),
             results: Vec::new(),
@@ -113,7 +116,10 @@ impl Transcription {
                 Some(route) => route,
                 None => {
                     let model = self.model.as_ref();
-                    self.pipeline.route(model, &self.options, &self.ticket, &first).await?
+                    let (route, ahead) =
+                        self.pipeline.route(model, &self.options, &self.ticket, &first).await?;
+                    self.ahead = ahead;
+                    route
                 }
             };
             self.next = Some(first);
@@ -149,12 +155,9 @@ impl Transcription {
             return self.ready.push_back(known);
         }
         let Some(route) = &self.route else { return };
-        let request = ChunkRequest {
-            model: route.model.clone(),
-            work: work(&self.options, route.language),
-            samples: chunk.samples,
-        };
-        let running = self.ticket.run(request);
+        let running = self.ahead.take().unwrap_or_else(|| {
+            Box::pin(self.ticket.run(route::request(route, &self.options, &chunk)))
+        });
         let result =
             async move { Ok(ChunkResult { index, start_sample, samples, done: running.await? }) };
         self.running.push(Box::pin(result));
@@ -186,18 +189,4 @@ impl Transcription {
         let (duration, truncated) = (self.reader.decoded_seconds(), self.reader.truncated());
         merge::output(self.options.task, &route, &self.results, duration, truncated)
     }
-}
-
-/// What the worker is to do with each chunk.
-fn work(options: &Options, language: Language) -> Work {
-    // Translating English to English only makes the decoder stumble.
-    let english = language == Language::ENGLISH;
-    Work::Transcribe(ChunkOptions {
-        task: if english { Task::Transcribe } else { options.task },
-        language,
-        prompt: options.prompt.clone(),
-        temperature: options.temperature,
-        words: options.words,
-        logprobs: options.logprobs,
-    })
 }

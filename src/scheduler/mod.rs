@@ -177,6 +177,11 @@ enum Command {
         chunk: ChunkRequest,
         reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
     },
+    RunAhead {
+        chunk: ChunkRequest,
+        result: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        reply: oneshot::Sender<Option<JobId>>,
+    },
     Release {
         job: JobId,
     },
@@ -296,6 +301,23 @@ impl Ticket {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::Submit { job: self.id, chunk, reply });
         async move { answer.await.unwrap_or(Err(ChunkError::ShutDown)) }
+    }
+
+    /// Starts a chunk that may turn out not to be needed, if nobody waits and a slot has nothing
+    /// to do; otherwise there is none. Dropping the future takes the chunk back.
+    pub async fn run_ahead(
+        &self,
+        chunk: ChunkRequest,
+    ) -> Option<impl Future<Output = Result<ChunkDone, ChunkError>> + use<>> {
+        let (result, done) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::RunAhead { chunk, result, reply });
+        let ahead = Ticket { id: answer.await.ok()??, commands: self.commands.clone() };
+        Some(async move {
+            let result = done.await.unwrap_or(Err(ChunkError::ShutDown));
+            drop(ahead);
+            result
+        })
     }
 
     /// Corrects how many seconds of audio the request still has before it.

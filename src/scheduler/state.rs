@@ -171,6 +171,12 @@ impl State {
                 return false;
             }
             Command::Submit { job, chunk, reply } => self.submit(job, chunk, reply, now),
+            Command::RunAhead { chunk, result, reply } => {
+                let job = self.run_ahead(chunk, result, now);
+                if let Err(Some(job)) = reply.send(job) {
+                    self.release(job, now);
+                }
+            }
             Command::Release { job } => self.release(job, now),
             Command::AddDevices { plans } => self.add_devices(plans, now),
             Command::Unused { backends } => self.unused = backends,
@@ -223,6 +229,31 @@ impl State {
         if let Err(chunk) = self.queue.push(job, chunk.seconds(), chunk) {
             let _ = chunk.reply.send(Err(ChunkError::ShutDown));
         }
+    }
+
+    /// Runs a chunk for a request of its own, if a slot has nothing better to do.
+    fn run_ahead(
+        &mut self,
+        request: ChunkRequest,
+        reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        now: Instant,
+    ) -> Option<JobId> {
+        self.turn(now); // who was there before goes first
+        let is_idle = |device: &Device| {
+            let lane = device.lane_of(&request.model).map(|lane| &device.lanes[lane]);
+            lane.is_some_and(Lane::is_ready) && device.busy_slots() < device.usable_slots()
+        };
+        if self.queue.len() > 0 || !self.devices.iter().any(is_idle) {
+            return None;
+        }
+        let job = self.admit_kept().ok()?;
+        self.submit(job, request, reply, now);
+        self.turn(now);
+        let runs = self.lanes().any(|lane| lane.runs(job));
+        if !runs {
+            self.release(job, now);
+        }
+        runs.then_some(job)
     }
 
     fn admit(&mut self, caller: &Caller, attempt: Attempt, now: Instant) -> Result<JobId, Refusal> {

@@ -11,6 +11,7 @@ mod bad_clients;
 mod bad_input;
 mod bad_models;
 mod command_line;
+mod detection;
 mod doctor;
 mod faults;
 mod fields;

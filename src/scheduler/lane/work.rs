@@ -33,6 +33,11 @@ impl Lane {
         self.running.add(id, chunk, fallback, takes, now);
     }
 
+    /// Whether its worker runs something for `job`.
+    pub(in crate::scheduler) fn runs(&self, job: JobId) -> bool {
+        self.running.of(job).next().is_some()
+    }
+
     /// Tells the worker to stop what it does for `job`.
     pub(in crate::scheduler) fn cancel(&self, job: JobId) {
         for id in self.running.of(job) {

@@ -44,6 +44,8 @@ struct Simulation {
     state: State,
     arrivals: Vec<Arrival>,
     leaving: Vec<(f64, u64)>,
+    /// Whether some requests run a chunk ahead.
+    looks_ahead: bool,
     pending: Vec<(u64, Pending)>,
     chunks: u64,
     outcome: Outcome,
@@ -60,6 +62,8 @@ struct Outcome {
     unavailable: u64,
     /// Chunks that the processor failed.
     failed: u64,
+    /// Chunks that were run ahead.
+    ahead: u64,
 }
 
 impl Simulation {
@@ -82,6 +86,7 @@ impl Simulation {
             state,
             arrivals,
             leaving: Vec::new(),
+            looks_ahead: false,
             pending: Vec::new(),
             chunks: 0,
             outcome: Outcome::default(),
@@ -154,21 +159,45 @@ impl Simulation {
         let (reply, _) = oneshot::channel();
         self.state.obey(Command::Measure { job, seconds, reply }, now);
         for seconds in &arrival.chunks {
-            let number = self.chunks;
-            self.chunks += 1;
-            let samples = vec![number as f32; (seconds * 16_000.0) as usize];
+            let (number, chunk) = self.chunk(arrival.model, *seconds);
             let (reply, answer) = oneshot::channel();
-            let request = ChunkRequest {
-                model: arrival.model.to_owned(),
-                work: work(),
-                samples: samples.into(),
-            };
-            self.state.obey(Command::Submit { job, chunk: request, reply }, now);
+            self.state.obey(Command::Submit { job, chunk, reply }, now);
             self.pending.push((job, Pending { number, answer, abandoned: false }));
         }
         if let Some(at) = arrival.leaves {
-            self.leaving.push((at.max(self.world.seconds() + 0.001), job));
+            self.leave_at(at, job);
         }
+        if self.looks_ahead && self.world.random.chance(0.5) {
+            self.run_ahead(arrival.model);
+        }
+    }
+
+    fn chunk(&mut self, model: &str, seconds: f64) -> (u64, ChunkRequest) {
+        let number = self.chunks;
+        self.chunks += 1;
+        let samples = vec![number as f32; (seconds * 16_000.0) as usize].into();
+        (number, ChunkRequest { model: model.to_owned(), work: work(), samples })
+    }
+
+    /// Runs a chunk ahead if nobody waits; half of them turn out not to be needed.
+    fn run_ahead(&mut self, model: &str) {
+        let (number, chunk) = self.chunk(model, 20.0);
+        let (result, answer) = oneshot::channel();
+        let (reply, mut admitted) = oneshot::channel();
+        self.state.obey(Command::RunAhead { chunk, result, reply }, self.world.now());
+        let waiting = self.state.queue.len();
+        let Some(job) = admitted.try_recv().unwrap() else { return };
+        assert_eq!(waiting, 0, "a chunk is run ahead of those that wait");
+        self.outcome.ahead += 1;
+        self.pending.push((job, Pending { number, answer, abandoned: false }));
+        if self.world.random.chance(0.5) {
+            let at = self.world.seconds() + self.world.random.unit() * 2.0;
+            self.leave_at(at, job);
+        }
+    }
+
+    fn leave_at(&mut self, at: f64, job: u64) {
+        self.leaving.push((at.max(self.world.seconds() + 0.001), job));
     }
 
     fn leave(&mut self, at: f64) {
@@ -260,6 +289,7 @@ fn no_chunk_is_lost_in_thousands_of_histories_of_faults() {
             }
             let requests = 5 + random.below(25);
             let mut simulation = Simulation::new(seed, devices, requests, FAULTS_UNTIL);
+            simulation.looks_ahead = true;
             let audio: f64 = simulation.arrivals.iter().flat_map(|a| &a.chunks).sum();
             let last = simulation.arrivals.first().map_or(0.0, |arrival| arrival.at);
             let outcome = simulation.run();
@@ -267,6 +297,7 @@ fn no_chunk_is_lost_in_thousands_of_histories_of_faults() {
             let bound = last.max(FAULTS_UNTIL) + RECOVERY_SECONDS + audio / 2.0;
             let took = outcome.seconds;
             assert!(took < bound, "{took} s for what must be done in {bound} s");
+            simulation.looks_ahead = false;
             simulation.arrivals = later_arrivals().collect();
             simulation.arrivals.reverse();
             simulation.run();
@@ -278,17 +309,19 @@ fn no_chunk_is_lost_in_thousands_of_histories_of_faults() {
             }
             outcome
         });
-        let Ok(Outcome { done, unavailable, failed, .. }) = history else {
+        let Ok(Outcome { done, unavailable, failed, ahead, .. }) = history else {
             panic!("seed {seed}");
         };
         total.done += done;
         total.unavailable += unavailable;
         total.failed += failed;
+        total.ahead += ahead;
     }
     // With as many faults on the processor as there are, a few chunks have nowhere to go.
     let Outcome { done, unavailable, failed, .. } = total;
     println!("{done} chunks done, {failed} failed by the processor, {unavailable} unavailable");
     assert!(unavailable * 200 < done && failed * 50 < done, "{total:?}");
+    assert!(total.ahead > FAULTY_HISTORIES / 2, "{total:?}");
 }
 
 /// On the same requests, earliest estimated finish against the simple score: the free device with

@@ -1,0 +1,153 @@
+//! Which model hears a request, and in which language.
+//!
+//! A language that is not given is detected, which takes about as long again as the first chunk.
+//! So the first chunk is run meanwhile, if a slot is idle, in the language that it is most likely
+//! in, and its result is kept if detection agrees.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use super::{Pipeline, PipelineError, Ticket, detect};
+use crate::audio::Chunk;
+use crate::ipc::{ChunkOptions, Work};
+use crate::language::Language;
+use crate::models::{self, ModelFile};
+use crate::scheduler::{ChunkDone, ChunkError, ChunkRequest};
+use crate::transcript::{Options, Task};
+
+/// Which model hears a request, and in which language.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Route {
+    /// The model's name.
+    pub model: String,
+    /// The spoken language, given or detected.
+    pub language: Language,
+    /// How the language was found out, if it was not given.
+    pub detection: Option<ChunkDone>,
+}
+
+/// The result of a chunk that has been submitted.
+pub(super) type Running = BoxFuture<'static, Result<ChunkDone, ChunkError>>;
+
+/// The language that was detected last, which is the likeliest one of the next file. Cheap to
+/// clone; clones tell each other.
+#[derive(Debug, Clone)]
+pub struct LastDetected(Arc<Mutex<Language>>);
+
+impl Default for LastDetected {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Language::ENGLISH)))
+    }
+}
+
+impl LastDetected {
+    fn get(&self) -> Language {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, language: Language) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = language;
+    }
+}
+
+/// What settles a route, but for what is heard.
+struct Question<'a> {
+    pipeline: &'a Pipeline,
+    /// The model that was asked for by name.
+    model: Option<&'a ModelFile>,
+    /// What detects the language, if that has to be done.
+    detector: Option<&'a ModelFile>,
+    /// The languages to choose among; any if there are none.
+    candidates: Vec<Language>,
+}
+
+impl Pipeline {
+    /// Settles the model and the language; hears the first chunk if the language is not given,
+    /// and chooses among the candidates that the model knows. Returns the running first chunk as
+    /// well if it was submitted meanwhile.
+    pub(super) async fn route(
+        &self,
+        model: Option<&ModelFile>,
+        options: &Options,
+        ticket: &Ticket,
+        first: &Chunk,
+    ) -> Result<(Route, Option<Running>), PipelineError> {
+        let question = self.question(model, options)?;
+        let Some(detector) = question.detector else {
+            return Ok((question.answer(&[])?, None));
+        };
+        let detecting = detect::detect(ticket, detector, first);
+        let likely = question.answer(&[(self.last_detected.get(), 1.0)])?;
+        let ahead = ticket.run_ahead(request(&likely, options, first)).await;
+        let detection = detecting.await?;
+        if let Some((heard, _)) = detection.languages.first() {
+            self.last_detected.set(*heard);
+        }
+        let route = question.answer(&detection.languages)?;
+        let was_right = (&likely.model, likely.language) == (&route.model, route.language);
+        let ahead = ahead.filter(|_| was_right).map(|running| Box::pin(running) as Running);
+        Ok((Route { detection: Some(detection), ..route }, ahead))
+    }
+
+    fn question<'a>(
+        &'a self,
+        model: Option<&'a ModelFile>,
+        options: &Options,
+    ) -> Result<Question<'a>, PipelineError> {
+        let detector = model.or_else(|| models::detector(&self.models));
+        let known = |language: &&Language| detector.is_some_and(|d| d.languages.covers(**language));
+        let given = options.language.as_ref();
+        let wanted = given.map_or(&options.languages[..], std::slice::from_ref);
+        let mut candidates: Vec<Language> = wanted.iter().filter(known).copied().collect();
+        if let (Some(first), true) = (wanted.first(), candidates.is_empty()) {
+            check_language(model, Some(*first))?;
+            candidates.push(*first);
+        }
+        let is_open = candidates.len() != 1;
+        let detector = detector.filter(|model| is_open && model.languages.is_multilingual());
+        Ok(Question { pipeline: self, model, detector, candidates })
+    }
+}
+
+impl Question<'_> {
+    /// The route for what was `heard`, the most probable language first.
+    fn answer(&self, heard: &[(Language, f32)]) -> Result<Route, PipelineError> {
+        let language = detect::choose(heard, &self.candidates).unwrap_or(Language::ENGLISH);
+        let routed = || self.pipeline.routing.route(language, &self.pipeline.models);
+        let model = self.model.or_else(routed).ok_or_else(|| ChunkError::Unavailable {
+            model: "any".to_owned(),
+            reason: "no model is loaded".to_owned(),
+        })?;
+        Ok(Route { model: model.name.clone(), language, detection: None })
+    }
+}
+
+/// Asks for a chunk's text.
+pub(super) fn request(route: &Route, options: &Options, chunk: &Chunk) -> ChunkRequest {
+    // Translating English to English only makes the decoder stumble.
+    let is_english = route.language == Language::ENGLISH;
+    let work = Work::Transcribe(ChunkOptions {
+        task: if is_english { Task::Transcribe } else { options.task },
+        language: route.language,
+        prompt: options.prompt.clone(),
+        temperature: options.temperature,
+        words: options.words,
+        logprobs: options.logprobs,
+    });
+    ChunkRequest { model: route.model.clone(), work, samples: Arc::clone(&chunk.samples) }
+}
+
+/// Checks that the model named in a request knows the language given in it.
+pub(super) fn check_language(
+    model: Option<&ModelFile>,
+    language: Option<Language>,
+) -> Result<(), PipelineError> {
+    match (model, language) {
+        (Some(model), Some(language)) if !model.languages.covers(language) => {
+            Err(PipelineError::ModelLanguage { model: model.name.clone(), language })
+        }
+        _ => Ok(()),
+    }
+}
