@@ -17,7 +17,7 @@ use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
 /// The version of everything in this module. Raise it with any change of meaning.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The largest frame that either side accepts, in bytes: a full frame of samples and room to
 /// spare for control messages.
@@ -46,6 +46,8 @@ pub struct LoadSpec {
     pub slots: usize,
     /// How many threads each of them may use.
     pub threads: usize,
+    /// Encode whole windows of 30 s also for short audio.
+    pub whole_windows: bool,
 }
 
 /// What is to be done with a chunk's samples.

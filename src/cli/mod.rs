@@ -175,6 +175,10 @@ pub struct EngineArgs {
     /// The longest chunk that a file is cut into, in seconds, from 5 to 30 [default: 30]
     #[arg(long, env = "AURIS_CHUNK_SECONDS", value_name = "SECONDS", help_heading = "Audio")]
     pub chunk_seconds: Option<f64>,
+    /// Encode whole windows of 30 s also for short audio: up to four times slower, and only
+    /// better if a model writes nonsense in short ones that the checks of results do not notice
+    #[arg(long, env = "AURIS_WHOLE_WINDOWS", help_heading = "Audio")]
+    pub whole_windows: bool,
     /// Seconds without progress after which a worker is taken for hung
     #[arg(
         long,

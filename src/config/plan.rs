@@ -35,6 +35,7 @@ pub struct EnginePlan {
     routing: Routing,
     limits: Limits,
     chunks: ChunkPolicy,
+    whole_windows: bool,
     settings: Settings,
 }
 
@@ -63,6 +64,7 @@ impl EnginePlan {
             routing,
             limits: limits(args)?,
             chunks: chunk_policy(args)?,
+            whole_windows: args.whole_windows,
             settings: Settings {
                 capacity: Capacity::default(),
                 start: StartLimits {
@@ -83,6 +85,7 @@ impl EnginePlan {
             name: model.name.clone(),
             file: model.path.clone(),
             need: need(model.size_bytes, model.dimensions),
+            whole_windows: self.whole_windows,
             variants: variants(&model.name, store),
         };
         self.gpu_models = models.iter().map(plan).collect();

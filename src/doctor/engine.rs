@@ -169,6 +169,7 @@ async fn load(
         gpu_uuid: trial.info.uuid.clone(),
         slots: 1,
         threads: trial.threads,
+        whole_windows: false,
     };
     let (events, mut received) = mpsc::unbounded_channel();
     let worker = supervisor::start(trial.program, spec, limits, events, |event| event);
@@ -212,6 +213,7 @@ mod tests {
             name: name.to_owned(),
             file: name.into(),
             need,
+            whole_windows: false,
             variants: Vec::new(),
         };
         let plans = [plan("tiny"), plan("medium")];

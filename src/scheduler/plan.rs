@@ -41,6 +41,8 @@ pub struct ModelPlan {
     pub file: PathBuf,
     /// The memory that it takes.
     pub need: MemoryNeed,
+    /// Whether whole windows of 30 s are encoded also for short audio.
+    pub whole_windows: bool,
     /// Quantised variants of it, the largest first.
     pub variants: Vec<Variant>,
 }

@@ -77,6 +77,7 @@ mod tests {
             name: "medium".to_owned(),
             file: "/m".into(),
             need: need(1500),
+            whole_windows: false,
             variants: vec![
                 variant("medium-q8_0", 800, None),
                 variant("medium-q5_0", 500, Some("/m5")),

@@ -22,8 +22,14 @@ impl Harness {
         let mut harness = Self { requests, events };
         let hello = harness.next();
         assert!(matches!(hello, Event::Hello { protocol: ipc::PROTOCOL_VERSION, .. }), "{hello:?}");
-        let spec =
-            LoadSpec { model: "none".into(), gpu_index: None, gpu_uuid: None, slots, threads: 1 };
+        let spec = LoadSpec {
+            model: "none".into(),
+            gpu_index: None,
+            gpu_uuid: None,
+            slots,
+            threads: 1,
+            whole_windows: false,
+        };
         harness.send(&Request::Load(spec));
         harness
     }
@@ -123,8 +129,14 @@ fn the_end_of_the_input_ends_the_loop_even_while_a_load_hangs() {
     let (events, event_writer) = pipe().unwrap();
     let kind = EngineKind::Fake("load-hang".parse().unwrap());
     let worker = thread::spawn(move || run(request_reader, event_writer, kind));
-    let spec =
-        LoadSpec { model: "none".into(), gpu_index: None, gpu_uuid: None, slots: 1, threads: 1 };
+    let spec = LoadSpec {
+        model: "none".into(),
+        gpu_index: None,
+        gpu_uuid: None,
+        slots: 1,
+        threads: 1,
+        whole_windows: false,
+    };
     let content = ipc::encode_control(&Request::Load(spec)).unwrap();
     ipc::write_frame(&mut requests, &content).unwrap();
     drop(requests);

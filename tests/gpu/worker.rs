@@ -50,7 +50,14 @@ impl Worker {
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if gpu.is_some() { 1 } else { (threads / slots).max(1) };
-        let spec = LoadSpec { model: model.into(), gpu_index: gpu, gpu_uuid: None, slots, threads };
+        let spec = LoadSpec {
+            model: model.into(),
+            gpu_index: gpu,
+            gpu_uuid: None,
+            slots,
+            threads,
+            whole_windows: false,
+        };
         let (sender, mut events) = mpsc::unbounded_channel();
         let started = Instant::now();
         let handle = start(&program, spec, StartLimits::default(), sender, |event| event);

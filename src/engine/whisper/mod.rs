@@ -3,7 +3,7 @@
 //! Does not choose devices and does not recover: what it cannot report, it lets the process die
 //! of, after a line on stderr that begins with [`CRASH_PREFIX`].
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -21,6 +21,7 @@ mod gpu;
 mod listener;
 mod load_log;
 mod no_speech;
+mod window;
 
 pub use gpu::Gpu;
 use listener::{Heard, Listener};
@@ -83,6 +84,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
         end_of_text: context.token_eot(),
         first_timestamp: context.token_beg(),
         languages: usize::try_from(context.n_vocab() - VOCABULARY_WITHOUT_LANGUAGES).unwrap_or(0),
+        positions: usize::try_from(context.n_audio_ctx()).unwrap_or(0),
     };
     let mut sessions = (0..spec.slots.max(1))
         .map(|_| {
@@ -90,7 +92,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
                 kind: FailureKind::OutOfMemory,
                 message: format!("no state for {}: {error}", spec.model.display()),
             })?;
-            Ok(WhisperSession { state, threads, vocabulary })
+            Ok(WhisperSession { state, threads, vocabulary, whole_windows: spec.whole_windows })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
 
@@ -139,12 +141,15 @@ struct Vocabulary {
     end_of_text: c_int,
     first_timestamp: c_int,
     languages: usize,
+    /// Positions of the encoder.
+    positions: usize,
 }
 
 struct WhisperSession {
     state: WhisperState,
     threads: c_int,
     vocabulary: Vocabulary,
+    whole_windows: bool,
 }
 
 impl WhisperSession {
@@ -174,9 +179,15 @@ impl Session for WhisperSession {
         if !self.vocabulary.multilingual {
             return Ok(vec![(Language::ENGLISH, 1.0)]);
         }
-        let threads = self.threads as usize;
-        self.state.pcm_to_mel(&padded(samples), threads).map_err(failure)?;
-        let (_, probabilities) = self.state.lang_detect(0, threads).map_err(failure)?;
+        let samples = padded(samples);
+        // Sets the window and computes the spectrogram, and ends before it encodes.
+        let mut params = self.params();
+        params.set_audio_ctx(self.window(&samples).unwrap_or(0));
+        // SAFETY: the callback touches nothing.
+        unsafe { params.set_start_encoder_callback(Some(stop)) };
+        self.state.full(params, &samples).map_err(failure)?;
+        let (_, probabilities) =
+            self.state.lang_detect(0, self.threads as usize).map_err(failure)?;
         let mut probabilities: Vec<(Language, f32)> = probabilities
             .into_iter()
             .take(self.vocabulary.languages)
@@ -198,11 +209,46 @@ impl Session for WhisperSession {
         tell: &mut (dyn FnMut(SessionEvent) + Send),
     ) -> Result<(), Failure> {
         let samples = padded(samples);
+        if let Some(positions) = self.window(&samples) {
+            let mut segments = Vec::new();
+            let mut keep = |event| match event {
+                SessionEvent::Segment(segment) => segments.push(segment),
+                SessionEvent::Progress => tell(SessionEvent::Progress),
+            };
+            let mut params = self.params();
+            params.set_audio_ctx(positions);
+            // What is poor is tried again in the whole window, not at a higher temperature.
+            params.set_temperature_inc(0.0);
+            self.run(params, &samples, options, cancel, &mut keep)?;
+            if window::is_good(&segments, samples.len()) {
+                segments.into_iter().map(SessionEvent::Segment).for_each(tell);
+                return Ok(());
+            }
+        }
         let mut params = self.params();
+        params.set_temperature_inc(TEMPERATURE_STEP);
+        self.run(params, &samples, options, cancel, tell)
+    }
+}
+
+impl WhisperSession {
+    /// How many positions are encoded for `samples` at first; `None` is all.
+    fn window(&self, samples: &[f32]) -> Option<c_int> {
+        let positions = || window::positions(samples.len(), self.vocabulary.positions);
+        (!self.whole_windows).then(positions).flatten()
+    }
+
+    fn run(
+        &mut self,
+        mut params: FullParams<'_, '_>,
+        samples: &[f32],
+        options: &ChunkOptions,
+        cancel: &AtomicBool,
+        tell: &mut (dyn FnMut(SessionEvent) + Send),
+    ) -> Result<(), Failure> {
         params.set_language(Some(options.language.code()));
         params.set_translate(options.task == Task::Translate);
         params.set_temperature(options.temperature);
-        params.set_temperature_inc(TEMPERATURE_STEP);
         if let Some(prompt) = &options.prompt {
             // whisper.cpp uses the end of a long prompt; whisper-rs panics on a NUL byte.
             let skipped = prompt.chars().count().saturating_sub(PROMPT_CHARACTERS);
@@ -211,7 +257,7 @@ impl Session for WhisperSession {
         }
 
         let listener = Listener {
-            samples: &samples,
+            samples,
             options,
             vocabulary: self.vocabulary,
             threads: self.threads,
@@ -221,7 +267,7 @@ impl Session for WhisperSession {
         };
         // SAFETY: `params` are used up by `full` below, and the listener lives longer.
         unsafe { listener.attach(&mut params) };
-        let result = self.state.full(params, &samples);
+        let result = self.state.full(params, samples);
         if cancel.load(Ordering::Relaxed) {
             let message = "nobody waits for the chunk any more".to_owned();
             return Err(Failure { kind: FailureKind::Cancelled, message });
@@ -232,6 +278,15 @@ impl Session for WhisperSession {
         }
         Ok(())
     }
+}
+
+/// Ends `full` before a window is encoded.
+unsafe extern "C" fn stop(
+    _: *mut sys::whisper_context,
+    _: *mut sys::whisper_state,
+    _: *mut c_void,
+) -> bool {
+    false
 }
 
 fn not_a_number() -> Failure {

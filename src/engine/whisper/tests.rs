@@ -10,7 +10,7 @@ use crate::transcript::{Segment, Task};
 
 fn demo(gpu_index: Option<u32>) -> LoadSpec {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/ggml-demo-q8_0.bin");
-    LoadSpec { model, gpu_index, gpu_uuid: None, slots: 1, threads: 1 }
+    LoadSpec { model, gpu_index, gpu_uuid: None, slots: 1, threads: 1, whole_windows: false }
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_chunk_decoded_without_sampling_is_the_same_whatever_its_slot_ran_before() {
 
 #[test]
 fn the_probability_of_no_speech_is_that_of_the_window() {
-    let mut loaded = load(&demo(None)).unwrap();
+    let mut loaded = load(&LoadSpec { whole_windows: true, ..demo(None) }).unwrap();
     let session = loaded.sessions[0].as_mut();
     // A language that the model does not know has it write something even for silence, and try
     // again at a higher temperature for some speech.
@@ -146,4 +146,37 @@ fn the_probability_of_no_speech_is_that_of_the_window() {
     let windows = check(&clip("29.flac")[..30 * 16_000], "en", 0.0..0.01);
     let last = windows.last().unwrap();
     assert!(last.end > 29.0 && last.no_speech_prob != windows[0].no_speech_prob);
+}
+
+#[test]
+fn a_short_window_hears_what_a_whole_one_does() {
+    let whole = LoadSpec { whole_windows: true, ..demo(None) };
+    let (mut short, mut whole) = (load(&demo(None)).unwrap(), load(&whole).unwrap());
+    let (short, whole) = (short.sessions[0].as_mut(), whole.sessions[0].as_mut());
+    let text = |segments: Vec<Segment>| segments.into_iter().map(|s| s.text).collect::<String>();
+    for name in ["00.flac", "05.flac", "10.flac", "24.flac"] {
+        let samples = clip(name);
+        let language = if name == "24.flac" { "hi" } else { "en" };
+        let heard = text(transcribe(short, &samples, &options(language)));
+        assert_eq!(heard, text(transcribe(whole, &samples, &options(language))), "{name}");
+        assert!(!heard.is_empty());
+        assert_eq!(short.detect(&samples).unwrap()[0].0.code(), language);
+    }
+    // What a short window was set to does not stay for a long chunk.
+    let long = clip("29.flac")[..28 * 16_000].to_vec();
+    assert_eq!(short.detect(&long).unwrap(), whole.detect(&long).unwrap());
+}
+
+#[test]
+fn nothing_heard_in_a_short_window_is_not_believed() {
+    let signs_of_life = |whole_windows| {
+        let mut loaded = load(&LoadSpec { whole_windows, ..demo(None) }).unwrap();
+        let mut count = 0;
+        let mut tell = |event| count += u32::from(matches!(event, SessionEvent::Progress));
+        let cancel = AtomicBool::new(false);
+        let samples = &SILENCE[..48_000];
+        loaded.sessions[0].transcribe(samples, &options("en"), &cancel, &mut tell).unwrap();
+        count
+    };
+    assert!(signs_of_life(false) > signs_of_life(true), "the whole window was not tried");
 }

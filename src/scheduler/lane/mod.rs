@@ -184,6 +184,7 @@ impl Lane {
             gpu_uuid: info.uuid.clone(),
             slots: shape.slots,
             threads,
+            whole_windows: self.model.whole_windows,
         };
         self.worker = Some(launch(self.workers_started, spec));
         self.report = None;

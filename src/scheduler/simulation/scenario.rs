@@ -45,6 +45,7 @@ pub(super) fn plan(index: usize, device: &DeviceModel) -> DevicePlan {
         name: (*name).to_owned(),
         file: (*name).into(),
         need: need(*weights, *state),
+        whole_windows: false,
         variants: MODELS[2..].iter().filter(|_| *name == "large").map(variant).collect(),
     });
     DevicePlan {
