@@ -179,6 +179,10 @@ pub struct EngineArgs {
     /// better if a model writes nonsense in short ones that the checks of results do not notice
     #[arg(long, env = "AURIS_WHOLE_WINDOWS", help_heading = "Audio")]
     pub whole_windows: bool,
+    /// Run models themselves on the processor, also where their variant with weights of eight
+    /// bits (`tiny-q8_0`) is installed
+    #[arg(long, env = "AURIS_NO_CPU_Q8", help_heading = "Devices")]
+    pub no_cpu_q8: bool,
     /// Seconds without progress after which a worker is taken for hung
     #[arg(
         long,

@@ -36,6 +36,7 @@ pub struct EnginePlan {
     limits: Limits,
     chunks: ChunkPolicy,
     whole_windows: bool,
+    cpu_quantised: bool,
     settings: Settings,
 }
 
@@ -65,6 +66,7 @@ impl EnginePlan {
             limits: limits(args)?,
             chunks: chunk_policy(args)?,
             whole_windows: args.whole_windows,
+            cpu_quantised: !args.no_cpu_q8,
             settings: Settings {
                 capacity: Capacity::default(),
                 start: StartLimits {
@@ -86,12 +88,19 @@ impl EnginePlan {
             file: model.path.clone(),
             need: need(model.size_bytes, model.dimensions),
             whole_windows: self.whole_windows,
-            variants: variants(&model.name, store),
+            variants: variants(model, store),
+            quantised: false,
         };
         self.gpu_models = models.iter().map(plan).collect();
-        // The processor's memory is the system's to give; its models are not swapped.
-        let plain = |plan: &ModelPlan| ModelPlan { variants: Vec::new(), ..plan.clone() };
-        self.cpu.models = self.gpu_models.iter().map(plain).collect();
+        // The processor's memory is the system's to give; its models are not swapped for want of
+        // it. But eight bits are as good as sixteen there, and faster.
+        let quantised = self.cpu_quantised;
+        let eight_bits = |plan: &ModelPlan| {
+            let mut variants = plan.variants.clone();
+            variants.retain(|variant| variant.name.ends_with("-q8_0") && quantised);
+            ModelPlan { variants, quantised, ..plan.clone() }
+        };
+        self.cpu.models = self.gpu_models.iter().map(eight_bits).collect();
         Self { models, ..self }
     }
 
@@ -175,9 +184,10 @@ fn need(size_bytes: u64, dimensions: models::Dimensions) -> MemoryNeed {
     MemoryNeed { weights_bytes: size_bytes, state_bytes: dimensions.slot_bytes() }
 }
 
-/// The quantised variants of a published model, the largest first.
-fn variants(name: &str, store: &Store) -> Vec<Variant> {
-    let prefix = format!("{name}-q");
+/// The quantised variants of a model, the largest first: those of a published one, and of another
+/// one that with weights of eight bits.
+fn variants(model: &ModelFile, store: &Store) -> Vec<Variant> {
+    let prefix = format!("{}-q", model.name);
     let of_model = models::REGISTRY.iter().filter(|entry| entry.name.starts_with(&prefix));
     let mut variants: Vec<Variant> = of_model
         .map(|entry| Variant {
@@ -186,6 +196,13 @@ fn variants(name: &str, store: &Store) -> Vec<Variant> {
             need: need(entry.size_bytes, entry.dimensions),
         })
         .collect();
+    let eight_bits = store.resolve(&format!("{prefix}8_0"));
+    if let (true, Ok(found)) = (variants.is_empty(), eight_bits)
+        && found.path != model.path
+    {
+        let need = need(found.size_bytes, found.dimensions);
+        variants.push(Variant { name: found.name, file: Some(found.path), need });
+    }
     variants.sort_by_key(|variant| std::cmp::Reverse(variant.need.weights_bytes));
     variants
 }

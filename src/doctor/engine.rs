@@ -214,6 +214,7 @@ mod tests {
             file: name.into(),
             need,
             whole_windows: false,
+            quantised: false,
             variants: Vec::new(),
         };
         let plans = [plan("tiny"), plan("medium")];

@@ -45,6 +45,8 @@ pub struct ModelPlan {
     pub whole_windows: bool,
     /// Quantised variants of it, the largest first.
     pub variants: Vec<Variant>,
+    /// Whether the first of them runs in its place, and not only where it has no room.
+    pub quantised: bool,
 }
 
 /// A quantised variant of a model.

@@ -46,6 +46,7 @@ pub(super) fn plan(index: usize, device: &DeviceModel) -> DevicePlan {
         file: (*name).into(),
         need: need(*weights, *state),
         whole_windows: false,
+        quantised: false,
         variants: MODELS[2..].iter().filter(|_| *name == "large").map(variant).collect(),
     });
     DevicePlan {

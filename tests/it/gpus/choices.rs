@@ -97,7 +97,7 @@ async fn a_worker_is_replaced_after_so_many_chunks_and_an_idle_model_unloaded() 
     server.until("no worker was replaced", recycled).await;
     until_models_are(&server, "cuda:0", "unloaded").await;
     until_models_are(&server, "cpu", "unloaded").await;
-    assert!(server.workers().is_empty());
+    server.until("a worker stays", async || server.workers().is_empty()).await;
     assert!(server.get("/readyz").await.status().is_success(), "it is loaded when it is needed");
     transcribe(&server, 9).await;
 }
@@ -113,8 +113,8 @@ async fn a_cold_processor_loads_nothing_until_the_gpu_fails() {
     assert_eq!(answer.header("x-fallback-reason"), Some("aborted"));
 }
 
-#[tokio::test]
-async fn an_installed_variant_takes_over_when_memory_is_short() {
+/// A folder with files that pass for `tiny` and its variant of eight bits.
+fn tiny_and_its_variant() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let demo = repository("models/ggml-demo-q8_0.bin");
     for (file, bytes) in [("ggml-tiny.bin", 77_691_713), ("ggml-tiny-q8_0.bin", 43_537_433)] {
@@ -122,6 +122,25 @@ async fn an_installed_variant_takes_over_when_memory_is_short() {
         std::fs::copy(&demo, &path).unwrap();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes).unwrap();
     }
+    folder
+}
+
+#[tokio::test]
+async fn the_processor_runs_eight_bits_where_they_are_installed() {
+    let folder = tiny_and_its_variant();
+    let options = ["--models", "tiny", "--models-dir", folder.path().to_str().unwrap()];
+    for (option, model) in [(None, "tiny-q8_0"), (Some("--no-cpu-q8"), "tiny")] {
+        let options: Vec<&str> = options.into_iter().chain(option).collect();
+        let server = Server::fake("none", &options).await;
+        let answer = server.transcribe(wav(2.0, 1), &[("model", "tiny"), ("language", "en")]).await;
+        assert_eq!(answer.header("x-model"), Some(model));
+        assert_eq!(answer.header("x-fallback-reason"), None, "it is no makeshift");
+    }
+}
+
+#[tokio::test]
+async fn an_installed_variant_takes_over_when_memory_is_short() {
+    let folder = tiny_and_its_variant();
     let models = folder.path().to_str().unwrap();
     let options = ["--models", "tiny", "--models-dir", models, "--on-oom", "quantized"];
     let server = Server::gpu("oom,chunk=0,model=tiny.bin", &[], &options).await;
