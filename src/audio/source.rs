@@ -6,10 +6,11 @@ use std::io::{self, ErrorKind, Seek, SeekFrom};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader};
-use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
+use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 
 use super::AudioError;
+use super::budget::{Budget, Metered};
 use super::codecs::Container;
 
 /// A file of a known container.
@@ -18,6 +19,8 @@ pub(super) struct Source {
     pub(super) container: Container,
     /// Where the container begins, in bytes.
     pub(super) start: u64,
+    /// What reading it may cost.
+    pub(super) budget: Budget,
 }
 
 /// Whether a reader may move about in the file.
@@ -31,9 +34,10 @@ impl Source {
     /// A reader for the container, which has parsed its headers.
     ///
     /// # Errors
-    /// [`AudioError::UnknownFormat`], [`AudioError::UnsupportedCodec`], [`AudioError::Corrupt`] and
-    /// [`AudioError::Io`].
+    /// [`AudioError::UnknownFormat`], [`AudioError::UnsupportedCodec`], [`AudioError::Corrupt`],
+    /// [`AudioError::TooSlow`] and [`AudioError::Io`].
     pub(super) fn reader(&self, access: Access) -> Result<Box<dyn FormatReader>, AudioError> {
+        self.budget.step()?;
         let stream = self.open(access)?;
         let container = self.container;
         container
@@ -45,11 +49,9 @@ impl Source {
     fn open(&self, access: Access) -> io::Result<MediaSourceStream<'static>> {
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(self.start))?;
-        let source: Box<dyn MediaSource> = match access {
-            Access::Seek => Box::new(file),
-            Access::Forward => Box::new(ReadOnlySource::new(file)),
-        };
-        Ok(MediaSourceStream::new(source, Default::default()))
+        let seekable = matches!(access, Access::Seek);
+        let source = Metered { file, seekable, budget: self.budget.clone() };
+        Ok(MediaSourceStream::new(Box::new(source), Default::default()))
     }
 }
 
