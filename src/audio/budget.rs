@@ -4,12 +4,8 @@
 //! are checked between packets and whenever the file is read; what computes for ever without
 //! reading cannot be ended from here (`pipeline` gives up waiting for it).
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use symphonia::core::io::MediaSource;
 
 use super::AudioError;
 use super::codecs::Container;
@@ -30,7 +26,17 @@ const COPY_BYTES: usize = 128 << 10;
 #[derive(Clone)]
 pub(super) struct Budget(Arc<Mutex<State>>);
 
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// All that comes before the first packet.
+    Headers,
+    /// One packet.
+    Packets,
+}
+
 struct State {
+    phase: Phase,
     /// `None` is never.
     deadline: Option<Instant>,
     /// What may still be parsed in this step, in bytes.
@@ -53,9 +59,13 @@ impl Budget {
     /// For a file that is a `container`.
     pub(super) fn new(container: Container, deadline: Option<Instant>) -> Self {
         let max_parsed = max_parsed_bytes(container);
-        let state =
-            State { deadline, parsed_left: max_parsed, copied_left: MAX_COPIED_BYTES, max_parsed };
-        Self(Arc::new(Mutex::new(state)))
+        Self(Arc::new(Mutex::new(State {
+            phase: Phase::Headers,
+            deadline,
+            parsed_left: max_parsed,
+            copied_left: MAX_COPIED_BYTES,
+            max_parsed,
+        })))
     }
 
     /// Sets when to stop; `None` is never.
@@ -63,19 +73,24 @@ impl Budget {
         self.state().deadline = deadline;
     }
 
-    /// Begins with another packet or header, for which the bytes are counted anew.
+    /// Begins with the headers or another packet, for which the bytes are counted anew.
     ///
     /// # Errors
     /// [`AudioError::TooSlow`].
-    pub(super) fn step(&self) -> Result<(), AudioError> {
+    pub(super) fn begin(&self, phase: Phase) -> Result<(), AudioError> {
         let mut state = self.state();
+        state.phase = phase;
         state.parsed_left = state.max_parsed;
         state.copied_left = MAX_COPIED_BYTES;
         state.check_time().map_err(|_| AudioError::TooSlow)
     }
 
+    pub(super) fn phase(&self) -> Phase {
+        self.state().phase
+    }
+
     /// Pays for a read of up to `bytes`.
-    fn pay(&self, bytes: usize) -> Result<(), Overrun> {
+    pub(super) fn pay(&self, bytes: usize) -> Result<(), Overrun> {
         let mut state = self.state();
         state.check_time()?;
         let (left, max) = match bytes > COPY_BYTES {
@@ -101,53 +116,17 @@ impl State {
     }
 }
 
-/// The most bytes that may be parsed in one go. What becomes of them is measured in
-/// `tests/it/bombs`: a tag of six bytes takes about 300 bytes of memory.
+/// The most bytes that may be parsed in one go. A tag of six bytes takes about 300 bytes of memory
+/// (`tests/it/bombs`).
 fn max_parsed_bytes(container: Container) -> u64 {
     match container {
         // A table of four bytes for each packet: 17 MB for a day of AAC.
         Container::Mp4 | Container::Caf => 32 * MIB,
         // Nothing of it is kept: this is how far a frame is looked for behind garbage.
         Container::Adts | Container::Mpeg => 64 * MIB,
-        Container::Wav
-        | Container::Aiff
-        | Container::Flac
-        | Container::Ogg
-        | Container::Matroska => 6 * MIB,
-    }
-}
-
-/// A file that is read within a budget.
-pub(super) struct Metered {
-    pub(super) file: File,
-    pub(super) seekable: bool,
-    pub(super) budget: Budget,
-}
-
-impl Read for Metered {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.budget.pay(buffer.len()).map_err(io::Error::other)?;
-        self.file.read(buffer)
-    }
-}
-
-impl Seek for Metered {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        match self.seekable {
-            true => self.file.seek(position),
-            false => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-}
-
-impl MediaSource for Metered {
-    fn is_seekable(&self) -> bool {
-        self.seekable
-    }
-
-    fn byte_len(&self) -> Option<u64> {
-        let metadata = self.file.metadata().ok()?;
-        self.seekable.then_some(metadata.len())
+        // Cover art in Ogg is text to be parsed.
+        Container::Ogg => 4 * MIB,
+        Container::Wav | Container::Aiff | Container::Flac | Container::Matroska => 3 * MIB,
     }
 }
 
@@ -221,19 +200,19 @@ mod tests {
     #[test]
     fn a_passed_deadline_ends_reading_and_stepping() {
         let budget = Budget::new(Container::Wav, Some(Instant::now()));
-        assert!(matches!(budget.step(), Err(AudioError::TooSlow)));
+        assert!(matches!(budget.begin(Phase::Packets), Err(AudioError::TooSlow)));
         assert_eq!(budget.pay(1), Err(Overrun::Time));
         budget.set_deadline(None);
-        budget.step().unwrap();
+        budget.begin(Phase::Packets).unwrap();
     }
 
     #[test]
     fn bytes_are_counted_for_each_step() {
         let budget = Budget::new(Container::Wav, None);
         let parse = |times| (0..times).try_for_each(|_| budget.pay(COPY_BYTES));
-        assert_eq!(parse(49), Err(Overrun::Bytes(6 * MIB)));
-        budget.step().unwrap();
-        assert_eq!(parse(48), Ok(()));
+        assert_eq!(parse(25), Err(Overrun::Bytes(3 * MIB)));
+        budget.begin(Phase::Packets).unwrap();
+        assert_eq!(parse(24), Ok(()));
         // What is copied is counted apart.
         assert_eq!(budget.pay(MAX_COPIED_BYTES as usize), Ok(()));
         assert_eq!(budget.pay(COPY_BYTES + 1), Err(Overrun::Bytes(MAX_COPIED_BYTES)));

@@ -12,7 +12,7 @@ use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::Packet;
 use symphonia::core::units::Duration as Ticks;
 
-use super::budget::Budget;
+use super::budget::{Budget, Phase};
 use super::codecs::Container;
 use super::pcm::Downmix;
 use super::sniff::{Sniffed, sniff};
@@ -137,7 +137,7 @@ impl Decoder {
 
     fn next_decodable(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         loop {
-            self.budget.step()?;
+            self.budget.begin(Phase::Packets)?;
             let packet = match self.reader.next_packet() {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(false),

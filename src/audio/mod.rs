@@ -15,11 +15,13 @@ mod stream;
 mod codecs;
 mod budget;
 mod decode;
+mod metered;
 mod pcm;
 mod resample;
 mod sniff;
 mod source;
 mod track;
+mod vorbis;
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,9 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 
 use super::AudioError;
-use super::budget::{Budget, Metered};
+use super::budget::{Budget, Phase};
 use super::codecs::Container;
+use super::metered::{Metered, masked};
 
 /// A file of a known container.
 pub(super) struct Source {
@@ -37,7 +38,7 @@ impl Source {
     /// [`AudioError::UnknownFormat`], [`AudioError::UnsupportedCodec`], [`AudioError::Corrupt`],
     /// [`AudioError::TooSlow`] and [`AudioError::Io`].
     pub(super) fn reader(&self, access: Access) -> Result<Box<dyn FormatReader>, AudioError> {
-        self.budget.step()?;
+        self.budget.begin(Phase::Headers)?;
         let stream = self.open(access)?;
         let container = self.container;
         container
@@ -50,7 +51,8 @@ impl Source {
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(self.start))?;
         let seekable = matches!(access, Access::Seek);
-        let source = Metered { file, seekable, budget: self.budget.clone() };
+        let (budget, masked) = (self.budget.clone(), masked(self.container));
+        let source = Metered { file, seekable, budget, masked };
         Ok(MediaSourceStream::new(Box::new(source), Default::default()))
     }
 }
