@@ -52,6 +52,8 @@ pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
 pub use keys::{Key, KeyDigest, Keys};
 pub use state::{Access, AppState, UploadSettings};
+#[doc(hidden)]
+pub use upload::receive_form;
 
 use error::ApiError;
 

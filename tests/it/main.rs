@@ -10,6 +10,7 @@ mod adapters;
 mod bad_clients;
 mod bad_input;
 mod bad_models;
+mod bombs;
 mod command_line;
 mod detection;
 mod doctor;

@@ -4,6 +4,7 @@ mod chunks;
 mod codecs;
 mod damage;
 mod limits;
+mod mutation;
 mod pauses;
 
 use std::fs::File;
