@@ -24,5 +24,6 @@ mod limits;
 mod linking;
 mod probe;
 mod readme;
+mod seeds;
 mod service;
 mod streaming;
