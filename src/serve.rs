@@ -1,6 +1,5 @@
 //! `auris serve`: builds the parts, runs them, and drains on SIGTERM.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +38,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let uploads = config::uploads(&args)?;
     let capacity = config::capacity(&args)?;
     let job_settings = config::jobs(&args)?;
+    let idle = config::seconds("--connection-idle-seconds", args.connection_idle_seconds)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
     let access = config::access(&args.access)?;
     let plan = EnginePlan::new(&args.engine)?;
@@ -81,10 +81,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     output::result(&format!("listening on http://{address}\n"))?;
     tracing::info!("API description at http://{address}/docs");
     let stop = CancellationToken::new();
-    let server = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
-        result = server.into_future() => result.context("the server failed"),
+        () = http::serve(listener, app, idle, stop.clone()) => Ok(()),
         () = scheduler.ended() => bail!("the scheduler failed; the log says why"),
         () = async {
             drained(signals, &scheduler, jobs.ok(), drain_limit).await;

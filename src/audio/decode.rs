@@ -5,12 +5,14 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::Packet;
 use symphonia::core::units::Duration as Ticks;
 
+use super::budget::{Budget, Phase};
 use super::codecs::Container;
 use super::pcm::Downmix;
 use super::sniff::{Sniffed, sniff};
@@ -33,6 +35,7 @@ pub(super) struct Decoder {
     reader: Box<dyn FormatReader>,
     track: AudioTrack,
     limits: Limits,
+    budget: Budget,
     downmix: Downmix,
     /// Time of packets that could not be decoded since the last one that could, in seconds.
     lost_seconds: f64,
@@ -70,13 +73,15 @@ const MAX_LOST_SECONDS: f64 = 10.0;
 const MAX_PADDING_FRAMES: u64 = 4_095;
 
 impl Decoder {
-    /// Finds out what `file` is and decodes up to its first samples, which go to `block`.
+    /// Finds out what `file` is and decodes up to its first samples, which go to `block`, by
+    /// `deadline` if there is one.
     ///
     /// # Errors
     /// All variants of [`AudioError`] but [`AudioError::TooLong`].
     pub(super) fn open(
         mut file: File,
         limits: &Limits,
+        deadline: Option<Instant>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
         let (container, start) = match sniff(&mut file)? {
@@ -86,7 +91,8 @@ impl Decoder {
             Sniffed::Foreign(found) => return Err(AudioError::UnknownFormat { found }),
             Sniffed::Empty => return Err(AudioError::Empty),
         };
-        let source = Source { file, container, start };
+        let budget = Budget::new(container, deadline);
+        let source = Source { file, container, start, budget };
         if container.forward_only() || start > 0 {
             return Self::start(&source, Access::Forward, limits, block);
         }
@@ -99,12 +105,22 @@ impl Decoder {
         }
     }
 
-    /// Replaces `block` by the next one; false at the end.
+    /// Replaces `block` by the next one, by `deadline` if there is one; false at the end, which is
+    /// also where reading was ended by the deadline.
     ///
     /// # Errors
     /// [`AudioError::SampleRate`] and [`AudioError::TooManyChannels`] where the stream changes to
-    /// these, [`AudioError::Io`] if reading fails.
-    pub(super) fn next_block(&mut self, block: &mut Block) -> Result<bool, AudioError> {
+    /// these, [`AudioError::TooSlow`], [`AudioError::Io`] if reading fails.
+    pub(super) fn next_block(
+        &mut self,
+        deadline: Option<Instant>,
+        block: &mut Block,
+    ) -> Result<bool, AudioError> {
+        self.budget.set_deadline(deadline);
+        self.fill(block)
+    }
+
+    fn fill(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         block.mono.clear();
         match guarded(self.container, || self.next_decodable(block)) {
             Err(
@@ -121,6 +137,7 @@ impl Decoder {
 
     fn next_decodable(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         loop {
+            self.budget.begin(Phase::Packets)?;
             let packet = match self.reader.next_packet() {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(false),
@@ -164,6 +181,7 @@ impl Decoder {
             reader,
             track,
             limits: limits.clone(),
+            budget: source.budget.clone(),
             downmix: Downmix::default(),
             lost_seconds: 0.0,
             failures: Failures::default(),
@@ -171,7 +189,7 @@ impl Decoder {
             started: false,
             truncated: false,
         };
-        if !decoder.next_block(block)? {
+        if !decoder.fill(block)? {
             return Err(decoder.refusal());
         }
         decoder.started = true;
@@ -248,6 +266,8 @@ impl Decoder {
             let cause = "it starts anew again and again".to_owned();
             return Err(AudioError::Corrupt { container: self.container.name(), cause });
         }
+        // Each stream of the chain brings its own tags, and the reader keeps those of all.
+        self.reader.metadata().skip_to_latest();
         self.track = AudioTrack::choose(self.reader.as_ref(), self.container, &self.limits)?;
         Ok(())
     }

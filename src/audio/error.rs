@@ -52,6 +52,12 @@ pub enum AudioError {
         limit: Duration,
     },
 
+    /// Decoding took longer than allowed.
+    #[error(
+        "the audio takes too long to decode: convert it to WAV or FLAC, or send it in shorter parts"
+    )]
+    TooSlow,
+
     /// More channels than allowed.
     #[error("the audio has {found} channels, at most {limit} are accepted: mix it down first")]
     TooManyChannels {

@@ -13,12 +13,15 @@ mod segment;
 mod stream;
 // What the stream is made of, in the order in which the data passes.
 mod codecs;
+mod budget;
 mod decode;
+mod metered;
 mod pcm;
 mod resample;
 mod sniff;
 mod source;
 mod track;
+mod vorbis;
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +50,9 @@ pub struct Limits {
     pub max_channels: usize,
     /// The sample rates to accept, in Hz. A rate of 1 Hz turns 100 kB into days of audio.
     pub sample_rates_hz: RangeInclusive<u32>,
+    /// The longest that a file may be decoded for, waits between chunks not counted. Besides, it
+    /// may never be more than 30 s behind real time.
+    pub max_decode: Duration,
 }
 
 impl Default for Limits {
@@ -55,6 +61,7 @@ impl Default for Limits {
             max_duration: Duration::from_secs(24 * 60 * 60),
             max_channels: 8,
             sample_rates_hz: 8_000..=192_000,
+            max_decode: Duration::from_secs(60 * 60),
         }
     }
 }

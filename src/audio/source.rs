@@ -6,11 +6,13 @@ use std::io::{self, ErrorKind, Seek, SeekFrom};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader};
-use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
+use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 
 use super::AudioError;
+use super::budget::{Budget, Phase};
 use super::codecs::Container;
+use super::metered::{Metered, masked};
 
 /// A file of a known container.
 pub(super) struct Source {
@@ -18,6 +20,8 @@ pub(super) struct Source {
     pub(super) container: Container,
     /// Where the container begins, in bytes.
     pub(super) start: u64,
+    /// What reading it may cost.
+    pub(super) budget: Budget,
 }
 
 /// Whether a reader may move about in the file.
@@ -31,9 +35,10 @@ impl Source {
     /// A reader for the container, which has parsed its headers.
     ///
     /// # Errors
-    /// [`AudioError::UnknownFormat`], [`AudioError::UnsupportedCodec`], [`AudioError::Corrupt`] and
-    /// [`AudioError::Io`].
+    /// [`AudioError::UnknownFormat`], [`AudioError::UnsupportedCodec`], [`AudioError::Corrupt`],
+    /// [`AudioError::TooSlow`] and [`AudioError::Io`].
     pub(super) fn reader(&self, access: Access) -> Result<Box<dyn FormatReader>, AudioError> {
+        self.budget.begin(Phase::Headers)?;
         let stream = self.open(access)?;
         let container = self.container;
         container
@@ -45,11 +50,10 @@ impl Source {
     fn open(&self, access: Access) -> io::Result<MediaSourceStream<'static>> {
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(self.start))?;
-        let source: Box<dyn MediaSource> = match access {
-            Access::Seek => Box::new(file),
-            Access::Forward => Box::new(ReadOnlySource::new(file)),
-        };
-        Ok(MediaSourceStream::new(source, Default::default()))
+        let seekable = matches!(access, Access::Seek);
+        let (budget, masked) = (self.budget.clone(), masked(self.container));
+        let source = Metered { file, seekable, budget, masked };
+        Ok(MediaSourceStream::new(Box::new(source), Default::default()))
     }
 }
 

@@ -1,7 +1,9 @@
 //! One file as a stream of mono samples at 16 kHz.
 
 use std::fs::File;
+use std::time::{Duration, Instant};
 
+use super::budget::Pace;
 use super::decode::{Block, Decoder};
 use super::resample::Resampler;
 use super::{AudioError, AudioInfo, Limits, SAMPLE_RATE_HZ};
@@ -15,6 +17,7 @@ pub struct AudioStream {
     block: Block,
     resampler: Resampler,
     decoded_samples: u64,
+    pace: Pace,
     ended: bool,
 }
 
@@ -25,7 +28,11 @@ impl AudioStream {
     /// All variants of [`AudioError`] but [`AudioError::TooLong`].
     pub fn open(file: File, limits: &Limits) -> Result<Self, AudioError> {
         let mut block = Block::default();
-        let (decoder, info) = Decoder::open(file, limits, &mut block)?;
+        let mut pace = Pace::new(limits.max_decode);
+        let started = Instant::now();
+        let opened = Decoder::open(file, limits, pace.deadline(started), &mut block);
+        pace.count(started.elapsed(), Duration::ZERO)?;
+        let (decoder, info) = opened?;
         Ok(Self {
             info,
             limits: limits.clone(),
@@ -33,6 +40,7 @@ impl AudioStream {
             resampler: Resampler::new(block.rate_hz),
             block,
             decoded_samples: 0,
+            pace,
             ended: false,
         })
     }
@@ -45,14 +53,35 @@ impl AudioStream {
     /// Appends at least one sample, mono f32 in [-1, 1] at 16 kHz; false at the end.
     ///
     /// # Errors
-    /// [`AudioError::TooLong`] beyond the limit; [`AudioError::SampleRate`] and
-    /// [`AudioError::TooManyChannels`] where chained streams change to that; [`AudioError::Io`] if
-    /// the file cannot be read. The stream is of no use afterwards. Damage is no error here: the
-    /// stream ends early and [`AudioStream::truncated`] tells.
+    /// [`AudioError::TooLong`] beyond the limit; [`AudioError::TooSlow`] if decoding falls behind;
+    /// [`AudioError::SampleRate`] and [`AudioError::TooManyChannels`] where chained streams change
+    /// to that; [`AudioError::Io`] if the file cannot be read. The stream is of no use afterwards.
+    /// Damage is no error here: the stream ends early and [`AudioStream::truncated`] tells.
     pub fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, AudioError> {
         let before = samples.len();
+        let started = Instant::now();
+        let result = self.read_by(self.pace.deadline(started), samples);
+        // First, since a reader takes the deadline for the end of the file.
+        self.pace.count(started.elapsed(), duration_of(samples.len() - before))?;
+        result?;
+        self.decoded_samples += (samples.len() - before) as u64;
+        let limit = self.limits.max_duration;
+        if u128::from(self.decoded_samples) > limit.as_nanos() * u128::from(SAMPLE_RATE_HZ) / NANOS
+        {
+            return Err(AudioError::TooLong { limit });
+        }
+        Ok(samples.len() > before)
+    }
+
+    /// Appends at least one sample, unless it is the end.
+    fn read_by(
+        &mut self,
+        deadline: Option<Instant>,
+        samples: &mut Vec<f32>,
+    ) -> Result<(), AudioError> {
+        let before = samples.len();
         while samples.len() == before && !self.ended {
-            if self.block.mono.is_empty() && !self.decoder.next_block(&mut self.block)? {
+            if self.block.mono.is_empty() && !self.decoder.next_block(deadline, &mut self.block)? {
                 self.ended = true;
                 self.resampler.finish(samples);
                 break;
@@ -64,13 +93,7 @@ impl AudioStream {
             self.resampler.push(&self.block.mono, samples);
             self.block.mono.clear();
         }
-        self.decoded_samples += (samples.len() - before) as u64;
-        let limit = self.limits.max_duration;
-        if u128::from(self.decoded_samples) > limit.as_nanos() * u128::from(SAMPLE_RATE_HZ) / NANOS
-        {
-            return Err(AudioError::TooLong { limit });
-        }
-        Ok(samples.len() > before)
+        Ok(())
     }
 
     /// Samples at 16 kHz returned so far.
@@ -86,3 +109,7 @@ impl AudioStream {
 
 /// Nanoseconds in a second.
 const NANOS: u128 = 1_000_000_000;
+
+fn duration_of(samples: usize) -> Duration {
+    Duration::from_secs_f64(samples as f64 / f64::from(SAMPLE_RATE_HZ))
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_OPUS, CODEC_ID_VORBIS};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatReader, Track, TrackType};
@@ -12,7 +12,10 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::codecs::{Container, DECODERS, codec_name};
-use super::{AudioError, Limits};
+use super::{AudioError, Limits, vorbis};
+
+/// The most frames that a packet may claim to have. The longest are 65,535 bytes of ADPCM.
+const MAX_FRAMES_PER_PACKET: u64 = 1 << 18;
 
 /// An audio track and its decoder.
 pub(super) struct AudioTrack {
@@ -60,6 +63,12 @@ impl AudioTrack {
         let rate_hz = params.sample_rate.unwrap_or(*limits.sample_rates_hz.start());
         let channels = params.channels.as_ref().map_or(1, Channels::count);
         limits.check(rate_hz, channels)?;
+        if let Some(claim) = excessive_claim(params) {
+            return Err(AudioError::Corrupt {
+                container: container.name(),
+                cause: claim.to_owned(),
+            });
+        }
         let decoder = make_decoder(params).map_err(|error| {
             let container = container.name();
             match error {
@@ -86,6 +95,18 @@ impl AudioTrack {
         let ticks = packet.dur.get() as f64;
         self.time_base.map_or(0.0, |base| ticks * tick_seconds(base))
     }
+}
+
+/// What a decoder would take gigabytes for, and abort the program if there are not so many.
+fn excessive_claim(params: &AudioCodecParameters) -> Option<&'static str> {
+    if params.max_frames_per_packet.is_some_and(|frames| frames > MAX_FRAMES_PER_PACKET) {
+        return Some("its packets claim to be too long");
+    }
+    let headers = params.extra_data.as_deref().unwrap_or_default();
+    if params.codec == CODEC_ID_VORBIS && !vorbis::is_modest(headers) {
+        return Some("its codebooks are too large");
+    }
+    None
 }
 
 fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Error> {

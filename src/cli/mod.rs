@@ -145,6 +145,15 @@ pub struct EngineArgs {
         help_heading = "Audio"
     )]
     pub max_audio_hours: f64,
+    /// The longest that decoding a file may take, in seconds
+    #[arg(
+        long,
+        env = "AURIS_MAX_DECODE_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 3_600.0,
+        help_heading = "Audio"
+    )]
+    pub max_decode_seconds: f64,
     /// The most channels accepted
     #[arg(
         long,
@@ -233,6 +242,14 @@ pub struct ServeArgs {
     /// Seconds for which a client may send nothing in the middle of an upload
     #[arg(long, env = "AURIS_UPLOAD_IDLE_SECONDS", value_name = "SECONDS", default_value_t = 60.0)]
     pub upload_idle_seconds: f64,
+    /// Seconds after which a connection is closed that sends no request
+    #[arg(
+        long,
+        env = "AURIS_CONNECTION_IDLE_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 75.0
+    )]
+    pub connection_idle_seconds: f64,
     /// Where uploads wait [default: the system's folder for temporary files]
     #[arg(long, env = "AURIS_SPOOL_DIR", value_name = "FOLDER")]
     pub spool_dir: Option<PathBuf>,

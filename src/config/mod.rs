@@ -160,6 +160,7 @@ fn limits(args: &EngineArgs) -> anyhow::Result<Limits> {
         max_duration: seconds("--max-audio-hours", args.max_audio_hours * 3600.0)?,
         max_channels: args.max_channels,
         sample_rates_hz: args.min_sample_rate..=args.max_sample_rate,
+        max_decode: seconds("--max-decode-seconds", args.max_decode_seconds)?,
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::devices::{self, Gpus};
 use super::{chunk_policy, limits, seconds};
@@ -14,7 +14,7 @@ use crate::device::DeviceInfo;
 use crate::discovery::{Discovery, NoGpu};
 use crate::engine::EngineKind;
 use crate::models::{self, ModelFile, Routing, Store};
-use crate::pipeline::{LastDetected, Pipeline};
+use crate::pipeline::{Decoders, LastDetected, Pipeline};
 use crate::scheduler::{Capacity, DevicePlan, MemoryNeed, ModelPlan, Scheduler, Settings, Variant};
 use crate::supervisor::StartLimits;
 
@@ -152,7 +152,7 @@ impl EnginePlan {
             routing: Arc::new(self.routing.clone()),
             limits: Arc::new(self.limits.clone()),
             chunks: self.chunks,
-            decoders: Arc::new(Semaphore::new(devices::cores())),
+            decoders: Decoders::new(devices::cores()),
             last_detected: LastDetected::default(),
         })
     }

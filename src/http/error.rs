@@ -178,9 +178,8 @@ fn status(code: &str) -> StatusCode {
         "empty_file" | "invalid_value" | "model_not_found" => StatusCode::BAD_REQUEST,
         "audio_too_long" => StatusCode::PAYLOAD_TOO_LARGE,
         "unsupported_audio" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "audio_quarantined" | "no_audio" | "undecodable_audio" | "unsupported_layout" => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        "audio_quarantined" | "decoding_timeout" | "no_audio" | "undecodable_audio"
+        | "unsupported_layout" => StatusCode::UNPROCESSABLE_ENTITY,
         "cannot_detect_language" => StatusCode::NOT_IMPLEMENTED,
         "cancelled" => StatusCode::CONFLICT,
         "rate_limit_exceeded" => StatusCode::TOO_MANY_REQUESTS,

@@ -26,6 +26,7 @@ use crate::metrics as names;
 mod answer;
 mod asr;
 mod client;
+mod connections;
 mod cors;
 mod devices;
 mod error;
@@ -46,10 +47,13 @@ mod upload;
 mod whole;
 mod whisper_cpp;
 
+pub use connections::serve;
 pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
 pub use keys::{Key, KeyDigest, Keys};
 pub use state::{Access, AppState, UploadSettings};
+#[doc(hidden)]
+pub use upload::receive_form;
 
 use error::ApiError;
 

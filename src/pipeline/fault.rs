@@ -64,6 +64,8 @@ impl From<&PipelineError> for Fault {
             }
             PipelineError::CannotDetect => Self::new("cannot_detect_language", message),
             PipelineError::DecoderPanicked => Self::new("undecodable_audio", message).of("file"),
+            PipelineError::DecoderHangs => Self::new("decoding_timeout", message).of("file"),
+            PipelineError::NoDecoder => Self::new("overloaded", message),
         }
     }
 }
@@ -81,6 +83,7 @@ impl From<&AudioError> for Fault {
             }
             AudioError::NoAudioTrack { .. } | AudioError::NoSamples { .. } => "no_audio",
             AudioError::Corrupt { .. } => "undecodable_audio",
+            AudioError::TooSlow => "decoding_timeout",
             AudioError::TooLong { .. } => {
                 let message = format!("{error} (the server's --max-audio-hours raises the limit)");
                 return Self::new("audio_too_long", message).of("file");

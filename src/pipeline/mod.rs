@@ -7,14 +7,13 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use crate::audio::{AudioError, ChunkPolicy, Limits};
 use crate::language::Language;
 use crate::models::{self, ModelFile, Routing};
 use crate::scheduler::{ChunkError, Refusal, Scheduler, Ticket};
 use crate::transcript::Options;
 
+mod decoders;
 mod detect;
 mod fault;
 mod merge;
@@ -22,6 +21,7 @@ mod reader;
 mod route;
 mod transcription;
 
+pub use decoders::Decoders;
 pub use detect::Detection;
 pub use fault::Fault;
 pub use merge::{ChunkResult, Output, output};
@@ -45,8 +45,8 @@ pub struct Pipeline {
     pub limits: Arc<Limits>,
     /// How a file is cut.
     pub chunks: ChunkPolicy,
-    /// How many files are decoded at the same moment.
-    pub decoders: Arc<Semaphore>,
+    /// Who decodes.
+    pub decoders: Decoders,
     /// Which language was detected last.
     pub last_detected: LastDetected,
 }
@@ -107,6 +107,12 @@ pub enum PipelineError {
     /// The decoding thread panicked: a fault of the decoder on this file.
     #[error("the audio decoder failed on this file; convert it to WAV or FLAC")]
     DecoderPanicked,
+    /// The decoding thread does not return: a fault of the decoder on this file.
+    #[error("the audio decoder hangs on this file; convert it to WAV or FLAC")]
+    DecoderHangs,
+    /// Every decoding thread hangs.
+    #[error("nothing can be decoded until the server is restarted; its log says why")]
+    NoDecoder,
 }
 
 impl Pipeline {

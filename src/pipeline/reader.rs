@@ -3,10 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio::task;
-
-use super::{Pipeline, PipelineError};
+use super::{Decoders, Pipeline, PipelineError};
 use crate::audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, SAMPLE_RATE_HZ};
 
 /// What an hour of compressed audio without a declared length is guessed to weigh: 128 kbit/s.
@@ -16,7 +13,7 @@ const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
 pub(super) struct Reader {
     /// Away on the blocking pool while a chunk is made.
     chunks: Option<Chunks>,
-    decoders: Arc<Semaphore>,
+    decoders: Decoders,
     guessed_seconds: f64,
     chunks_read: usize,
     ended: bool,
@@ -30,14 +27,14 @@ impl Reader {
         pipeline: &Pipeline,
     ) -> Result<Self, PipelineError> {
         let limits = Arc::clone(&pipeline.limits);
-        let decoders = Arc::clone(&pipeline.decoders);
+        let decoders = pipeline.decoders.clone();
         let most_seconds = limits.max_duration.as_secs_f64();
         let open = move || {
             let bytes = file.metadata().map_or(0, |metadata| metadata.len());
             let stream = AudioStream::open(file, &limits)?;
             Ok::<_, PipelineError>((Chunks::new(stream, policy), bytes))
         };
-        let (chunks, bytes) = blocking(&decoders, open).await??;
+        let (chunks, bytes) = decoders.run(open).await??;
         let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());
         let guessed_seconds =
             declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND).min(most_seconds);
@@ -53,7 +50,7 @@ impl Reader {
             let chunk = chunks.next_chunk();
             (chunks, chunk)
         };
-        let (chunks, chunk) = blocking(&self.decoders, decode).await?;
+        let (chunks, chunk) = self.decoders.run(decode).await?;
         self.chunks = Some(chunks);
         let chunk = chunk?;
         self.ended = chunk.is_none();
@@ -88,18 +85,4 @@ impl Reader {
     pub(super) fn truncated(&self) -> bool {
         self.chunks.as_ref().is_some_and(Chunks::truncated)
     }
-}
-
-/// Runs `work` on the blocking pool when a decoder's turn comes.
-async fn blocking<T: Send + 'static>(
-    decoders: &Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, PipelineError> {
-    // The permit goes along, so that a caller who leaves does not let more threads work at once.
-    let permit = Arc::clone(decoders).acquire_owned().await;
-    let work = move || {
-        let _permit = permit;
-        work()
-    };
-    task::spawn_blocking(work).await.map_err(|_| PipelineError::DecoderPanicked)
 }

@@ -103,6 +103,26 @@ async fn a_client_that_stops_sending_is_told() {
 }
 
 #[tokio::test]
+async fn a_connection_without_a_request_is_closed() {
+    let server = Server::fake("none", &["--connection-idle-seconds", "0.3"]).await;
+    let health = "GET /healthz HTTP/1.1\r\nHost: auris\r\n\r\n";
+    // Nothing, half a head, and nothing behind a first request.
+    for (sent, is_answered) in [("", false), (&health[..30], false), (health, true)] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200 "), is_answered, "{sent:?}");
+    }
+    // Whoever waits for an answer, or takes time to send a file, is not meant.
+    let mut slow = begin(&server, "Content-Length: 1000", FILE_START.as_bytes()).await;
+    let until_closed = timeout(Duration::from_secs(1), slow.read_u8()).await;
+    assert!(until_closed.is_err(), "{until_closed:?}");
+    drop(slow);
+    still_works(&server).await;
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_in_mid_upload_leaves_nothing() {
     let server = Server::fake("none", &[]).await;
     let stream = begin(&server, "Content-Length: 1000", FILE_START.as_bytes()).await;

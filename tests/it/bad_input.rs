@@ -245,6 +245,15 @@ async fn an_address_or_method_that_is_not_there_is_told() {
 }
 
 #[tokio::test]
+async fn a_file_that_takes_too_long_to_decode_is_refused() {
+    let server = Server::fake("none", &["--max-decode-seconds", "0.000001"]).await;
+    let answer = server.transcribe(wav(5.0, 1), &[]).await;
+    refused(&answer, 422, "decoding_timeout", Some("file"), "convert it to WAV or FLAC");
+    // Nothing good can be sent to it.
+    server.until("spool files are left", async || server.spool_files() == 0).await;
+}
+
+#[tokio::test]
 async fn audio_longer_than_the_limit_is_refused() {
     let server = Server::fake("none", &["--max-audio-hours", "0.001"]).await;
     let answer = server.transcribe(wav(5.0, 1), &[]).await;

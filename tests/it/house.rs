@@ -17,7 +17,8 @@ const CHILD_LAYER: u32 = 2;
 
 /// Words that only some places may use, given as paths below `src` or beginnings of them.
 const OWNERS: &[(&[&str], &[&str])] = &[
-    (&["axum"], &["http/", "serve.rs"]),
+    (&["axum"], &["http/"]),
+    (&["hyper", "hyper_util"], &["http/connections.rs"]),
     (&["tower_http", "utoipa_axum", "utoipa_swagger_ui"], &["http/"]),
     (&["utoipa"], &["http/", "format/", "jobs/view.rs"]),
     (&["icu_segmenter", "unicode_width"], &["format/cue/wrap.rs"]),

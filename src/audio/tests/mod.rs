@@ -4,6 +4,7 @@ mod chunks;
 mod codecs;
 mod damage;
 mod limits;
+mod mutation;
 mod pauses;
 
 use std::fs::File;
@@ -22,7 +23,7 @@ fn fixture_bytes(name: &str) -> Vec<u8> {
 }
 
 /// A file without a name that holds `bytes`.
-fn file_of(bytes: &[u8]) -> File {
+pub(super) fn file_of(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     file.rewind().unwrap();

@@ -9,6 +9,7 @@ use std::io::{self, Seek, SeekFrom};
 
 use axum::extract::{FromRequest, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
@@ -16,7 +17,7 @@ use tokio::task::spawn_blocking;
 use super::client::Client;
 use super::error::ApiError;
 use super::preferences::Preferences;
-use super::state::AppState;
+use super::state::{AppState, UploadSettings};
 use crate::jobs::{JobId, Jobs, JobsError, Place};
 use crate::scheduler::{Attempt, Refusal, Ticket};
 pub(super) use form::spool_failed;
@@ -74,18 +75,39 @@ impl FromRequest<AppState> for Upload {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let ticket = admit(&request, state).await?;
-        let folder = state.uploads.spool.clone();
-        let file = spawn_blocking(move || tempfile::tempfile_in(folder)).await;
-        let file = file.map_err(io::Error::other).flatten().map_err(|error| {
-            let spool = state.uploads.spool.display();
-            ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
-        })?;
-        let sink = Sink { file, digest: None };
-        let Form { fields, sink } = Form::receive(request, &state.uploads, sink).await?;
-        let mut file = sink.file;
-        file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
+        let (file, fields) = receive(request, &state.uploads).await?;
         Ok(Self { file, fields, ticket })
     }
+}
+
+/// Receives a form into a file without a name.
+async fn receive(
+    request: Request,
+    settings: &UploadSettings,
+) -> Result<(File, Vec<(String, String)>), ApiError> {
+    let folder = settings.spool.clone();
+    let file = spawn_blocking(move || tempfile::tempfile_in(folder)).await;
+    let file = file.map_err(io::Error::other).flatten().map_err(|error| {
+        let spool = settings.spool.display();
+        ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
+    })?;
+    let sink = Sink { file, digest: None };
+    let Form { fields, sink } = Form::receive(request, settings, sink).await?;
+    let mut file = sink.file;
+    file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
+    Ok((file, fields))
+}
+
+/// Receives a form without a server around it, for fuzzing: its file and its other fields.
+///
+/// # Errors
+/// The answer to a form that cannot be read.
+#[doc(hidden)]
+pub async fn receive_form(
+    request: Request,
+    settings: &UploadSettings,
+) -> Result<(File, Vec<(String, String)>), Response> {
+    receive(request, settings).await.map_err(IntoResponse::into_response)
 }
 
 impl FromRequest<AppState> for KeptUpload {
