@@ -4,6 +4,7 @@
 //! its length, so that what follows keeps its time, and a file that breaks off ends there.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use symphonia::core::errors::Error;
@@ -16,6 +17,7 @@ use super::pcm::Downmix;
 use super::sniff::{Sniffed, sniff};
 use super::source::{Access, Source, is_disk_error};
 use super::track::AudioTrack;
+use super::trim::{Padding, Trim};
 use super::{AudioError, AudioInfo, Limits};
 
 /// Frames at one sample rate.
@@ -34,6 +36,7 @@ pub(super) struct Decoder {
     track: AudioTrack,
     limits: Limits,
     downmix: Downmix,
+    trim: Trim,
     /// Time of packets that could not be decoded since the last one that could, in seconds.
     lost_seconds: f64,
     failures: Failures,
@@ -106,6 +109,18 @@ impl Decoder {
     /// these, [`AudioError::Io`] if reading fails.
     pub(super) fn next_block(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         block.mono.clear();
+        while block.mono.is_empty() {
+            if self.trim.is_over() || !self.next_decoded(block)? {
+                // What broke off has no padding at its end.
+                block.mono = if self.truncated { self.trim.take_held() } else { Vec::new() };
+                return Ok(!block.mono.is_empty());
+            }
+            self.trim.apply(block);
+        }
+        Ok(true)
+    }
+
+    fn next_decoded(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         match guarded(self.container, || self.next_decodable(block)) {
             Err(
                 AudioError::Corrupt { .. }
@@ -127,6 +142,11 @@ impl Decoder {
                 Err(Error::ResetRequired) => {
                     self.reset()?;
                     continue;
+                }
+                Err(Error::IoError(error))
+                    if error.kind() == ErrorKind::UnexpectedEof && self.trim.open_ended() =>
+                {
+                    return Ok(false);
                 }
                 Err(Error::IoError(error)) if is_disk_error(&error) => {
                     return Err(AudioError::Io(error));
@@ -159,12 +179,15 @@ impl Decoder {
             let track = AudioTrack::choose(reader.as_ref(), container, limits)?;
             Ok((reader, track))
         })?;
+        let padding = Padding::told(container, &source.file, track.id)?;
+        let trim = Trim::new(padding, track.usual_start);
         let mut decoder = Self {
             container,
             reader,
             track,
             limits: limits.clone(),
             downmix: Downmix::default(),
+            trim,
             lost_seconds: 0.0,
             failures: Failures::default(),
             padding_frames: 0,

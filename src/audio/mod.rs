@@ -19,6 +19,7 @@ mod resample;
 mod sniff;
 mod source;
 mod track;
+mod trim;
 
 #[cfg(test)]
 mod tests;

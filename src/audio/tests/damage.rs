@@ -22,6 +22,8 @@ const CLIPS: &[&str] = &[
     "ogg-vorbis.ogg",
     "ogg-opus.opus",
     "webm-opus.webm",
+    "webm-opus-live.webm",
+    "mp4-opus.mp4",
     "ogg-chained.ogg",
     "video.mp4",
 ];
