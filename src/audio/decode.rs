@@ -13,9 +13,10 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::Duration as Ticks;
 
 use super::codecs::Container;
+use super::ffmpeg::{Conversion, Input};
 use super::pcm::Downmix;
-use super::sniff::{Sniffed, sniff};
-use super::source::{Access, Source, is_disk_error};
+use super::sniff::{Convertible, Sniffed, sniff};
+use super::source::{self, Access, Source, is_disk_error};
 use super::track::AudioTrack;
 use super::trim::{Padding, Trim};
 use super::{AudioError, AudioInfo, Limits};
@@ -35,8 +36,12 @@ pub(super) struct Decoder {
     reader: Box<dyn FormatReader>,
     track: AudioTrack,
     limits: Limits,
+    /// Where the packets come from, if it is not the file itself.
+    conversion: Option<Conversion>,
     downmix: Downmix,
     trim: Trim,
+    /// Whether the file is whole wherever it ends.
+    open_ended: bool,
     /// Time of packets that could not be decoded since the last one that could, in seconds.
     lost_seconds: f64,
     failures: Failures,
@@ -82,23 +87,96 @@ impl Decoder {
         limits: &Limits,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
-        let (container, start) = match sniff(&mut file)? {
-            Sniffed::Audio(container, start) => (container, start),
+        match sniff(&mut file)? {
+            Sniffed::Audio(container, start) => {
+                Self::open_known(&Source { file, container, start }, limits, block)
+            }
             // What is left is most likely MPEG audio with junk before its first frame.
-            Sniffed::Unknown => (Container::Mpeg, 0),
-            Sniffed::Foreign(found) => return Err(AudioError::UnknownFormat { found }),
-            Sniffed::Empty => return Err(AudioError::Empty),
-        };
-        let source = Source { file, container, start };
-        if container.forward_only() || start > 0 {
-            return Self::start(&source, Access::Forward, limits, block);
+            Sniffed::Unknown => {
+                let source = Source { file, container: Container::Mpeg, start: 0 };
+                Self::open_known(&source, limits, block)
+            }
+            Sniffed::Convertible(Convertible { container, demuxer }) => {
+                Self::convert(&Input { file: &file, container, demuxer }, limits, block)
+            }
+            Sniffed::Foreign(found) => Err(AudioError::UnknownFormat { found }),
+            Sniffed::Empty => Err(AudioError::Empty),
         }
-        match Self::start(&source, Access::Seek, limits, block) {
+    }
+
+    /// Opens a container that has a reader, with ffmpeg if there is no decoder for its audio.
+    fn open_known(
+        source: &Source,
+        limits: &Limits,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let error = match Self::read(source, limits, block) {
+            // The reader does not list tracks of codecs that it does not know.
+            Err(
+                error @ (AudioError::UnsupportedCodec { .. } | AudioError::NoAudioTrack { .. }),
+            ) => error,
+            result => return result,
+        };
+        let container = source.container.name();
+        let input = Input { file: &source.file, container, demuxer: source.container.demuxer() };
+        match (Self::convert(&input, limits, block), error) {
+            (Err(AudioError::NeedsFfmpeg { .. }), AudioError::UnsupportedCodec { codec, .. }) => {
+                Err(AudioError::NeedsFfmpeg { container, codec: Some(codec) })
+            }
+            (
+                Err(
+                    AudioError::NeedsFfmpeg { .. }
+                    | AudioError::Corrupt { .. }
+                    | AudioError::NoAudioTrack { .. },
+                ),
+                error,
+            ) => Err(error),
+            (result, _) => result,
+        }
+    }
+
+    fn read(
+        source: &Source,
+        limits: &Limits,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        if source.container.forward_only() || source.start > 0 {
+            return Self::start(source, Access::Forward, limits, block);
+        }
+        match Self::start(source, Access::Seek, limits, block) {
             // A truncated MP4 or WebM file can often still be read from front to back.
             Err(error @ (AudioError::Corrupt { .. } | AudioError::NoSamples { .. })) => {
-                Self::start(&source, Access::Forward, limits, block).map_err(|_| error)
+                Self::start(source, Access::Forward, limits, block).map_err(|_| error)
             }
             result => result,
+        }
+    }
+
+    /// Opens what ffmpeg makes of `input`.
+    fn convert(
+        input: &Input<'_>,
+        limits: &Limits,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let container = input.container;
+        let Some(ffmpeg) = &limits.ffmpeg else {
+            return Err(AudioError::NeedsFfmpeg { container, codec: None });
+        };
+        let (conversion, output) = ffmpeg.convert(input, limits.max_duration)?;
+        let opened = guarded(Container::Wav, || {
+            let reader = source::reader(Container::Wav, Box::new(output))?;
+            let track = AudioTrack::choose(reader.as_ref(), Container::Wav, limits)?;
+            Self::begin(Container::Wav, reader, track, Padding::NONE, limits, block)
+        });
+        match opened {
+            Ok((mut decoder, info)) => {
+                decoder.conversion = Some(conversion);
+                Ok((decoder, AudioInfo { container, codec: "unknown", ..info }))
+            }
+            Err(error @ (AudioError::TooManyChannels { .. } | AudioError::SampleRate { .. })) => {
+                Err(error)
+            }
+            Err(_) => Err(conversion.failure(container)),
         }
     }
 
@@ -111,6 +189,7 @@ impl Decoder {
         block.mono.clear();
         while block.mono.is_empty() {
             if self.trim.is_over() || !self.next_decoded(block)? {
+                self.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
                 // What broke off has no padding at its end.
                 block.mono = if self.truncated { self.trim.take_held() } else { Vec::new() };
                 return Ok(!block.mono.is_empty());
@@ -144,7 +223,7 @@ impl Decoder {
                     continue;
                 }
                 Err(Error::IoError(error))
-                    if error.kind() == ErrorKind::UnexpectedEof && self.trim.open_ended() =>
+                    if error.kind() == ErrorKind::UnexpectedEof && self.open_ended =>
                 {
                     return Ok(false);
                 }
@@ -180,14 +259,29 @@ impl Decoder {
             Ok((reader, track))
         })?;
         let padding = Padding::told(container, &source.file, track.id)?;
-        let trim = Trim::new(padding, track.usual_start);
+        Self::begin(container, reader, track, padding, limits, block)
+    }
+
+    /// Decodes up to the first samples.
+    fn begin(
+        container: Container,
+        reader: Box<dyn FormatReader>,
+        track: AudioTrack,
+        padding: Padding,
+        limits: &Limits,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        // What is written to a pipe has a header without a length.
+        let is_piped = container == Container::Wav && track.declared_duration.is_none();
         let mut decoder = Self {
             container,
             reader,
-            track,
             limits: limits.clone(),
+            conversion: None,
             downmix: Downmix::default(),
-            trim,
+            trim: Trim::new(padding, track.usual_start),
+            open_ended: padding.open_ended || is_piped,
+            track,
             lost_seconds: 0.0,
             failures: Failures::default(),
             padding_frames: 0,

@@ -5,7 +5,8 @@
 //! header claims is trusted: limits apply to samples that were really decoded. This is synchronous
 //! work for a blocking thread; both types are `Send` and go on where the last call ended.
 //!
-//! It neither detects speech nor writes audio, and it starts no other program.
+//! It neither detects speech nor writes audio. The only program that it starts is ffmpeg, for
+//! formats without a decoder here, and only where [`Limits::ffmpeg`] names one.
 
 mod error;
 mod pauses;
@@ -14,6 +15,7 @@ mod stream;
 // What the stream is made of, in the order in which the data passes.
 mod codecs;
 mod decode;
+mod ffmpeg;
 mod pcm;
 mod resample;
 mod sniff;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 pub use codecs::supported_formats;
 pub use error::AudioError;
+pub use ffmpeg::Ffmpeg;
 pub use pauses::Pauses;
 pub use segment::{Chunk, ChunkPolicy, Chunks};
 pub use stream::AudioStream;
@@ -48,6 +51,8 @@ pub struct Limits {
     pub max_channels: usize,
     /// The sample rates to accept, in Hz. A rate of 1 Hz turns 100 kB into days of audio.
     pub sample_rates_hz: RangeInclusive<u32>,
+    /// What decodes the formats that have no decoder here; without it they are refused.
+    pub ffmpeg: Option<Ffmpeg>,
 }
 
 impl Default for Limits {
@@ -56,6 +61,7 @@ impl Default for Limits {
             max_duration: Duration::from_secs(24 * 60 * 60),
             max_channels: 8,
             sample_rates_hz: 8_000..=192_000,
+            ffmpeg: None,
         }
     }
 }
@@ -65,7 +71,7 @@ impl Default for Limits {
 pub struct AudioInfo {
     /// The container's name, for example `MP4`.
     pub container: &'static str,
-    /// The codec's short name, for example `aac`.
+    /// The codec's short name, for example `aac`; `unknown` where ffmpeg decodes it.
     pub codec: &'static str,
     /// The sample rate before resampling, in Hz.
     pub sample_rate_hz: u32,

@@ -34,23 +34,32 @@ impl Source {
     /// [`AudioError::UnknownFormat`], [`AudioError::UnsupportedCodec`], [`AudioError::Corrupt`] and
     /// [`AudioError::Io`].
     pub(super) fn reader(&self, access: Access) -> Result<Box<dyn FormatReader>, AudioError> {
-        let stream = self.open(access)?;
-        let container = self.container;
-        container
-            .probe()
-            .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
-            .map_err(|error| reader_error(container, error))
+        reader(self.container, self.open(access)?)
     }
 
-    fn open(&self, access: Access) -> io::Result<MediaSourceStream<'static>> {
+    fn open(&self, access: Access) -> io::Result<Box<dyn MediaSource>> {
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(self.start))?;
-        let source: Box<dyn MediaSource> = match access {
+        Ok(match access {
             Access::Seek => Box::new(file),
             Access::Forward => Box::new(ReadOnlySource::new(file)),
-        };
-        Ok(MediaSourceStream::new(source, Default::default()))
+        })
     }
+}
+
+/// A reader for a `container` in `source`, which has parsed its headers.
+///
+/// # Errors
+/// Those of [`Source::reader`].
+pub(super) fn reader(
+    container: Container,
+    source: Box<dyn MediaSource>,
+) -> Result<Box<dyn FormatReader>, AudioError> {
+    let stream = MediaSourceStream::new(source, Default::default());
+    container
+        .probe()
+        .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
+        .map_err(|error| reader_error(container, error))
 }
 
 /// What it means that no reader could be made for `container`.

@@ -6,6 +6,7 @@ use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_AAC, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW,
+    CODEC_ID_VORBIS,
 };
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
@@ -65,6 +66,11 @@ impl AudioTrack {
         let rate_hz = params.sample_rate.unwrap_or(*limits.sample_rates_hz.start());
         let channels = params.channels.as_ref().map_or(1, Channels::count);
         limits.check(rate_hz, channels)?;
+        if params.codec == CODEC_ID_VORBIS && channels > 2 {
+            // symphonia 0.6.1 mixes up the channels of 5.1 (more than one submap).
+            let codec = format!("{codec} ({channels} channels)");
+            return Err(AudioError::UnsupportedCodec { container: container.name(), codec });
+        }
         let usual_start = usual_start(track, params, container);
         let decoder = make_decoder(params, container).map_err(|error| {
             let container = container.name();

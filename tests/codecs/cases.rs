@@ -26,6 +26,8 @@ pub(super) struct Case {
     /// What ffmpeg's decode is filtered with before the comparison.
     pub(super) ffmpeg_filter: &'static str,
     pub(super) length: Length,
+    /// The farthest that it may be from what was recorded, in milliseconds.
+    pub(super) shift_ms: f64,
     /// The least likeness.
     pub(super) snr_db: f64,
     /// Why it is not compared as the others are.
@@ -40,6 +42,7 @@ const fn case(file: &'static str, rate_hz: u32, channels: u32, make: &'static st
         ffmpeg_input: "",
         ffmpeg_filter: "",
         length: Length::AsFfmpeg,
+        shift_ms: 10.0,
         snr_db: 60.0,
         note: "",
     }
@@ -49,6 +52,11 @@ impl Case {
     /// ffmpeg keeps what the encoder has put before the audio.
     const fn padded(self, filter: &'static str, note: &'static str) -> Self {
         Self { ffmpeg_filter: filter, note, ..self }
+    }
+
+    /// Late by more than others.
+    const fn late(self, shift_ms: f64, note: &'static str) -> Self {
+        Self { shift_ms, note, ..self }
     }
 
     /// As long as what was recorded, where ffmpeg's decode is not.
@@ -86,6 +94,7 @@ pub(super) const CASES: &[Case] = &[
     case("adpcm-ms-8k.wav", 8_000, 1, "-c:a adpcm_ms"),
     case("adpcm-ima-44k-stereo.wav", 44_100, 2, "-c:a adpcm_ima_wav"),
     case("sox-44k-stereo.wav", 44_100, 2, "sox"),
+    case("pipe-16k.wav", 16_000, 1, "-c:a pcm_s16le -seekable 0"),
     case("sox-u8-8k.wav", 8_000, 1, "sox -e unsigned -b 8"),
     case("s16-44k-stereo.aiff", 44_100, 2, "-c:a pcm_s16be"),
     case("s24-48k.aiff", 48_000, 1, "-c:a pcm_s24be"),
@@ -161,6 +170,36 @@ pub(super) const CASES: &[Case] = &[
     case("opus-48k.mkv", 48_000, 1, "-c:a libopus -b:a 64k").read_with(LIBOPUS),
     case("opus-48k-stereo.mp4", 48_000, 2, "-c:a libopus -b:a 96k").read_with(LIBOPUS).as_recorded(LAST_FRAME),
     case("opus-fragmented.mp4", 48_000, 1, "-c:a libopus -b:a 64k -movflags +frag_keyframe+empty_moov").read_with(LIBOPUS),
+    // By ffmpeg
+    case("aac-5.1.m4a", 48_000, 6, "-c:a aac -b:a 256k"),
+    case("opus-5.1.opus", 48_000, 6, "-c:a libopus -b:a 256k"),
+    case("opus-5.1.webm", 48_000, 6, "-c:a libopus -b:a 256k"),
+    case("ac3-48k-stereo.ac3", 48_000, 2, "-c:a ac3 -b:a 192k"),
+    case("eac3-48k-stereo.eac3", 48_000, 2, "-c:a eac3 -b:a 192k"),
+    case("ac3-5.1.mkv", 48_000, 6, "-c:a ac3 -b:a 384k"),
+    case("ac3-48k.mp4", 48_000, 1, "-c:a ac3 -b:a 96k"),
+    case("dts-48k-stereo.dts", 48_000, 2, "-c:a dca -strict -2").late(15.0, AS_FFMPEG),
+    case("wma-44k-stereo.wma", 44_100, 2, "-c:a wmav2 -b:a 128k").late(50.0, AS_FFMPEG),
+    case("wma1-22k.wma", 22_050, 1, "-c:a wmav1 -b:a 64k").late(50.0, AS_FFMPEG),
+    case("gsm-8k.wav", 8_000, 1, "-c:a libgsm_ms"),
+    case("sox-gsm-8k.wav", 8_000, 1, "sox -e gsm"),
+    case("speex-16k.ogg", 16_000, 1, "-c:a libspeex").late(15.0, "the encoder looks ahead and does not tell"),
+    case("wavpack-44k-stereo.wv", 44_100, 2, "-c:a wavpack"),
+    case("tta-44k-stereo.tta", 44_100, 2, "-c:a tta"),
+    case("s16-44k-stereo.au", 44_100, 2, "-c:a pcm_s16be"),
+    case("mulaw-8k.au", 8_000, 1, "-c:a pcm_mulaw"),
+    case("mp2-48k-stereo.ts", 48_000, 2, "-c:a mp2 -b:a 192k").late(15.0, AS_FFMPEG),
+    case("aac-48k-stereo.ts", 48_000, 2, "-c:a aac -b:a 128k").late(25.0, AS_FFMPEG),
+    case("mp2-48k-stereo.mpg", 48_000, 2, "-c:a mp2 -b:a 192k").late(15.0, AS_FFMPEG),
+    case("mp3-44k-stereo.avi", 44_100, 2, "-c:a libmp3lame -b:a 128k").late(30.0, AS_FFMPEG),
+    case("mp3-44k.flv", 44_100, 1, "-c:a libmp3lame -b:a 96k").late(30.0, AS_FFMPEG),
+    case("s16-48k-stereo.w64", 48_000, 2, "-c:a pcm_s16le"),
+    case("rf64-48k-stereo.wav", 48_000, 2, "-c:a pcm_s16le -rf64 always"),
+    case("g722-16k.wav", 16_000, 1, "-c:a g722"),
+    case("g726-8k.wav", 8_000, 1, "-c:a g726"),
+    case("sox-8k.voc", 8_000, 1, "sox"),
+    case("sox-16k.sph", 16_000, 1, "sox"),
+    case("amr-nb-8k.amr", 8_000, 1, "sox -t amr-nb -C 7"),
 ];
 
 /// What LAME and decoders put before the audio: 576 and 529 frames.
@@ -168,6 +207,8 @@ const LAME_DELAY: &str = "atrim=start_sample=1105";
 
 /// The first frame of AAC is half of an overlap.
 const AAC_PRIMING: &str = "atrim=start_sample=1024";
+
+const AS_FFMPEG: &str = "as ffmpeg decodes it, whose start the file does not tell";
 
 const LAST_FRAME: &str = "ffmpeg keeps the last frame's padding";
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use auris::audio::{AudioStream, Limits};
+use auris::audio::{AudioStream, Ffmpeg, Limits};
 use tempfile::TempDir;
 
 use super::cases::{Case, Source};
@@ -106,7 +106,8 @@ impl Recordings {
 /// What auris decodes `file` to.
 pub(super) fn decode(file: &Path) -> Result<Vec<f32>, String> {
     let file = File::open(file).map_err(|error| error.to_string())?;
-    let limits = Limits::default();
+    let ffmpeg = std::env::var_os("PATH").and_then(|path| Ffmpeg::find(&path));
+    let limits = Limits { ffmpeg, ..Limits::default() };
     let mut stream = AudioStream::open(file, &limits).map_err(|error| error.to_string())?;
     let mut samples = Vec::new();
     while stream.read(&mut samples).map_err(|error| error.to_string())? {}

@@ -47,7 +47,8 @@ pub(super) struct Padding {
 }
 
 impl Padding {
-    const NONE: Self = Self { start: Span::NONE, end: None, tail: Span::NONE, open_ended: false };
+    pub(super) const NONE: Self =
+        Self { start: Span::NONE, end: None, tail: Span::NONE, open_ended: false };
 
     /// What `file` tells of its track `track_id`; what cannot be parsed counts as not told. The
     /// position in the file stays where a reader has left it.
@@ -129,11 +130,6 @@ impl Trim {
     /// What was held back, for a file that broke off before its tail.
     pub(super) fn take_held(&mut self) -> Vec<f32> {
         std::mem::take(&mut self.held)
-    }
-
-    /// Whether the file has no end of its own.
-    pub(super) fn open_ended(&self) -> bool {
-        self.padding.open_ended
     }
 }
 
