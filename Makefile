@@ -81,7 +81,7 @@ test: setup
 	fi
 
 # Compare the decode of 100 kinds of files with ffmpeg's (CASES='aac opus' for some of them)
-test-audio: TOOLS += ffmpeg:ffmpeg sox:sox
+test-audio: TOOLS += ffmpeg:ffmpeg sox:sox sox:libsox-fmt-base
 test-audio: setup
 	@cargo test --locked --quiet --test codecs -- $(CASES)
 

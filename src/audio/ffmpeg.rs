@@ -90,16 +90,13 @@ impl Ffmpeg {
         // A file without a name can still be opened again by its descriptor, and read from any
         // place, which standard input as such could not.
         command.args(["-i", "file:/dev/fd/0", "-vn", "-sn", "-dn", "-map_metadata", "-1"]);
-        command.args(["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
+        // Silence takes the place of what cannot be decoded, so that what follows keeps its time.
+        command.args(["-af", "aresample=async=1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
         command.stdin(input.file.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let conversion = Conversion { child, last_words: stderr.map(listen) };
-        let cpu = BASE_CPU + max_duration / MIN_SPEED;
-        conversion.bound(Resource::Cpu, cpu.as_secs())?;
-        conversion.bound(Resource::As, MAX_MEMORY_BYTES)?;
-        conversion.bound(Resource::Fsize, 0)?;
-        conversion.bound(Resource::Core, 0)?;
+        conversion.bound_all(max_duration)?;
         let stdout = stdout.ok_or(ErrorKind::BrokenPipe)?;
         Ok((conversion, Output { stdout, stall: self.stall }))
     }
@@ -113,6 +110,16 @@ pub(super) struct Conversion {
 }
 
 impl Conversion {
+    /// Sets the bounds of a child that decodes up to `max_duration`. It has none in its first
+    /// instants, since code between fork and exec would not be safe.
+    fn bound_all(&self, max_duration: Duration) -> io::Result<()> {
+        let cpu = BASE_CPU + max_duration / MIN_SPEED;
+        self.bound(Resource::Cpu, cpu.as_secs())?;
+        self.bound(Resource::As, MAX_MEMORY_BYTES)?;
+        self.bound(Resource::Fsize, 0)?;
+        self.bound(Resource::Core, 0)
+    }
+
     fn bound(&self, resource: Resource, limit: u64) -> io::Result<()> {
         let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
         match prlimit(Some(Pid::from_child(&self.child)), resource, limit) {
@@ -207,5 +214,59 @@ impl MediaSource for Output {
 
     fn byte_len(&self) -> Option<u64> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_short_and_have_no_paths() {
+        let check = |words: &str, expected: Option<&str>| {
+            assert_eq!(cause(words).as_deref(), expected, "{words:?}");
+        };
+        check("file:/dev/fd/0: Invalid data found\n", Some("Invalid data found"));
+        check("[wmav2 @ 0x5]\n[asf @ 0x5581] broken.\n\n", Some("broken"));
+        check("cannot open /home/ravi/secret", None);
+        check("\n \n", None);
+        assert_eq!(cause(&"x".repeat(500)).unwrap().len(), 120);
+    }
+
+    /// A child that says nothing.
+    fn silent() -> (Conversion, Output) {
+        let mut command = process::Command::new("sleep");
+        let mut child = command.arg("600").stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let stall = Duration::from_millis(10);
+        (Conversion { child, last_words: None }, Output { stdout, stall })
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_not_waited_for() {
+        let (conversion, mut output) = silent();
+        let error = output.read(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let process = PathBuf::from(format!("/proc/{}", conversion.child.id()));
+        assert!(process.exists());
+        drop(conversion);
+        assert!(!process.exists(), "the child outlives its conversion");
+    }
+
+    #[test]
+    fn a_child_is_bounded() {
+        let (conversion, _output) = silent();
+        conversion.bound_all(Duration::from_secs(200)).unwrap();
+        let process = format!("/proc/{}/limits", conversion.child.id());
+        let limits = std::fs::read_to_string(process).unwrap();
+        let check = |name: &str, expected: u64| {
+            let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+            let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
+            assert_eq!(words[..2], [expected.to_string(), expected.to_string()], "{name}");
+        };
+        check("Max cpu time", 70);
+        check("Max address space", MAX_MEMORY_BYTES);
+        check("Max file size", 0);
+        check("Max core file size", 0);
     }
 }

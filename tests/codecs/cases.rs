@@ -49,7 +49,7 @@ const fn case(file: &'static str, rate_hz: u32, channels: u32, make: &'static st
 }
 
 impl Case {
-    /// ffmpeg keeps what the encoder has put before the audio.
+    /// ffmpeg keeps or leaves out what is not to be.
     const fn padded(self, filter: &'static str, note: &'static str) -> Self {
         Self { ffmpeg_filter: filter, note, ..self }
     }
@@ -199,7 +199,9 @@ pub(super) const CASES: &[Case] = &[
     case("g726-8k.wav", 8_000, 1, "-c:a g726"),
     case("sox-8k.voc", 8_000, 1, "sox"),
     case("sox-16k.sph", 16_000, 1, "sox"),
-    case("amr-nb-8k.amr", 8_000, 1, "sox -t amr-nb -C 7"),
+    case("amr-nb-8k.amr", 8_000, 1, "sox -t amr-nb -C 7")
+        .padded("aresample=async=1", "")
+        .late(80.0, "ffmpeg leaves out pauses that the encoder did (DTX)"),
 ];
 
 /// What LAME and decoders put before the audio: 576 and 529 frames.
