@@ -16,7 +16,7 @@ use symphonia_adapter_libopus::OpusDecoder;
 pub fn supported_formats() -> &'static str {
     "WAV, AIFF and CAF (PCM, A-law, mu-law, ADPCM), FLAC, MP3, MP2, AAC (ADTS), \
      MP4/M4A/MOV/3GP (AAC, ALAC, MP3, FLAC, Opus), Ogg (Opus, Vorbis, FLAC) and \
-     WebM/Matroska (Opus, Vorbis, AAC, MP3, FLAC, PCM); AAC and Opus in mono or stereo"
+     WebM/Matroska (Opus, Vorbis, AAC, MP3, FLAC, PCM); AAC, Opus and Vorbis in mono or stereo"
 }
 
 /// All decoders, by codec.
@@ -68,6 +68,21 @@ impl Container {
             Self::Mp4 => "MP4",
             Self::Adts => "AAC (ADTS)",
             Self::Mpeg => "MPEG audio",
+        }
+    }
+
+    /// What ffmpeg calls its reader, for codecs that have a decoder only there.
+    pub(super) fn demuxer(self) -> &'static str {
+        match self {
+            Self::Wav => "wav",
+            Self::Aiff => "aiff",
+            Self::Caf => "caf",
+            Self::Flac => "flac",
+            Self::Ogg => "ogg",
+            Self::Matroska => "matroska",
+            Self::Mp4 => "mov",
+            Self::Adts => "aac",
+            Self::Mpeg => "mp3",
         }
     }
 

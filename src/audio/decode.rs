@@ -4,6 +4,7 @@
 //! its length, so that what follows keeps its time, and a file that breaks off ends there.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -14,10 +15,12 @@ use symphonia::core::units::Duration as Ticks;
 
 use super::budget::{Budget, Phase};
 use super::codecs::Container;
+use super::ffmpeg::{Conversion, Input};
 use super::pcm::Downmix;
-use super::sniff::{Sniffed, sniff};
-use super::source::{Access, Source, is_disk_error};
+use super::sniff::{Convertible, Sniffed, sniff};
+use super::source::{self, Access, Source, is_disk_error};
 use super::track::AudioTrack;
+use super::trim::{Padding, Trim};
 use super::{AudioError, AudioInfo, Limits};
 
 /// Frames at one sample rate.
@@ -36,7 +39,12 @@ pub(super) struct Decoder {
     track: AudioTrack,
     limits: Limits,
     budget: Budget,
+    /// Where the packets come from, if it is not the file itself.
+    conversion: Option<Conversion>,
     downmix: Downmix,
+    trim: Trim,
+    /// Whether the file is whole wherever it ends.
+    open_ended: bool,
     /// Time of packets that could not be decoded since the last one that could, in seconds.
     lost_seconds: f64,
     failures: Failures,
@@ -84,24 +92,102 @@ impl Decoder {
         deadline: Option<Instant>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
-        let (container, start) = match sniff(&mut file)? {
-            Sniffed::Audio(container, start) => (container, start),
+        match sniff(&mut file)? {
+            Sniffed::Audio(container, start) => {
+                let budget = Budget::new(container, deadline);
+                Self::open_known(&Source { file, container, start, budget }, limits, block)
+            }
             // What is left is most likely MPEG audio with junk before its first frame.
-            Sniffed::Unknown => (Container::Mpeg, 0),
-            Sniffed::Foreign(found) => return Err(AudioError::UnknownFormat { found }),
-            Sniffed::Empty => return Err(AudioError::Empty),
-        };
-        let budget = Budget::new(container, deadline);
-        let source = Source { file, container, start, budget };
-        if container.forward_only() || start > 0 {
-            return Self::start(&source, Access::Forward, limits, block);
+            Sniffed::Unknown => {
+                let container = Container::Mpeg;
+                let budget = Budget::new(container, deadline);
+                Self::open_known(&Source { file, container, start: 0, budget }, limits, block)
+            }
+            Sniffed::Convertible(Convertible { container, demuxer }) => {
+                let budget = Budget::new(Container::Wav, deadline);
+                Self::convert(&Input { file: &file, container, demuxer }, limits, budget, block)
+            }
+            Sniffed::Foreign(found) => Err(AudioError::UnknownFormat { found }),
+            Sniffed::Empty => Err(AudioError::Empty),
         }
-        match Self::start(&source, Access::Seek, limits, block) {
+    }
+
+    /// Opens a container that has a reader, with ffmpeg if there is no decoder for its audio.
+    fn open_known(
+        source: &Source,
+        limits: &Limits,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let error = match Self::read(source, limits, block) {
+            // The reader does not list tracks of codecs that it does not know.
+            Err(
+                error @ (AudioError::UnsupportedCodec { .. } | AudioError::NoAudioTrack { .. }),
+            ) => error,
+            result => return result,
+        };
+        let container = source.container.name();
+        let input = Input { file: &source.file, container, demuxer: source.container.demuxer() };
+        match (Self::convert(&input, limits, source.budget.clone(), block), error) {
+            (Err(AudioError::NeedsFfmpeg { .. }), AudioError::UnsupportedCodec { codec, .. }) => {
+                Err(AudioError::NeedsFfmpeg { container, codec: Some(codec) })
+            }
+            (
+                Err(
+                    AudioError::NeedsFfmpeg { .. }
+                    | AudioError::Corrupt { .. }
+                    | AudioError::NoAudioTrack { .. },
+                ),
+                error,
+            ) => Err(error),
+            (result, _) => result,
+        }
+    }
+
+    fn read(
+        source: &Source,
+        limits: &Limits,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        if source.container.forward_only() || source.start > 0 {
+            return Self::start(source, Access::Forward, limits, block);
+        }
+        match Self::start(source, Access::Seek, limits, block) {
             // A truncated MP4 or WebM file can often still be read from front to back.
             Err(error @ (AudioError::Corrupt { .. } | AudioError::NoSamples { .. })) => {
-                Self::start(&source, Access::Forward, limits, block).map_err(|_| error)
+                Self::start(source, Access::Forward, limits, block).map_err(|_| error)
             }
             result => result,
+        }
+    }
+
+    /// Opens what ffmpeg makes of `input`.
+    fn convert(
+        input: &Input<'_>,
+        limits: &Limits,
+        budget: Budget,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let container = input.container;
+        let Some(ffmpeg) = &limits.ffmpeg else {
+            return Err(AudioError::NeedsFfmpeg { container, codec: None });
+        };
+        let (conversion, output) = ffmpeg.convert(input, limits.max_duration)?;
+        let opened = guarded(Container::Wav, || {
+            let reader = source::reader(Container::Wav, Box::new(output))?;
+            let track = AudioTrack::choose(reader.as_ref(), Container::Wav, limits)?;
+            Self::begin(Container::Wav, reader, track, Padding::NONE, limits, budget, block)
+        });
+        match opened {
+            Ok((mut decoder, info)) => {
+                decoder.conversion = Some(conversion);
+                Ok((decoder, AudioInfo { container, codec: "unknown", ..info }))
+            }
+            Err(
+                error @ (AudioError::TooManyChannels { .. }
+                | AudioError::SampleRate { .. }
+                | AudioError::TooSlow),
+            ) => Err(error),
+            Err(_) => Err(conversion.failure(container)),
         }
     }
 
@@ -122,6 +208,19 @@ impl Decoder {
 
     fn fill(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         block.mono.clear();
+        while block.mono.is_empty() {
+            if self.trim.is_over() || !self.next_decoded(block)? {
+                self.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
+                // What broke off has no padding at its end.
+                block.mono = if self.truncated { self.trim.take_held() } else { Vec::new() };
+                return Ok(!block.mono.is_empty());
+            }
+            self.trim.apply(block);
+        }
+        Ok(true)
+    }
+
+    fn next_decoded(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         match guarded(self.container, || self.next_decodable(block)) {
             Err(
                 AudioError::Corrupt { .. }
@@ -144,6 +243,11 @@ impl Decoder {
                 Err(Error::ResetRequired) => {
                     self.reset()?;
                     continue;
+                }
+                Err(Error::IoError(error))
+                    if error.kind() == ErrorKind::UnexpectedEof && self.open_ended =>
+                {
+                    return Ok(false);
                 }
                 Err(Error::IoError(error)) if is_disk_error(&error) => {
                     return Err(AudioError::Io(error));
@@ -176,13 +280,32 @@ impl Decoder {
             let track = AudioTrack::choose(reader.as_ref(), container, limits)?;
             Ok((reader, track))
         })?;
+        let padding = Padding::told(container, &source.file, track.id)?;
+        Self::begin(container, reader, track, padding, limits, source.budget.clone(), block)
+    }
+
+    /// Decodes up to the first samples.
+    fn begin(
+        container: Container,
+        reader: Box<dyn FormatReader>,
+        track: AudioTrack,
+        padding: Padding,
+        limits: &Limits,
+        budget: Budget,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        // What is written to a pipe has a header without a length.
+        let is_piped = container == Container::Wav && track.declared_duration.is_none();
         let mut decoder = Self {
             container,
             reader,
-            track,
             limits: limits.clone(),
-            budget: source.budget.clone(),
+            budget,
+            conversion: None,
             downmix: Downmix::default(),
+            trim: Trim::new(padding, track.usual_start),
+            open_ended: padding.open_ended || is_piped,
+            track,
             lost_seconds: 0.0,
             failures: Failures::default(),
             padding_frames: 0,

@@ -38,6 +38,20 @@ pub enum AudioError {
         codec: String,
     },
 
+    /// There is a decoder in ffmpeg, which is not installed.
+    #[error(
+        "the {container} file {}takes ffmpeg to decode: install ffmpeg on the server, or convert \
+         the file; supported without it are {}",
+        codec.as_deref().map(|codec| format!("holds {codec} audio, which ")).unwrap_or_default(),
+        supported_formats()
+    )]
+    NeedsFfmpeg {
+        /// The container's name.
+        container: &'static str,
+        /// The codec's name, or what about it is not supported, where that is known.
+        codec: Option<String>,
+    },
+
     /// Headers are sound, but not one sample follows.
     #[error("the {container} file holds no samples: check that the recording is not empty")]
     NoSamples {

@@ -5,7 +5,8 @@
 //! header claims is trusted: limits apply to samples that were really decoded. This is synchronous
 //! work for a blocking thread; both types are `Send` and go on where the last call ended.
 //!
-//! It neither detects speech nor writes audio, and it starts no other program.
+//! It neither detects speech nor writes audio. The only program that it starts is ffmpeg, for
+//! formats without a decoder here, and only where [`Limits::ffmpeg`] names one.
 
 mod error;
 mod pauses;
@@ -15,12 +16,14 @@ mod stream;
 mod codecs;
 mod budget;
 mod decode;
+mod ffmpeg;
 mod metered;
 mod pcm;
 mod resample;
 mod sniff;
 mod source;
 mod track;
+mod trim;
 mod vorbis;
 
 #[cfg(test)]
@@ -31,6 +34,7 @@ use std::time::Duration;
 
 pub use codecs::supported_formats;
 pub use error::AudioError;
+pub use ffmpeg::Ffmpeg;
 pub use pauses::Pauses;
 pub use segment::{Chunk, ChunkPolicy, Chunks};
 pub use stream::AudioStream;
@@ -53,6 +57,8 @@ pub struct Limits {
     /// The longest that a file may be decoded for, waits between chunks not counted. Besides, it
     /// may never be more than 30 s behind real time.
     pub max_decode: Duration,
+    /// What decodes the formats that have no decoder here; without it they are refused.
+    pub ffmpeg: Option<Ffmpeg>,
 }
 
 impl Default for Limits {
@@ -62,6 +68,7 @@ impl Default for Limits {
             max_channels: 8,
             sample_rates_hz: 8_000..=192_000,
             max_decode: Duration::from_secs(60 * 60),
+            ffmpeg: None,
         }
     }
 }
@@ -71,7 +78,7 @@ impl Default for Limits {
 pub struct AudioInfo {
     /// The container's name, for example `MP4`.
     pub container: &'static str,
-    /// The codec's short name, for example `aac`.
+    /// The codec's short name, for example `aac`; `unknown` where ffmpeg decodes it.
     pub codec: &'static str,
     /// The sample rate before resampling, in Hz.
     pub sample_rate_hz: u32,

@@ -12,12 +12,23 @@ use super::codecs::Container;
 pub(super) enum Sniffed {
     /// A container with a reader, which begins at this byte (after ID3 tags).
     Audio(Container, u64),
-    /// Something that is recognised and not read here: its name with an article.
+    /// A container that ffmpeg reads.
+    Convertible(Convertible),
+    /// Something that is recognised and not read at all: its name with an article.
     Foreign(&'static str),
     /// Nothing known at the start. MPEG audio may still follow some junk.
     Unknown,
     /// No bytes at all.
     Empty,
+}
+
+/// A container without a reader here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Convertible {
+    /// The name that people use.
+    pub(super) container: &'static str,
+    /// What ffmpeg calls its reader.
+    pub(super) demuxer: &'static str,
 }
 
 /// Bytes needed for each decision; the farthest mark is an MPEG transport stream's third packet.
@@ -46,6 +57,9 @@ pub(super) fn sniff(file: &mut (impl Read + Seek)) -> io::Result<Sniffed> {
 }
 
 fn classify(head: &[u8], start: u64) -> Sniffed {
+    if let Some(convertible) = convertible(head) {
+        return Sniffed::Convertible(convertible);
+    }
     if let Some(container) = Container::ALL.into_iter().find(|c| is_container(*c, head)) {
         return Sniffed::Audio(container, start);
     }
@@ -83,28 +97,52 @@ fn is_container(container: Container, head: &[u8]) -> bool {
     }
 }
 
-/// Formats worth a name in the error, by their magic bytes and where these are.
+/// Containers that ffmpeg reads, by their magic bytes and where these are: each with its name and
+/// that of ffmpeg's reader. Nothing that names other files is among them.
+const CONVERTIBLE: &[(usize, &[u8], &str, &str)] = &[
+    (0, b"RF64", "RF64", "wav"),
+    (0, b"riff\x2e\x91\xcf\x11", "Wave64", "w64"),
+    (8, b"AVI ", "AVI", "avi"),
+    (0, b".snd", "Sun audio (AU)", "au"),
+    (0, b"#!AMR", "AMR", "amr"),
+    (28, b"Speex   ", "Ogg Speex", "ogg"),
+    (0, b"wvpk", "WavPack", "wv"),
+    (0, b"MAC ", "Monkey's Audio", "ape"),
+    (0, b"MPCK", "Musepack", "mpc8"),
+    (0, b"MP+", "Musepack", "mpc"),
+    (0, b"TTA1", "True Audio", "tta"),
+    (0, b"DSD ", "DSD", "dsf"),
+    (0, b"\x0b\x77", "AC-3", "ac3"),
+    (0, b"\x7f\xfe\x80\x01", "DTS", "dts"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media (ASF)", "asf"),
+    (0, b".RMF", "RealMedia", "rm"),
+    (0, b".ra\xfd", "RealAudio", "rm"),
+    (0, b"FLV\x01", "Flash video", "flv"),
+    (0, b"\x00\x00\x01\xba", "MPEG program stream", "mpeg"),
+    (0, b"Creative Voice File", "Creative Voice (VOC)", "voc"),
+    (0, b"NIST_1A", "NIST SPHERE", "nistsphere"),
+];
+
+fn convertible(head: &[u8]) -> Option<Convertible> {
+    let by_magic = CONVERTIBLE.iter().find(|(offset, magic, _, _)| at(head, *offset, magic));
+    let (container, demuxer) = match by_magic {
+        // Both begin with the same word; E-AC-3 has a version above 10 (ETSI TS 102 366, E.1.3.1).
+        Some((_, _, "AC-3", _)) if head.get(5).is_some_and(|byte| byte >> 3 > 10) => {
+            ("E-AC-3", "eac3")
+        }
+        Some((_, _, container, demuxer)) => (*container, *demuxer),
+        None if [0, 188, 376].iter().all(|offset| at(head, *offset, b"\x47")) => {
+            ("MPEG transport stream", "mpegts")
+        }
+        None => return None,
+    };
+    Some(Convertible { container, demuxer })
+}
+
+/// What else is worth a name in the error.
 const FOREIGN: &[(usize, &[u8], &str)] = &[
-    (0, b"RF64", "an RF64 file"),
-    (0, b"riff\x2e\x91\xcf\x11", "a Wave64 file"),
-    (8, b"AVI ", "an AVI video"),
     (0, b"RIFF", "a RIFF file without sound"),
-    (0, b".snd", "a Sun audio (AU) file"),
-    (0, b"#!AMR", "an AMR file"),
-    (0, b"wvpk", "a WavPack file"),
-    (0, b"MAC ", "a Monkey's Audio file"),
-    (0, b"MPCK", "a Musepack file"),
-    (0, b"MP+", "a Musepack file"),
-    (0, b"TTA1", "a True Audio file"),
-    (0, b"DSD ", "a DSD file"),
-    (0, b"\x0b\x77", "an AC-3 file"),
-    (0, b"\x7f\xfe\x80\x01", "a DTS file"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media (ASF) file"),
-    (0, b".RMF", "a RealMedia file"),
-    (0, b".ra\xfd", "a RealAudio file"),
     (0, b"MThd", "a MIDI file"),
-    (0, b"FLV\x01", "a Flash video"),
-    (0, b"\x00\x00\x01\xba", "an MPEG program stream"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"PK\x05\x06", "a ZIP archive"),
     (0, b"\x1f\x8b", "a gzip archive"),
@@ -127,9 +165,6 @@ fn foreign(head: &[u8]) -> Option<&'static str> {
     let by_magic = FOREIGN.iter().find(|(offset, magic, _)| at(head, *offset, magic));
     if let Some((_, _, name)) = by_magic {
         return Some(name);
-    }
-    if [0, 188, 376].iter().all(|offset| at(head, *offset, b"\x47")) {
-        return Some("an MPEG transport stream");
     }
     text(head)
 }
@@ -208,14 +243,25 @@ mod tests {
     #[test]
     fn other_formats_are_named() {
         check(b"", Sniffed::Empty);
-        check(b"RF64\xff\xff\xff\xffWAVE", Sniffed::Foreign("an RF64 file"));
-        check(b"RIFF\x24\0\0\0AVI LIST", Sniffed::Foreign("an AVI video"));
         check(b"%PDF-1.7", Sniffed::Foreign("a PDF document"));
         check(b"PK\x03\x04\x14\0", Sniffed::Foreign("a ZIP archive"));
         check(b"\xff\xd8\xff\xe0\0\x10JFIF", Sniffed::Foreign("a JPEG image"));
         check(b"  <!DOCTYPE HTML><html>", Sniffed::Foreign("an HTML page"));
         check(b"{\"error\": 1}", Sniffed::Foreign("a JSON document"));
         check("na\u{ef}ve text".as_bytes(), Sniffed::Foreign("a text file"));
+    }
+
+    #[test]
+    fn what_ffmpeg_reads_is_known_by_its_first_bytes() {
+        let check = |bytes: &[u8], container, demuxer| {
+            check(bytes, Sniffed::Convertible(Convertible { container, demuxer }));
+        };
+        check(b"RF64\xff\xff\xff\xffWAVE", "RF64", "wav");
+        check(b"RIFF\x24\0\0\0AVI LIST", "AVI", "avi");
+        check(b"\x0b\x77\x5b\xd4\x08\x40", "AC-3", "ac3");
+        check(b"\x0b\x77\x00\xbf\x34\x80", "E-AC-3", "eac3");
+        let stream = [[0x47; 1].as_slice(), &[0; 187]].concat().repeat(3);
+        check(&stream, "MPEG transport stream", "mpegts");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Seek, SeekFrom};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
 use super::AudioError;
@@ -39,22 +39,31 @@ impl Source {
     /// [`AudioError::TooSlow`] and [`AudioError::Io`].
     pub(super) fn reader(&self, access: Access) -> Result<Box<dyn FormatReader>, AudioError> {
         self.budget.begin(Phase::Headers)?;
-        let stream = self.open(access)?;
-        let container = self.container;
-        container
-            .probe()
-            .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
-            .map_err(|error| reader_error(container, error))
+        reader(self.container, self.open(access)?)
     }
 
-    fn open(&self, access: Access) -> io::Result<MediaSourceStream<'static>> {
+    fn open(&self, access: Access) -> io::Result<Box<dyn MediaSource>> {
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(self.start))?;
         let seekable = matches!(access, Access::Seek);
         let (budget, masked) = (self.budget.clone(), masked(self.container));
-        let source = Metered { file, seekable, budget, masked };
-        Ok(MediaSourceStream::new(Box::new(source), Default::default()))
+        Ok(Box::new(Metered { file, seekable, budget, masked }))
     }
+}
+
+/// A reader for a `container` in `source`, which has parsed its headers.
+///
+/// # Errors
+/// Those of [`Source::reader`].
+pub(super) fn reader(
+    container: Container,
+    source: Box<dyn MediaSource>,
+) -> Result<Box<dyn FormatReader>, AudioError> {
+    let stream = MediaSourceStream::new(source, Default::default());
+    container
+        .probe()
+        .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
+        .map_err(|error| reader_error(container, error))
 }
 
 /// What it means that no reader could be made for `container`.

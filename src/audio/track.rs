@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::well_known::{CODEC_ID_OPUS, CODEC_ID_VORBIS};
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_AAC, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW,
+    CODEC_ID_VORBIS,
+};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatReader, Track, TrackType};
@@ -12,6 +15,7 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::codecs::{Container, DECODERS, codec_name};
+use super::trim::Span;
 use super::{AudioError, Limits, vorbis};
 
 /// The most frames that a packet may claim to have. The longest are 65,535 bytes of ADPCM.
@@ -25,6 +29,8 @@ pub(super) struct AudioTrack {
     pub(super) codec: &'static str,
     /// The length that the header claims.
     pub(super) declared_duration: Option<Duration>,
+    /// What its codec always puts before the audio and nobody else takes off.
+    pub(super) usual_start: Span,
     time_base: Option<TimeBase>,
     pub(super) decoder: Box<dyn AudioDecoder>,
 }
@@ -69,7 +75,13 @@ impl AudioTrack {
                 cause: claim.to_owned(),
             });
         }
-        let decoder = make_decoder(params).map_err(|error| {
+        if params.codec == CODEC_ID_VORBIS && channels > 2 {
+            // symphonia 0.6.1 mixes up the channels of 5.1 (more than one submap).
+            let codec = format!("{codec} ({channels} channels)");
+            return Err(AudioError::UnsupportedCodec { container: container.name(), codec });
+        }
+        let usual_start = usual_start(track, params, container);
+        let decoder = make_decoder(params, container).map_err(|error| {
             let container = container.name();
             match error {
                 Error::Unsupported(_) if DECODERS.get_audio_decoder(params.codec).is_none() => {
@@ -86,6 +98,7 @@ impl AudioTrack {
             time_base: track.time_base,
             declared_duration: declared_duration(track),
             codec,
+            usual_start,
             decoder,
         })
     }
@@ -109,17 +122,61 @@ fn excessive_claim(params: &AudioCodecParameters) -> Option<&'static str> {
     None
 }
 
-fn make_decoder(params: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Error> {
+fn make_decoder(
+    params: &AudioCodecParameters,
+    container: Container,
+) -> Result<Box<dyn AudioDecoder>, Error> {
     let mut params = params.clone();
-    // Opus has no rate of its own: Matroska tells what was recorded, and libopus decodes to these
-    // five rates only.
-    let opus_rates = [8_000, 12_000, 16_000, 24_000, 48_000];
-    if params.codec == CODEC_ID_OPUS
-        && params.sample_rate.is_none_or(|rate| !opus_rates.contains(&rate))
-    {
-        params.sample_rate = Some(48_000);
+    match params.codec {
+        CODEC_ID_OPUS => {
+            // The rate that is told is that of the recording, which says nothing about the codec.
+            params.sample_rate = Some(OPUS_RATE_HZ);
+            if container != Container::Ogg {
+                // The decoder would read the pre-skip of MP4 in the wrong byte order, and take it
+                // off the first packet only.
+                params.extra_data = None;
+            }
+        }
+        // They have a width of their own, and the decoder refuses what CAF tells.
+        CODEC_ID_PCM_ALAW | CODEC_ID_PCM_MULAW => {
+            params.bits_per_sample = None;
+            params.bits_per_coded_sample = None;
+        }
+        _ => {}
     }
     DECODERS.make_audio_decoder(&params, &AudioDecoderOptions::default())
+}
+
+/// Opus has one clock, in Hz.
+const OPUS_RATE_HZ: u32 = 48_000;
+
+/// What an encoder puts before the audio at least, where the reader does not take it off already.
+fn usual_start(track: &Track, params: &AudioCodecParameters, container: Container) -> Span {
+    let is_taken_off = track.delay.is_some() || container == Container::Ogg;
+    match params.codec {
+        _ if is_taken_off => Span::NONE,
+        // Without the frame before it, the first one is only half of an overlap.
+        CODEC_ID_AAC => Span::Frames(1_024),
+        // LAME's delay and that of decoders: 576 and 529 frames.
+        CODEC_ID_MP3 => Span::Frames(1_105),
+        // The filter bank's delay.
+        CODEC_ID_MP2 => Span::Frames(481),
+        CODEC_ID_OPUS => Span::Frames(opus_pre_skip(params).into()),
+        _ => Span::NONE,
+    }
+}
+
+/// The pre-skip of an Opus header in frames, 0 if there is none.
+///
+/// The header of RFC 7845 (section 5.1) has version 1 and is little-endian; MP4 has version 0 and
+/// is big-endian ("Encapsulation of Opus in ISO Base Media File Format", section 4.3.2).
+fn opus_pre_skip(params: &AudioCodecParameters) -> u16 {
+    match params.extra_data.as_deref().and_then(|header| header.strip_prefix(b"OpusHead")) {
+        Some([0, _, high, low, ..]) | Some([_, _, low, high, ..]) => {
+            u16::from_be_bytes([*high, *low])
+        }
+        _ => 0,
+    }
 }
 
 fn declared_duration(track: &Track) -> Option<Duration> {

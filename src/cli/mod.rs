@@ -181,6 +181,10 @@ pub struct EngineArgs {
         help_heading = "Audio"
     )]
     pub max_sample_rate: u32,
+    /// The ffmpeg that decodes formats which auris does not know, or `off` [default: the one on the
+    /// PATH]
+    #[arg(long, env = "AURIS_FFMPEG", value_name = "FILE", help_heading = "Audio")]
+    pub ffmpeg: Option<PathBuf>,
     /// The longest chunk that a file is cut into, in seconds, from 5 to 30 [default: 30]
     #[arg(long, env = "AURIS_CHUNK_SECONDS", value_name = "SECONDS", help_heading = "Audio")]
     pub chunk_seconds: Option<f64>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::audio::{ChunkPolicy, Limits};
+use crate::audio::{ChunkPolicy, Ffmpeg, Limits};
 use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
 use crate::models::{self, DownloadConfig, ModelError, ModelFile, Store};
@@ -161,7 +161,22 @@ fn limits(args: &EngineArgs) -> anyhow::Result<Limits> {
         max_channels: args.max_channels,
         sample_rates_hz: args.min_sample_rate..=args.max_sample_rate,
         max_decode: seconds("--max-decode-seconds", args.max_decode_seconds)?,
+        ffmpeg: ffmpeg(args.ffmpeg.as_deref())?,
     })
+}
+
+/// The ffmpeg that is given, or else the one on the path; none if it is not there or is `off`.
+///
+/// # Errors
+/// What is given cannot be run.
+pub fn ffmpeg(given: Option<&Path>) -> anyhow::Result<Option<Ffmpeg>> {
+    match given {
+        None => Ok(env::var_os("PATH").and_then(|path| Ffmpeg::find(&path))),
+        Some(given) if given == Path::new("off") => Ok(None),
+        Some(given) => Ffmpeg::new(given.to_owned()).map(Some).with_context(|| {
+            format!("{} cannot be run: give a program with --ffmpeg, or `off`", given.display())
+        }),
+    }
 }
 
 fn chunk_policy(args: &EngineArgs) -> anyhow::Result<ChunkPolicy> {

@@ -120,6 +120,18 @@ pub(super) fn spool(given: Option<&Path>) -> Check {
     )
 }
 
+/// What decodes the formats that auris does not know.
+pub(super) fn ffmpeg(given: Option<&Path>) -> Check {
+    let check = |observed: String| Check::pass(Area::Service, "ffmpeg", observed);
+    match config::ffmpeg(given) {
+        Ok(Some(ffmpeg)) => check(ffmpeg.program().display().to_string()),
+        Ok(None) => check("none: files such as AMR, WMA, AC-3 and AVI are refused".to_owned()),
+        Err(error) => {
+            check(String::new()).but(Level::Fail, format!("{error:#}"), "give another --ffmpeg")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,9 +75,9 @@ impl From<&AudioError> for Fault {
         let code = match error {
             AudioError::Io(cause) => return Self::internal(cause),
             AudioError::Empty => "empty_file",
-            AudioError::UnknownFormat { .. } | AudioError::UnsupportedCodec { .. } => {
-                "unsupported_audio"
-            }
+            AudioError::UnknownFormat { .. }
+            | AudioError::UnsupportedCodec { .. }
+            | AudioError::NeedsFfmpeg { .. } => "unsupported_audio",
             AudioError::TooManyChannels { .. } | AudioError::SampleRate { .. } => {
                 "unsupported_layout"
             }

@@ -1,6 +1,9 @@
 //! Files, fields and forms that cannot be used: each gets an answer to act on, and none of them
 //! keeps the next good request from working.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use reqwest::multipart::{Form, Part};
 
 use super::harness::{Answer, PATIENCE, Server, form, repository, wav};
@@ -42,7 +45,7 @@ async fn send_parts(server: &Server, parts: &[(&str, &[u8])]) -> Answer {
 }
 
 fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(repository("tests/fixtures/codecs").join(name)).unwrap()
+    fs::read(repository("tests/fixtures/codecs").join(name)).unwrap()
 }
 
 /// A second of silence in a WAV file of any shape.
@@ -81,6 +84,24 @@ async fn a_file_that_is_no_audio_is_refused_by_name() {
     }
     let answer = server.transcribe(fixture("video-only.mp4"), &[]).await;
     refused(&answer, 422, "no_audio", Some("file"), "send a file with sound");
+    still_works(&server).await;
+}
+
+#[tokio::test]
+async fn a_file_that_takes_ffmpeg_is_decoded_where_it_is_and_refused_where_it_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("decode");
+    let speech = repository("tests/fixtures/codecs/speech.wav");
+    fs::write(&program, format!("#!/bin/sh\ncat '{}'\n", speech.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let server = Server::fake("none", &["--ffmpeg", program.to_str().unwrap()]).await;
+    assert!(server.transcribe(fixture("avi.avi"), &[]).await.text().contains("16000 samples"));
+    still_works(&server).await;
+
+    let server = Server::fake("none", &["--ffmpeg", "off"]).await;
+    let answer = server.transcribe(fixture("avi.avi"), &[]).await;
+    let advice = "the AVI file takes ffmpeg to decode: install ffmpeg on the server";
+    refused(&answer, 415, "unsupported_audio", Some("file"), advice);
     still_works(&server).await;
 }
 

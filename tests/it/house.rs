@@ -32,7 +32,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["reqwest"], &["models/", "jobs/webhook/", "jobs/error.rs", "commands.rs"]),
     (&["sqlx"], &["jobs/store/"]),
     (&["hmac"], &["jobs/webhook/"]),
-    (&["tokio::process", "process::Command"], &["supervisor/"]),
+    (&["tokio::process", "process::Command"], &["supervisor/", "audio/ffmpeg.rs"]),
     (&["env::var", "env::vars", "env::var_os"], &["config/"]),
     (&["unsafe", "unsafe_code"], &["engine/"]),
     (

@@ -102,45 +102,43 @@ fn mp3_with_xing_header_keeps_its_length() {
     check("mp3-vbr.mp3", &expected);
 }
 
-/// Without the header nothing tells the encoder's delay (1105 frames) and padding.
+/// Without the header nothing tells the padding at the end.
 #[test]
-fn mp3_without_xing_header_keeps_its_tail() {
+fn mp3_without_xing_header_keeps_its_tail_and_its_times() {
     let expected = Expected {
         container: "MPEG audio",
         codec: "mp3",
-        longer: 719,
-        delay: 401,
+        longer: 318,
+        delay: 0,
         correlation: 0.996,
     };
     check("mp3-cbr.mp3", &expected);
     check("mp3-vbr-bare.mp3", &expected);
 }
 
-/// The delay of the encoder's filter bank (481 frames) is not told either.
 #[test]
-fn mp2_is_decoded() {
+fn mp2_starts_where_the_recording_does() {
     let expected = Expected {
         container: "MPEG audio",
         codec: "mp2",
-        longer: 301,
-        delay: 175,
+        longer: 126,
+        delay: 0,
         correlation: 0.97,
     };
     check("mp2.mp2", &expected);
 }
 
-/// AAC starts with 1024 frames of priming, which bare frames do not tell and whose edit list in
-/// MP4 is not read yet: 23 ms at 44.1 kHz, 64 ms at 16 kHz.
+/// Bare frames and fragments do not tell the padding at the end.
 #[test]
-fn aac_starts_with_its_priming() {
-    let check_aac = |name, container, longer, delay, correlation| {
-        check(name, &Expected { container, codec: "aac", longer, delay, correlation });
+fn aac_starts_and_ends_where_the_recording_does() {
+    let check_aac = |name, container, longer, correlation| {
+        check(name, &Expected { container, codec: "aac", longer, delay: 0, correlation });
     };
-    check_aac("adts.aac", "AAC (ADTS)", 719, 372, 0.97);
-    check_aac("m4a-aac.m4a", "MP4", 719, 372, 0.97);
-    check_aac("m4a-faststart.m4a", "MP4", 719, 372, 0.97);
-    check_aac("m4a-fragmented.m4a", "MP4", 719, 372, 0.97);
-    check_aac("video.mp4", "MP4", 1_408, 1_024, 0.99);
+    check_aac("adts.aac", "AAC (ADTS)", 347, 0.97);
+    check_aac("m4a-aac.m4a", "MP4", 0, 0.97);
+    check_aac("m4a-faststart.m4a", "MP4", 0, 0.97);
+    check_aac("m4a-fragmented.m4a", "MP4", 347, 0.97);
+    check_aac("video.mp4", "MP4", 0, 0.99);
 }
 
 #[test]
@@ -153,18 +151,17 @@ fn vorbis_and_opus_keep_their_length() {
     check_ogg("ogg-opus.opus", "opus", 0.97);
 }
 
-/// Matroska's discard padding at the end is not read: up to one packet of silence more.
 #[test]
-fn opus_in_webm_keeps_its_start() {
-    let expected = Expected {
-        container: "WebM/Matroska",
-        codec: "opus",
-        longer: 216,
-        delay: 0,
-        correlation: 0.99,
+fn opus_in_webm_and_mp4_starts_and_ends_where_the_recording_does() {
+    let check_opus = |name, container| {
+        let expected =
+            Expected { container, codec: "opus", longer: 0, delay: 0, correlation: 0.97 };
+        check(name, &expected);
     };
-    check("webm-opus.webm", &expected);
-    check("mkv-opus.mkv", &expected);
+    check_opus("webm-opus.webm", "WebM/Matroska");
+    check_opus("webm-opus-live.webm", "WebM/Matroska");
+    check_opus("mkv-opus.mkv", "WebM/Matroska");
+    check_opus("mp4-opus.mp4", "MP4");
 }
 
 #[test]

@@ -9,15 +9,21 @@ fn check_refused(name: &str, expected: &str) {
 
 #[test]
 fn unsupported_files_are_refused_by_name() {
-    check_refused("rf64.wav", "the file is an RF64 file, which cannot be decoded; supported are");
-    check_refused("w64.w64", "the file is a Wave64 file,");
-    check_refused("avi.avi", "the file is an AVI video,");
-    check_refused("au.au", "the file is a Sun audio (AU) file,");
-    check_refused("ts.ts", "the file is an MPEG transport stream,");
     check_refused("make.sh", "the file is a text file,");
     check_refused("video-only.mp4", "the MP4 file has no audio track: send a file with sound");
-    check_refused("mkv-ac3.mkv", "the WebM/Matroska file holds AC-3 audio, which cannot be");
-    check_refused("mp4-ac3.mp4", "the MP4 file holds AC-3 audio, which cannot be");
+}
+
+#[test]
+fn what_takes_ffmpeg_is_refused_with_what_to_do() {
+    let error = decode_fixture("codecs/mkv-ac3.mkv").unwrap_err().to_string();
+    let advice = error.split(';').next().unwrap();
+    insta::assert_snapshot!(advice, @"the WebM/Matroska file holds AC-3 audio, which takes ffmpeg to decode: install ffmpeg on the server, or convert the file");
+    check_refused("rf64.wav", "the RF64 file takes ffmpeg to decode: install ffmpeg on the");
+    check_refused("w64.w64", "the Wave64 file takes ffmpeg");
+    check_refused("avi.avi", "the AVI file takes ffmpeg");
+    check_refused("au.au", "the Sun audio (AU) file takes ffmpeg");
+    check_refused("ts.ts", "the MPEG transport stream file takes ffmpeg");
+    check_refused("mp4-ac3.mp4", "the MP4 file holds AC-3 audio, which takes ffmpeg");
     check_refused("m4a-aac-5.1.m4a", "the MP4 file holds aac (aac: ");
     check_refused("ogg-opus-5.1.opus", "the Ogg file holds opus (opus: unsupported number of");
 }

@@ -3,6 +3,7 @@
 mod chunks;
 mod codecs;
 mod damage;
+mod ffmpeg;
 mod limits;
 mod mutation;
 mod pauses;

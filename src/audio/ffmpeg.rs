@@ -1,0 +1,272 @@
+//! A child process for what there is no decoder for here: ffmpeg makes a WAV stream of the file.
+//!
+//! The child gets one file, and its format by name: it neither guesses, opens other files, nor
+//! reaches the network, and it has bounds on time and memory. What it writes is read as any other
+//! WAV file, with the same limits. Nothing else starts it.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, ChildStderr, ChildStdout, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Access, access};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use symphonia::core::io::MediaSource;
+
+use super::AudioError;
+
+/// The ffmpeg program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ffmpeg {
+    program: PathBuf,
+    /// The longest that it may take for its next bytes.
+    stall: Duration,
+}
+
+/// A file to convert.
+pub(super) struct Input<'a> {
+    pub(super) file: &'a File,
+    /// The container's name.
+    pub(super) container: &'static str,
+    /// What ffmpeg calls its reader.
+    pub(super) demuxer: &'static str,
+}
+
+/// The most memory, as address space: a hundred times what decoding takes.
+const MAX_MEMORY_BYTES: u64 = 4 << 30;
+
+/// Processor time that each file may take, whatever its length.
+const BASE_CPU: Duration = Duration::from_secs(60);
+
+/// How much faster than real time decoding must be beyond that; slow codecs are 100 times faster.
+const MIN_SPEED: u32 = 20;
+
+/// The longest that a child may be silent.
+const STALL: Duration = Duration::from_secs(30);
+
+/// What is kept of what it says.
+const MAX_STDERR_BYTES: u64 = 16 << 10;
+
+impl Ffmpeg {
+    /// The program at this path.
+    ///
+    /// # Errors
+    /// It is not there or cannot be run.
+    pub fn new(program: PathBuf) -> io::Result<Self> {
+        if program.is_dir() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        access(&program, Access::EXEC_OK)?;
+        Ok(Self { program: std::path::absolute(program)?, stall: STALL })
+    }
+
+    /// Looks for it in the folders of `PATH`.
+    pub fn find(path: &std::ffi::OsStr) -> Option<Self> {
+        std::env::split_paths(path).find_map(|folder| Self::new(folder.join("ffmpeg")).ok())
+    }
+
+    /// Where it is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Starts to convert a file of up to `max_duration` to a WAV stream.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn convert(
+        &self,
+        input: &Input<'_>,
+        max_duration: Duration,
+    ) -> io::Result<(Conversion, Output)> {
+        let mut command = process::Command::new(&self.program);
+        // Neither secrets nor settings reach it.
+        command.env_clear().current_dir("/");
+        command.args(["-hide_banner", "-nostdin", "-v", "error"]);
+        command.args(["-threads", "1", "-protocol_whitelist", "file", "-f", input.demuxer]);
+        // A file without a name can still be opened again by its descriptor, and read from any
+        // place, which standard input as such could not.
+        command.args(["-i", "file:/dev/fd/0", "-vn", "-sn", "-dn", "-map_metadata", "-1"]);
+        // Silence takes the place of what cannot be decoded, so that what follows keeps its time.
+        command.args(["-af", "aresample=async=1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
+        command.stdin(input.file.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let conversion = Conversion { child, last_words: stderr.map(listen) };
+        conversion.bound_all(max_duration)?;
+        let stdout = stdout.ok_or(ErrorKind::BrokenPipe)?;
+        Ok((conversion, Output { stdout, stall: self.stall }))
+    }
+}
+
+/// A child at work. It ends with this.
+pub(super) struct Conversion {
+    child: Child,
+    /// Gathers what it says, so that it never waits to be heard.
+    last_words: Option<JoinHandle<String>>,
+}
+
+impl Conversion {
+    /// Sets the bounds of a child that decodes up to `max_duration`. It has none in its first
+    /// instants, since code between fork and exec would not be safe.
+    fn bound_all(&self, max_duration: Duration) -> io::Result<()> {
+        let cpu = BASE_CPU + max_duration / MIN_SPEED;
+        self.bound(Resource::Cpu, cpu.as_secs())?;
+        self.bound(Resource::As, MAX_MEMORY_BYTES)?;
+        self.bound(Resource::Fsize, 0)?;
+        self.bound(Resource::Core, 0)
+    }
+
+    fn bound(&self, resource: Resource, limit: u64) -> io::Result<()> {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        match prlimit(Some(Pid::from_child(&self.child)), resource, limit) {
+            // It has ended already, and says why.
+            Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether it has failed, once its output has ended.
+    pub(super) fn failed(&mut self) -> bool {
+        self.child.wait().map_or(true, |status| !status.success())
+    }
+
+    /// Why it gave no audio of a file in this container. It is ended.
+    pub(super) fn failure(mut self, container: &'static str) -> AudioError {
+        self.end();
+        let words = self.last_words.take().and_then(|words| words.join().ok()).unwrap_or_default();
+        tracing::debug!(target: "auris::ffmpeg", "{}", words.trim());
+        if words.contains("does not contain any stream") {
+            return AudioError::NoAudioTrack { container };
+        }
+        let cause = cause(&words).unwrap_or_else(|| "ffmpeg finds no audio in it".to_owned());
+        AudioError::Corrupt { container, cause }
+    }
+
+    fn end(&mut self) {
+        // Both fail only if it has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Conversion {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn listen(mut stderr: ChildStderr) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut words = Vec::new();
+        // What cannot be read was not said.
+        let _ = stderr.by_ref().take(MAX_STDERR_BYTES).read_to_end(&mut words);
+        let _ = io::copy(&mut stderr, &mut io::sink());
+        String::from_utf8_lossy(&words).into_owned()
+    })
+}
+
+/// The last line, without what ffmpeg puts before it: `[avi @ 0x55d0]`, `file:/dev/fd/0:`.
+fn cause(words: &str) -> Option<String> {
+    let line = words.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    let line = line.rsplit_once("/dev/fd/0: ").map_or(line, |(_, cause)| cause);
+    let line = match line.split_once("] ") {
+        Some((name, cause)) if name.starts_with('[') => cause,
+        _ => line,
+    };
+    // Whatever it says, it tells no paths.
+    let is_clean = !line.contains('/') && !line.chars().any(char::is_control);
+    let short: String = line.chars().take(120).collect();
+    is_clean.then(|| short.trim_end_matches(['.', ':']).to_owned())
+}
+
+/// What a child writes.
+pub(super) struct Output {
+    stdout: ChildStdout,
+    stall: Duration,
+}
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stall = Timespec::try_from(self.stall).map_err(io::Error::other)?;
+        let mut ready = [PollFd::new(&self.stdout, PollFlags::IN)];
+        match poll(&mut ready, Some(&stall)) {
+            Ok(0) => Err(io::Error::new(ErrorKind::TimedOut, "ffmpeg hangs")),
+            Ok(_) => self.stdout.read(buffer),
+            Err(error) => Err(io::Error::from(error)),
+        }
+    }
+}
+
+impl Seek for Output {
+    fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
+impl MediaSource for Output {
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_short_and_have_no_paths() {
+        let check = |words: &str, expected: Option<&str>| {
+            assert_eq!(cause(words).as_deref(), expected, "{words:?}");
+        };
+        check("file:/dev/fd/0: Invalid data found\n", Some("Invalid data found"));
+        check("[wmav2 @ 0x5]\n[asf @ 0x5581] broken.\n\n", Some("broken"));
+        check("cannot open /home/ravi/secret", None);
+        check("\n \n", None);
+        assert_eq!(cause(&"x".repeat(500)).unwrap().len(), 120);
+    }
+
+    /// A child that says nothing.
+    fn silent() -> (Conversion, Output) {
+        let mut command = process::Command::new("sleep");
+        let mut child = command.arg("600").stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let stall = Duration::from_millis(10);
+        (Conversion { child, last_words: None }, Output { stdout, stall })
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_not_waited_for() {
+        let (conversion, mut output) = silent();
+        let error = output.read(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let process = PathBuf::from(format!("/proc/{}", conversion.child.id()));
+        assert!(process.exists());
+        drop(conversion);
+        assert!(!process.exists(), "the child outlives its conversion");
+    }
+
+    #[test]
+    fn a_child_is_bounded() {
+        let (conversion, _output) = silent();
+        conversion.bound_all(Duration::from_secs(200)).unwrap();
+        let process = format!("/proc/{}/limits", conversion.child.id());
+        let limits = std::fs::read_to_string(process).unwrap();
+        let check = |name: &str, expected: u64| {
+            let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+            let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
+            assert_eq!(words[..2], [expected.to_string(), expected.to_string()], "{name}");
+        };
+        check("Max cpu time", 70);
+        check("Max address space", MAX_MEMORY_BYTES);
+        check("Max file size", 0);
+        check("Max core file size", 0);
+    }
+}
