@@ -175,6 +175,9 @@ pub struct EngineArgs {
     /// The longest chunk that a file is cut into, in seconds, from 5 to 30 [default: 30]
     #[arg(long, env = "AURIS_CHUNK_SECONDS", value_name = "SECONDS", help_heading = "Audio")]
     pub chunk_seconds: Option<f64>,
+    /// Transcribe silence too, instead of leaving it out; requests may choose
+    #[arg(long, env = "AURIS_NO_VAD", value_parser = clap::builder::BoolishValueParser::new(), help_heading = "Audio")]
+    pub no_vad: bool,
     /// Seconds without progress after which a worker is taken for hung
     #[arg(
         long,

@@ -17,6 +17,7 @@ use crate::transcript::Options;
 
 mod detect;
 mod fault;
+mod gates;
 mod merge;
 mod reader;
 mod route;

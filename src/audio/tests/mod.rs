@@ -4,7 +4,7 @@ mod chunks;
 mod codecs;
 mod damage;
 mod limits;
-mod pauses;
+mod silence;
 
 use std::fs::File;
 use std::io::{Seek, Write};
