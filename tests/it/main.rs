@@ -4,6 +4,7 @@
 
 mod fake_driver;
 mod harness;
+mod signals;
 
 mod accuracy;
 mod adapters;
@@ -24,4 +25,5 @@ mod linking;
 mod probe;
 mod readme;
 mod service;
+mod silence;
 mod streaming;
