@@ -104,6 +104,29 @@ pub struct Run {
     pub fallback_reason: Option<String>,
 }
 
+/// A stretch of the file that is not in the text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Skipped {
+    /// Start in seconds from the start of the file.
+    pub start: f64,
+    /// End in seconds.
+    pub end: f64,
+    /// Why.
+    pub reason: SkipReason,
+}
+
+/// Why a stretch of the file is not in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// Nobody speaks there, so it was not transcribed.
+    NoSpeech,
+    /// The model went on repeating itself.
+    Repetition,
+    /// The model took it for no speech and doubted what it wrote.
+    LowConfidence,
+}
+
 /// The whole result for one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transcript {
@@ -117,6 +140,8 @@ pub struct Transcript {
     pub segments: Vec<Segment>,
     /// Where it was made, in order of time.
     pub runs: Vec<Run>,
+    /// What of the file is not in the text, in order of time.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Transcript {

@@ -1,17 +1,19 @@
 //! From any audio file to chunks of mono f32 samples at 16 kHz.
 //!
 //! [`AudioStream`] sniffs, decodes, mixes down and resamples a file block by block; [`Chunks`]
-//! cuts what it yields in pauses. Memory does not grow with the length of the file, and nothing a
-//! header claims is trusted: limits apply to samples that were really decoded. This is synchronous
-//! work for a blocking thread; both types are `Send` and go on where the last call ended.
+//! cuts what it yields in pauses, and leaves out where nobody speaks. Memory does not grow with the
+//! length of the file, and nothing a header claims is trusted: limits apply to samples that were
+//! really decoded. This is synchronous work for a blocking thread; both types are `Send` and go on
+//! where the last call ended.
 //!
-//! It neither detects speech nor writes audio. The only program that it starts is ffmpeg, for
-//! formats without a decoder here, and only where [`Limits::ffmpeg`] names one.
+//! It does not write audio. The only program that it starts is ffmpeg, for formats without a decoder
+//! here, and only where [`Limits::ffmpeg`] names one.
 
 mod error;
 mod pauses;
 mod segment;
 mod stream;
+mod vad;
 // What the stream is made of, in the order in which the data passes.
 mod codecs;
 mod budget;
@@ -35,9 +37,9 @@ use std::time::Duration;
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
-pub use pauses::Pauses;
-pub use segment::{Chunk, ChunkPolicy, Chunks};
+pub use segment::{Chunk, ChunkPolicy, Chunks, Piece};
 pub use stream::AudioStream;
+pub use vad::Vad;
 
 /// The sample rate of everything this module returns, which is whisper's, in Hz.
 pub const SAMPLE_RATE_HZ: u32 = 16_000;

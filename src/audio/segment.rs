@@ -1,13 +1,16 @@
-//! Cutting a stream into chunks, in pauses where there are any.
+//! Cutting a stream into chunks: what is silent for long is left out, and the rest is cut in pauses
+//! where there are any.
 //!
-//! This looks at loudness only. Whether a chunk holds speech is not decided here.
+//! Where there is speech is found out in `vad`.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::pauses::{self, Pauses};
+use super::pauses::quietest;
+use super::vad::{SpeechDetector, Vad};
 use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
 
 /// A stretch of the file to transcribe as one.
@@ -44,35 +47,53 @@ pub struct ChunkPolicy {
     /// The shortest remainder at the end of the file to leave for a chunk of its own. Whisper
     /// tends to invent words in clips shorter than a second.
     pub min_tail: Duration,
-    /// If there is one, a pause ends a chunk before `min` too, as soon as the chunk is as long as
-    /// `min_tail`. That costs throughput, up to 30 times for chunks of a second.
-    pub pauses: Option<Pauses>,
+    /// Which silence is left out, and ends a chunk before `min` too; none if there is none here.
+    pub vad: Option<Vad>,
 }
 
 impl Default for ChunkPolicy {
-    /// 20 to 30 s with at least 1 s left at the end, and no earlier pause. In conversations, ten
+    /// 20 to 30 s with at least 1 s left at the end, without long silence. In conversations, ten
     /// seconds hold several pauses between sentences.
     fn default() -> Self {
         Self {
             max: Duration::from_secs(30),
             min: Duration::from_secs(20),
             min_tail: Duration::from_secs(1),
-            pauses: None,
+            vad: Some(Vad::default()),
         }
     }
 }
 
-/// A stream cut into chunks. Their samples in a row are the whole stream, bit by bit.
+/// What comes next in a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece {
+    /// A stretch to transcribe.
+    Chunk(Chunk),
+    /// A stretch that is left out: nobody speaks there.
+    Silence,
+}
+
+/// Less silence than this is not worth leaving out.
+const LEFT_OUT: usize = SAMPLE_RATE_HZ as usize;
+
+/// A stream cut into chunks. Their samples in a row are the whole stream, bit by bit, but for the
+/// silence that is left out.
 pub struct Chunks {
     stream: AudioStream,
     max_samples: usize,
     min_samples: usize,
     tail_samples: usize,
-    pauses: Option<Pauses>,
+    /// The shortest silence that ends a chunk.
+    silence_samples: usize,
+    padding_samples: usize,
+    /// Without one, all is speech.
+    detector: Option<SpeechDetector>,
     /// Decoded, but in no chunk yet.
     pending: Vec<f32>,
+    /// The place of the first pending sample.
+    start: u64,
     next_index: usize,
-    next_start: u64,
+    silent_samples: u64,
     ended: bool,
 }
 
@@ -80,37 +101,57 @@ impl Chunks {
     /// Cuts `stream` by `policy`; `min` is taken as at most `max`, and `max` as at least 1 s.
     pub fn new(stream: AudioStream, policy: ChunkPolicy) -> Self {
         let max_samples = samples_in(policy.max.max(Duration::from_secs(1)));
+        let Vad { threshold, padding, silence } = policy.vad.unwrap_or_default();
         Self {
             stream,
             max_samples,
             min_samples: samples_in(policy.min).clamp(1, max_samples),
             tail_samples: samples_in(policy.min_tail),
-            pauses: policy.pauses,
+            silence_samples: samples_in(silence),
+            padding_samples: samples_in(padding).min(max_samples / 4),
+            detector: policy.vad.is_some().then(|| SpeechDetector::new(threshold)),
             pending: Vec::new(),
+            start: 0,
             next_index: 0,
-            next_start: 0,
+            silent_samples: 0,
             ended: false,
         }
     }
 
-    /// The next chunk, or none at the end.
+    /// The next chunk, or none at the end. Decodes through silence, however long it is.
     ///
     /// # Errors
     /// Those of [`AudioStream::read`]; what was decoded since the last chunk is lost.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk>, AudioError> {
-        // One sample more than chunk and tail together, to know whether the file ends in the tail.
-        while !self.ended && self.pending.len() <= self.max_samples + self.tail_samples {
-            self.ended = !self.stream.read(&mut self.pending)?;
+        loop {
+            match self.next_piece()? {
+                Some(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
+                Some(Piece::Silence) => {}
+                None => return Ok(None),
+            }
         }
+    }
+
+    /// The next chunk, or some silence before it, or none at the end. Decodes little more than the
+    /// longest chunk.
+    ///
+    /// # Errors
+    /// Those of [`AudioStream::read`]; what was decoded since the last chunk is lost.
+    pub fn next_piece(&mut self) -> Result<Option<Piece>, AudioError> {
+        self.fill()?;
         if self.pending.is_empty() {
             return Ok(None);
         }
-        let rest = self.pending.split_off(self.cut());
-        let samples = std::mem::replace(&mut self.pending, rest).into();
-        let chunk = Chunk { index: self.next_index, start_sample: self.next_start, samples };
+        let silent = self.silence_before_speech();
+        if silent > 0 {
+            self.take(silent);
+            self.silent_samples += silent as u64;
+            return Ok(Some(Piece::Silence));
+        }
+        let (index, start_sample) = (self.next_index, self.start);
+        let samples = self.take(self.cut()).into();
         self.next_index += 1;
-        self.next_start += chunk.samples.len() as u64;
-        Ok(Some(chunk))
+        Ok(Some(Piece::Chunk(Chunk { index, start_sample, samples })))
     }
 
     /// What the file is.
@@ -123,9 +164,87 @@ impl Chunks {
         self.stream.decoded_samples()
     }
 
+    /// Samples that are in no chunk since nobody speaks there, so far.
+    pub fn silent_samples(&self) -> u64 {
+        self.silent_samples
+    }
+
     /// Whether the file broke off; what there was has been decoded. Final after the last chunk.
     pub fn truncated(&self) -> bool {
         self.stream.truncated()
+    }
+
+    /// Decodes until the next chunk can be cut.
+    fn fill(&mut self) -> Result<(), AudioError> {
+        // One sample more than chunk and tail together, to know whether the file ends in the tail,
+        // and what is kept of a silence that goes on.
+        let enough = self.max_samples + self.tail_samples + self.kept_silence();
+        while !self.ended && self.pending.len() <= enough {
+            let before = self.pending.len();
+            self.ended = !self.stream.read(&mut self.pending)?;
+            if let Some(detector) = &mut self.detector {
+                detector.push(&self.pending[before..]);
+                if self.ended {
+                    detector.finish(self.start + self.pending.len() as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, length: usize) -> Vec<f32> {
+        let rest = self.pending.split_off(length);
+        self.start += length as u64;
+        if let Some(detector) = &mut self.detector {
+            detector.forget(self.start);
+        }
+        std::mem::replace(&mut self.pending, rest)
+    }
+
+    /// How much of a silence stays pending while it is not known what follows: the padding, and a
+    /// tail if the file ends soon after.
+    fn kept_silence(&self) -> usize {
+        match self.detector {
+            Some(_) => self.padding_samples + self.tail_samples,
+            None => 0,
+        }
+    }
+
+    /// The speech among the pending samples.
+    fn speech(&self) -> impl Iterator<Item = Range<usize>> {
+        let spans = self.detector.iter().flat_map(SpeechDetector::spans);
+        spans
+            .map(|span| self.place(span.start)..self.place(span.end))
+            .filter(|span| !span.is_empty())
+    }
+
+    /// A place in the stream as one among the pending samples.
+    fn place(&self, position: u64) -> usize {
+        // What is pending fits into memory, so that `as` loses nothing.
+        position.saturating_sub(self.start).min(self.pending.len() as u64) as usize
+    }
+
+    /// Up to where it is known who speaks, among the pending samples.
+    fn judged(&self) -> usize {
+        let judged = self.detector.as_ref().map_or(0, SpeechDetector::judged);
+        if self.ended { self.pending.len() } else { self.place(judged) }
+    }
+
+    /// How many of the pending samples are silence to leave out before the next speech.
+    fn silence_before_speech(&self) -> usize {
+        if self.detector.is_none() {
+            return 0;
+        }
+        match self.speech().next() {
+            Some(speech) => {
+                let silence = speech.start.saturating_sub(self.padding_samples);
+                // Only at the end can the tail be in reach.
+                let silence = silence.min(self.pending.len().saturating_sub(self.tail_samples));
+                if silence >= LEFT_OUT { silence } else { 0 }
+            }
+            None if self.ended => self.pending.len(),
+            None => self.judged().saturating_sub(self.kept_silence()),
+        }
     }
 
     /// How many of the pending samples make the next chunk.
@@ -133,67 +252,59 @@ impl Chunks {
         let pending = self.pending.len();
         // Only at the end can the tail be in reach.
         let latest = self.max_samples.min(pending.saturating_sub(self.tail_samples));
-        let pause = self.pauses.and_then(|pauses| {
-            pauses::first_cut(&self.pending, self.tail_samples..=latest, pauses)
-        });
-        if let Some(cut) = pause {
+        let silences = self.silences();
+        if let Some(cut) = silences.iter().find_map(|silence| self.cut_in(silence, latest)) {
             return cut;
         }
         if self.ended && pending <= self.max_samples {
             return pending;
         }
-        let latest = latest.max(self.min_samples);
-        quietest(&self.pending, self.min_samples, latest)
+        let cut = quietest(&self.pending, self.min_samples, latest.max(self.min_samples));
+        let silence = silences.iter().find(|silence| silence.range.contains(&cut));
+        let left_out = silence.and_then(|silence| self.left_out(silence));
+        left_out.map_or(cut, |left_out| left_out.start.max(self.tail_samples).min(cut))
+    }
+
+    /// The silences behind the first speech among the pending samples.
+    fn silences(&self) -> Vec<Silence> {
+        let starts = self.speech().skip(1).map(|next| Some(next.start)).chain([None]);
+        let between = self.speech().zip(starts).map(|(speech, next)| Silence {
+            range: speech.end..next.unwrap_or_else(|| self.judged()),
+            speech_follows: next.is_some(),
+        });
+        between.filter(|silence| !silence.range.is_empty()).collect()
+    }
+
+    /// The part of a silence that is in no chunk, if that is worth it.
+    fn left_out(&self, silence: &Silence) -> Option<Range<usize>> {
+        let start = silence.range.start + self.padding_samples;
+        let padding = if silence.speech_follows { self.padding_samples } else { 0 };
+        let end = silence.range.end.saturating_sub(padding);
+        (start + LEFT_OUT <= end).then_some(start..end)
+    }
+
+    /// Where a chunk ends in a silence, if it may end there, at `latest`.
+    fn cut_in(&self, silence: &Silence, latest: usize) -> Option<usize> {
+        let left_out = self.left_out(silence);
+        let is_end = self.ended && !silence.speech_follows;
+        let ends = match is_end {
+            true => left_out.is_some(),
+            false => silence.range.len() >= self.silence_samples,
+        };
+        let padded = silence.range.end.saturating_sub(self.padding_samples);
+        let cut = left_out.map_or(padded.max(silence.range.start), |left_out| left_out.start);
+        let cut = cut.max(self.tail_samples);
+        (ends && cut <= latest.min(silence.range.end)).then_some(cut)
     }
 }
 
-/// Loudness is compared in steps of 10 ms.
-pub(super) const STEP: usize = SAMPLE_RATE_HZ as usize / 100;
-
-/// A pause is judged by 200 ms of it: longer than the closure of a stop consonant.
-const PAUSE_STEPS: usize = 20;
-
-/// What is less than this many times as strong as the quietest pause (6 dB) belongs to a pause.
-const PAUSE_RATIO: f64 = 4.0;
-
-/// Mean square below which everything is silence (-80 dB of full scale), lest the dither of
-/// one pause make it louder than another.
-pub(super) const SILENCE: f64 = 1e-8;
-
-/// Pauses longer than this are equally good; the later one wins.
-const LONG_PAUSE_STEPS: usize = 60;
-
-/// The sample from `earliest` to `latest` in the middle of the longest pause, or in the last
-/// 600 ms of a longer one, where it leaves little silence for the next chunk.
-fn quietest(samples: &[f32], earliest: usize, latest: usize) -> usize {
-    let energy: Vec<f64> = samples[earliest..latest].chunks_exact(STEP).map(mean_square).collect();
-    let quiet = energy
-        .windows(PAUSE_STEPS)
-        .map(|window| window.iter().sum::<f64>() / PAUSE_STEPS as f64)
-        .min_by(f64::total_cmp);
-    let Some(quiet) = quiet else { return latest };
-    let threshold = quiet.max(SILENCE) * PAUSE_RATIO;
-
-    let mut best = (0, energy.len());
-    let mut length = 0;
-    for (step, energy) in energy.iter().enumerate() {
-        length = if *energy <= threshold { length + 1 } else { 0 };
-        // At equality the later pause, and the later part of a long one.
-        let rank = length.min(LONG_PAUSE_STEPS);
-        if rank > 0 && rank >= best.0 {
-            best = (rank, step + 1);
-        }
-    }
-    let (length, end) = best;
-    earliest + (end * 2 - length) * STEP / 2
+/// A stretch between two spans of speech, or behind the last one, among the pending samples.
+struct Silence {
+    range: Range<usize>,
+    speech_follows: bool,
 }
 
-pub(super) fn mean_square(samples: &[f32]) -> f64 {
-    let sum: f32 = samples.iter().map(|sample| sample * sample).sum();
-    f64::from(sum) / samples.len() as f64
-}
-
-pub(super) fn samples_in(duration: Duration) -> usize {
+fn samples_in(duration: Duration) -> usize {
     let samples = duration.as_secs_f64() * f64::from(SAMPLE_RATE_HZ);
     // `as` saturates.
     samples.round() as usize

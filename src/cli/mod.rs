@@ -190,11 +190,29 @@ pub struct EngineArgs {
     pub chunk_seconds: Option<f64>,
     /// Encode whole windows of 30 s also for short audio: up to four times slower, and only
     /// better if a model writes nonsense in short ones that the checks of results do not notice
-    #[arg(long, env = "AURIS_WHOLE_WINDOWS", help_heading = "Audio")]
+    #[arg(
+        long,
+        env = "AURIS_WHOLE_WINDOWS",
+        value_parser = BoolishValueParser::new(),
+        help_heading = "Audio"
+    )]
     pub whole_windows: bool,
+    /// Transcribe silence too, instead of leaving it out; requests may choose
+    #[arg(
+        long,
+        env = "AURIS_NO_VAD",
+        value_parser = BoolishValueParser::new(),
+        help_heading = "Audio"
+    )]
+    pub no_vad: bool,
     /// Run models themselves on the processor, also where their variant with weights of eight
     /// bits (`tiny-q8_0`) is installed
-    #[arg(long, env = "AURIS_NO_CPU_Q8", help_heading = "Devices")]
+    #[arg(
+        long,
+        env = "AURIS_NO_CPU_Q8",
+        value_parser = BoolishValueParser::new(),
+        help_heading = "Devices"
+    )]
     pub no_cpu_q8: bool,
     /// Seconds without progress after which a worker is taken for hung
     #[arg(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::audio::{ChunkPolicy, Ffmpeg, Limits};
+use crate::audio::{ChunkPolicy, Ffmpeg, Limits, Vad};
 use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
 use crate::models::{self, DownloadConfig, ModelError, ModelFile, Store};
@@ -180,10 +180,12 @@ pub fn ffmpeg(given: Option<&Path>) -> anyhow::Result<Option<Ffmpeg>> {
 }
 
 fn chunk_policy(args: &EngineArgs) -> anyhow::Result<ChunkPolicy> {
-    let Some(longest) = args.chunk_seconds else { return Ok(ChunkPolicy::default()) };
+    let vad = (!args.no_vad).then(Vad::default);
+    let policy = ChunkPolicy { vad, ..ChunkPolicy::default() };
+    let Some(longest) = args.chunk_seconds else { return Ok(policy) };
     ensure!((5.0..=30.0).contains(&longest), "--chunk-seconds must be from 5 to 30");
     let max = Duration::from_secs_f64(longest);
-    Ok(ChunkPolicy { max, min: max / 2, ..ChunkPolicy::default() })
+    Ok(ChunkPolicy { max, min: max / 2, ..policy })
 }
 
 /// A variable that is set and not empty.

@@ -33,7 +33,8 @@ pub use ndjson::{
     TranscriptionLine, TranscriptionSegmentLine, ndjson_segment_line, ndjson_transcript_line,
 };
 pub use verbose_json::{
-    TranscriptionRun, TranscriptionSegment, TranscriptionVerbose, TranscriptionWord,
+    TranscriptionRun, TranscriptionSegment, TranscriptionSkipped, TranscriptionVerbose,
+    TranscriptionWord,
 };
 
 use crate::transcript::Transcript;

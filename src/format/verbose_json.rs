@@ -1,6 +1,6 @@
 //! `verbose_json`: the text with the times of its segments and words, and where it was made.
 //!
-//! The keys are OpenAI's, and all those it requires are always there; `runs` is ours.
+//! The keys are OpenAI's, and all those it requires are always there; `runs` and `skipped` are ours.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use super::timestamp::rounded;
 use super::{Granularities, Usage};
 use crate::device::{Backend, DeviceId};
 use crate::language::Language;
-use crate::transcript::{Run, Segment, Task, Transcript, Word};
+use crate::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript, Word};
 
 /// The answer in the format `verbose_json`. All times are in seconds, to the millisecond.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -38,6 +38,8 @@ pub struct TranscriptionVerbose {
     pub usage: Usage,
     /// Where each stretch of the audio was transcribed.
     pub runs: Vec<TranscriptionRun>,
+    /// The stretches of the audio that are not in the text, and why.
+    pub skipped: Vec<TranscriptionSkipped>,
 }
 
 /// A stretch of text, usually a sentence or a part of one.
@@ -113,10 +115,26 @@ pub struct TranscriptionRun {
     pub fallback_reason: Option<String>,
 }
 
+/// A stretch of the audio that is not in the text.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionSkipped {
+    /// Start of the stretch in seconds.
+    #[schema(examples(30.4))]
+    pub start: f64,
+    /// End of the stretch in seconds.
+    #[schema(examples(61.2))]
+    pub end: f64,
+    /// `no_speech`: nobody speaks there, so it was not transcribed. `repetition`: the model
+    /// repeated itself. `low_confidence`: the model took it for no speech, and doubted what it
+    /// wrote all the same.
+    #[schema(value_type = String, examples("no_speech"))]
+    pub reason: SkipReason,
+}
+
 impl TranscriptionVerbose {
     /// The whole answer for `transcript`, with what `granularities` asks for.
     pub fn new(transcript: &Transcript, granularities: Granularities) -> Self {
-        let Transcript { task, language, duration, segments, runs } = transcript;
+        let Transcript { task, language, duration, segments, runs, skipped } = transcript;
         let language = match task {
             Task::Transcribe => *language,
             Task::Translate => Language::ENGLISH,
@@ -138,6 +156,7 @@ impl TranscriptionVerbose {
                 .then(|| segments.iter().flat_map(|segment| &segment.words).map(word).collect()),
             usage: Usage::of(*duration),
             runs: runs.iter().map(TranscriptionRun::from).collect(),
+            skipped: skipped.iter().map(TranscriptionSkipped::from).collect(),
         }
     }
 }
@@ -179,6 +198,12 @@ impl From<&Run> for TranscriptionRun {
             model: run.model.clone(),
             fallback_reason: run.fallback_reason.clone(),
         }
+    }
+}
+
+impl From<&Skipped> for TranscriptionSkipped {
+    fn from(Skipped { start, end, reason }: &Skipped) -> Self {
+        Self { start: rounded(*start), end: rounded(*end), reason: *reason }
     }
 }
 

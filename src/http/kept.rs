@@ -93,10 +93,10 @@ async fn accept(
         Room::Known { job, fingerprint: earlier } if earlier == fingerprint => return Ok(job),
         Room::Known { .. } => return Err(JobsError::KeyReused.into()),
     };
-    let Wishes { model, mut options, chunks, rendering, webhook_url, .. } = wishes;
+    let Wishes { model, mut options, silence, rendering, webhook_url, .. } = wishes;
     // In which format its transcript will be asked for is not known yet.
     options.words = true;
-    let chunks = chunks.unwrap_or(state.pipeline.chunks);
+    let chunks = silence.policy(state.pipeline.chunks);
     let submission = Submission {
         place,
         upload: file,

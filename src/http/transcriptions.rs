@@ -182,7 +182,8 @@ async fn start(
     file: File,
     wishes: Wishes,
 ) -> Result<Attended, ApiError> {
-    let Wishes { model, options, chunks, .. } = wishes;
+    let Wishes { model, options, silence, .. } = wishes;
+    let chunks = Some(silence.policy(state.pipeline.chunks));
     let input = Input { file, model, options, chunks };
     Ok(Attended::start(state.pipeline.open(input, ticket).await?))
 }

@@ -1,7 +1,7 @@
 //! `POST /inference`, as whisper.cpp's own server has it.
 //!
 //! A program written for that server works here. What it tells the engine beyond OpenAI's fields
-//! (thresholds, beams, voice activity) is passed over and told of, and errors are in our shape.
+//! (thresholds, beams) is passed over and told of, and errors are in our shape.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -39,6 +39,9 @@ pub(super) struct InferenceForm {
     /// From 0 to 1. 0 is the most probable text; it rises only where that is poor.
     #[schema(default = 0.0, minimum = 0.0, maximum = 1.0, nullable = false)]
     temperature: Option<f32>,
+    /// Whether silence is left out; without it, as the server does.
+    #[schema(nullable = false)]
+    vad: Option<bool>,
     /// The shape of the answer.
     #[schema(default = "json", nullable = false)]
     response_format: Option<Format>,
@@ -92,6 +95,7 @@ fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
     Ok(Wishes {
         model: fields::text(fields, "model")?,
         options,
+        silence: fields::silence(fields)?,
         rendering: Rendering { format, granularities, ..Rendering::default() },
         ignored: fields.ignored(),
         ..Wishes::default()

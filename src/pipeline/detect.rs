@@ -16,18 +16,18 @@ use crate::scheduler::{ChunkDone, ChunkError, ChunkRequest};
 pub struct Detection {
     /// The most probable language.
     pub language: Language,
-    /// How probable it is, from 0 to 1.
+    /// How probable it is, from 0 to 1. English has 0 if nobody speaks in the file.
     pub probability: f32,
-    /// What found it out, where, and the other languages.
-    pub done: ChunkDone,
+    /// What found it out, where, and the other languages; none if nobody speaks.
+    pub done: Option<ChunkDone>,
 }
 
 /// The longest that the first chunk is, in seconds.
 const FIRST_CHUNK_SECONDS: f64 = 30.0;
 
 impl Pipeline {
-    /// Finds out which language is spoken at the start of a file: decodes the first chunk and no
-    /// more. Dropping the future takes back what is not finished.
+    /// Finds out which language is spoken at first in a file: decodes the first chunk and no more.
+    /// Dropping the future takes back what is not finished.
     ///
     /// # Errors
     /// [`PipelineError`]; `CannotDetect` if no model knows more than one language.
@@ -40,12 +40,14 @@ impl Pipeline {
         let mut reader = Reader::open(file, self.chunks, self).await?;
         let seconds = reader.estimated_seconds().min(FIRST_CHUNK_SECONDS);
         ticket.measure(seconds).await?;
-        let first = reader.next().await?.ok_or_else(|| reader.no_samples())?;
+        let Some(first) = reader.next().await? else {
+            return Ok(Detection { language: Language::ENGLISH, probability: 0.0, done: None });
+        };
         let done = detect(&ticket, detector, &first).await?;
         let Some(&(language, probability)) = done.languages.first() else {
             return Err(PipelineError::CannotDetect);
         };
-        Ok(Detection { language, probability, done })
+        Ok(Detection { language, probability, done: Some(done) })
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Route;
+use super::{Route, gates};
 use crate::audio::SAMPLE_RATE_HZ;
 use crate::scheduler::ChunkDone;
-use crate::transcript::{Run, Segment, Task, Transcript, Word};
+use crate::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript, Word};
 
 /// A finished chunk and where it stands in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,11 +34,20 @@ impl ChunkResult {
         seconds(self.samples)
     }
 
-    /// Its text on the file's clock, without segments that say nothing.
+    /// Its text on the file's clock, without segments that say nothing or cannot be trusted.
     pub fn segments(&self) -> impl Iterator<Item = Segment> {
+        self.judged().kept.into_iter()
+    }
+
+    /// The stretches whose text cannot be trusted.
+    fn skipped(&self) -> impl Iterator<Item = Skipped> {
+        self.judged().skipped.into_iter()
+    }
+
+    fn judged(&self) -> gates::Judged {
         let (start, end) = (seconds(self.start_sample), seconds(self.start_sample + self.samples));
         let spoken = self.done.segments.iter().filter(|segment| !segment.text.trim().is_empty());
-        spoken.map(move |segment| shift(segment.clone(), start, end))
+        gates::judge(spoken.map(|segment| shift(segment.clone(), start, end)))
     }
 
     /// Where it was transcribed.
@@ -95,10 +104,27 @@ pub fn output(
             duration,
             segments: results.iter().flat_map(|result| result.segments()).collect(),
             runs,
+            skipped: skipped(&results, duration),
         },
         model: route.model.clone(),
         truncated,
     }
+}
+
+/// What of the file is not in the text: between the chunks, and within them. `results` are in order.
+fn skipped(results: &[&ChunkResult], duration: f64) -> Vec<Skipped> {
+    let mut skipped = Vec::new();
+    let mut heard = 0.0;
+    let silence = |start: f64, end: f64| {
+        (end > start).then_some(Skipped { start, end, reason: SkipReason::NoSpeech })
+    };
+    for result in results {
+        skipped.extend(silence(heard, result.start_seconds()));
+        skipped.extend(result.skipped());
+        heard = result.start_seconds() + result.seconds();
+    }
+    skipped.extend(silence(heard, duration));
+    skipped
 }
 
 fn seconds(samples: u64) -> f64 {
@@ -171,5 +197,31 @@ mod tests {
         assert_eq!(times, [(" hello", 1.0, 2.0), (" world", 20.5, 40.0)]);
         assert_eq!(segments[1].words[0].start, 20.5);
         assert_eq!(runs.iter().map(|run| run.start).collect::<Vec<_>>(), [0.0, 20.0]);
+    }
+
+    #[test]
+    fn what_is_between_chunks_or_cannot_be_trusted_is_skipped() {
+        let doubtful =
+            Segment { no_speech_prob: 0.9, avg_logprob: -1.5, ..segment(2.0, 3.0, " a") };
+        let results = [chunk(1, 40, vec![doubtful]), chunk(0, 5, vec![segment(0.0, 1.0, " b")])];
+        let (english, model) = (Language::ENGLISH, "demo".to_owned());
+        let route = Route { model, language: english, detection: None };
+        let skipped = |results: &[Arc<ChunkResult>], duration| {
+            let transcript = output(Task::Transcribe, &route, results, duration, false).transcript;
+            let skipped = transcript.skipped.into_iter();
+            skipped.map(|s| (s.start, s.end, s.reason)).collect::<Vec<_>>()
+        };
+        let silence = |start, end| (start, end, SkipReason::NoSpeech);
+        assert_eq!(
+            skipped(&results, 70.0),
+            [
+                silence(0.0, 5.0),
+                silence(25.0, 40.0),
+                (42.0, 43.0, SkipReason::LowConfidence),
+                silence(60.0, 70.0)
+            ]
+        );
+        assert_eq!(skipped(&[], 70.0), [silence(0.0, 70.0)]);
+        assert_eq!(skipped(&[chunk(0, 0, Vec::new())], 20.0), []);
     }
 }

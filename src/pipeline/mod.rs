@@ -16,6 +16,7 @@ use crate::transcript::Options;
 mod decoders;
 mod detect;
 mod fault;
+mod gates;
 mod merge;
 mod reader;
 mod route;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::{Decoders, Pipeline, PipelineError};
-use crate::audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, SAMPLE_RATE_HZ};
+use crate::audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, Piece, SAMPLE_RATE_HZ};
 
 /// What an hour of compressed audio without a declared length is guessed to weigh: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -15,7 +15,6 @@ pub(super) struct Reader {
     chunks: Option<Chunks>,
     decoders: Decoders,
     guessed_seconds: f64,
-    chunks_read: usize,
     ended: bool,
 }
 
@@ -38,29 +37,32 @@ impl Reader {
         let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());
         let guessed_seconds =
             declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND).min(most_seconds);
-        Ok(Self { chunks: Some(chunks), decoders, guessed_seconds, chunks_read: 0, ended: false })
+        Ok(Self { chunks: Some(chunks), decoders, guessed_seconds, ended: false })
     }
 
-    /// The next chunk; `None` at the end.
+    /// The next chunk; `None` at the end. A file without a single sample is an error.
     pub(super) async fn next(&mut self) -> Result<Option<Chunk>, PipelineError> {
-        let Some(mut chunks) = self.chunks.take().filter(|_| !self.ended) else {
-            return Ok(None);
-        };
-        let decode = move || {
-            let chunk = chunks.next_chunk();
-            (chunks, chunk)
-        };
-        let (chunks, chunk) = self.decoders.run(decode).await?;
-        self.chunks = Some(chunks);
-        let chunk = chunk?;
-        self.ended = chunk.is_none();
-        self.chunks_read += usize::from(chunk.is_some());
-        Ok(chunk)
-    }
-
-    /// How many chunks have been returned.
-    pub(super) fn chunks_read(&self) -> usize {
-        self.chunks_read
+        while !self.ended
+            && let Some(mut chunks) = self.chunks.take()
+        {
+            // Silence comes bit by bit, so that others can decode meanwhile.
+            let decode = move || {
+                let piece = chunks.next_piece();
+                (chunks, piece)
+            };
+            let (chunks, piece) = self.decoders.run(decode).await?;
+            let chunks = self.chunks.insert(chunks);
+            match piece? {
+                Some(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
+                Some(Piece::Silence) => {}
+                None if chunks.decoded_samples() == 0 => {
+                    let container = chunks.info().container;
+                    return Err(AudioError::NoSamples { container }.into());
+                }
+                None => self.ended = true,
+            }
+        }
+        Ok(None)
     }
 
     /// The length of the audio decoded so far, in seconds.
@@ -69,16 +71,16 @@ impl Reader {
         samples as f64 / f64::from(SAMPLE_RATE_HZ)
     }
 
+    /// The length of the silence left out so far, in seconds.
+    pub(super) fn silent_seconds(&self) -> f64 {
+        let samples = self.chunks.as_ref().map_or(0, Chunks::silent_samples);
+        samples as f64 / f64::from(SAMPLE_RATE_HZ)
+    }
+
     /// The length of all of it: a guess until the end is reached.
     pub(super) fn estimated_seconds(&self) -> f64 {
         let decoded = self.decoded_seconds();
         if self.ended { decoded } else { decoded.max(self.guessed_seconds) }
-    }
-
-    /// The error for a file that ended before its first sample.
-    pub(super) fn no_samples(&self) -> AudioError {
-        let container = self.chunks.as_ref().map_or("audio", |chunks| chunks.info().container);
-        AudioError::NoSamples { container }
     }
 
     /// Whether the file ended before it should.

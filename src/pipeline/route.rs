@@ -91,6 +91,15 @@ impl Pipeline {
         Ok((Route { detection: Some(detection), ..route }, ahead))
     }
 
+    /// Settles the model and the language of a file in which nobody speaks: as given, or English.
+    pub(super) fn route_silence(
+        &self,
+        model: Option<&ModelFile>,
+        options: &Options,
+    ) -> Result<Route, PipelineError> {
+        self.question(model, options)?.answer(&[])
+    }
+
     fn question<'a>(
         &'a self,
         model: Option<&'a ModelFile>,

@@ -60,6 +60,7 @@ pub struct Transcription {
     model: Option<ModelFile>,
     options: Options,
     route: Option<Route>,
+    routed: bool,
     recalled: HashMap<usize, ChunkResult>,
     /// Decoded, and not yet submitted.
     next: Option<Chunk>,
@@ -94,6 +95,7 @@ impl Transcription {
             model,
             options,
             route,
+            routed: false,
             recalled,
             next: None,
             ahead: None,
@@ -110,19 +112,20 @@ impl Transcription {
     /// # Errors
     /// [`PipelineError`]; the transcription has failed then.
     pub async fn next(&mut self) -> Result<Option<Step>, PipelineError> {
-        if self.reader.chunks_read() == 0 {
-            let first = self.reader.next().await?.ok_or_else(|| self.reader.no_samples())?;
-            let route = match self.route.take() {
-                Some(route) => route,
-                None => {
-                    let model = self.model.as_ref();
+        if !self.routed {
+            self.next = self.reader.next().await?;
+            let model = self.model.as_ref();
+            let route = match (self.route.take(), &self.next) {
+                (Some(route), _) => route,
+                (None, Some(first)) => {
                     let (route, ahead) =
-                        self.pipeline.route(model, &self.options, &self.ticket, &first).await?;
+                        self.pipeline.route(model, &self.options, &self.ticket, first).await?;
                     self.ahead = ahead;
                     route
                 }
+                (None, None) => self.pipeline.route_silence(model, &self.options)?,
             };
-            self.next = Some(first);
+            self.routed = true;
             return Ok(Some(Step::Routed(self.route.insert(route).clone())));
         }
         while self.running.len() < self.pipeline.chunks_in_flight()
@@ -142,7 +145,8 @@ impl Transcription {
         self.done_seconds += result.seconds();
         let result = Arc::new(result);
         self.results.push(Arc::clone(&result));
-        self.ticket.charge(self.reader.estimated_seconds() - self.done_seconds);
+        let Progress { done_seconds, total_seconds } = self.progress();
+        self.ticket.charge(total_seconds - done_seconds);
         Ok(Some(Step::Chunk { result, recalled }))
     }
 
@@ -166,7 +170,8 @@ impl Transcription {
     /// How far it has come.
     pub fn progress(&self) -> Progress {
         let total_seconds = self.reader.estimated_seconds();
-        Progress { done_seconds: self.done_seconds, total_seconds }
+        let done_seconds = self.done_seconds + self.reader.silent_seconds();
+        Progress { done_seconds, total_seconds }
     }
 
     /// The length of what has been decoded, in seconds.

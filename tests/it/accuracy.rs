@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::harness::{Server, clip, form, repository};
+use super::signals::{level, mix, silence, speech, wav_of, white_noise};
 
 #[derive(Deserialize)]
 struct Truth {
@@ -30,6 +31,11 @@ struct Sentence {
 struct SpokenWord {
     word: String,
     start: f64,
+}
+
+fn truth() -> BTreeMap<String, Truth> {
+    let truth = fs::read(repository("tests/fixtures/eval/truth.json")).unwrap();
+    serde_json::from_slice(&truth).unwrap()
 }
 
 /// Words in lower case without punctuation.
@@ -139,8 +145,7 @@ impl Score {
 
 #[tokio::test]
 async fn the_demo_model_hears_its_evaluation_set() {
-    let truth = fs::read(repository("tests/fixtures/eval/truth.json")).unwrap();
-    let truth: BTreeMap<String, Truth> = serde_json::from_slice(&truth).unwrap();
+    let truth = truth();
     let server = Server::demo(&[]).await;
     let ask = |(name, truth): (String, Truth)| {
         let server = &server;
@@ -181,4 +186,51 @@ async fn the_demo_model_hears_its_evaluation_set() {
     let words = share_within(&score.word_times, 0.3);
     assert!(words >= 0.9, "{words:.3} of the word times are within 0.3 s");
     assert!(score.word_times.len() > 550, "only {} words were matched", score.word_times.len());
+}
+
+/// How many words are wrong in a transcript with silence left out, and in one with all of it.
+async fn errors(server: &Server, samples: &[f32], text: &str, language: &str) -> [usize; 2] {
+    let expected = words(text);
+    let errors = async |vad| {
+        let fields = [("vad", vad), ("language", language)];
+        let heard = server.transcribe(wav_of(samples), &fields).await.text();
+        align(&expected, &words(&heard)).1
+    };
+    [errors("true").await, errors("false").await]
+}
+
+#[tokio::test]
+async fn no_word_is_lost_with_the_silence_between_clips() {
+    let server = Server::demo(&[]).await;
+    for language in ["en", "hi"] {
+        let (mut samples, mut text) = (silence(30.0), String::new());
+        for (name, truth) in truth().iter().filter(|(_, truth)| truth.language == language) {
+            samples.extend(speech(name));
+            samples.extend(silence(30.0));
+            text = text + " " + &truth.text;
+        }
+        let [with, without] = errors(&server, &samples, &text, language).await;
+        assert!(with <= without, "{language}: {with} errors instead of {without}");
+    }
+}
+
+#[tokio::test]
+async fn no_word_is_lost_beside_noise() {
+    let server = Server::demo(&[]).await;
+    let [mut with, mut without] = [0, 0];
+    for (name, truth) in truth() {
+        let clip = speech(&name);
+        let second = 16_000.0;
+        let spoken: Vec<f32> = truth
+            .sentences
+            .iter()
+            .flat_map(|s| &clip[(s.start * second) as usize..(s.end * second) as usize])
+            .copied()
+            .collect();
+        // 10 dB below the speech.
+        let noise = white_noise(clip.len() as f64 / second, level(&spoken) * 10_f32.powf(-0.5));
+        let [on, off] = errors(&server, &mix(&clip, &noise), &truth.text, &truth.language).await;
+        (with, without) = (with + on, without + off);
+    }
+    assert!(with <= without, "{with} errors instead of {without}");
 }

@@ -27,6 +27,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["libloading"], &["engine/driver.rs"]),
     (&["libc"], &["engine/allocator.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
+    (&["earshot"], &["audio/vad.rs"]),
     (&["governor", "subtle"], &["http/keys.rs"]),
     (&["toml", "getrandom"], &["config/keys.rs"]),
     (&["reqwest"], &["models/", "jobs/webhook/", "jobs/error.rs", "commands.rs"]),

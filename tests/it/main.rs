@@ -4,6 +4,7 @@
 
 mod fake_driver;
 mod harness;
+mod signals;
 
 mod accuracy;
 mod adapters;
@@ -26,4 +27,5 @@ mod probe;
 mod readme;
 mod seeds;
 mod service;
+mod silence;
 mod streaming;

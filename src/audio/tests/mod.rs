@@ -6,7 +6,7 @@ mod damage;
 mod ffmpeg;
 mod limits;
 mod mutation;
-mod pauses;
+mod silence;
 
 use std::fs::File;
 use std::io::{Seek, Write};

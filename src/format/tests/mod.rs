@@ -6,7 +6,7 @@ mod readers;
 use super::*;
 use crate::device::{Backend, DeviceId};
 use crate::language::Language;
-use crate::transcript::{Run, Segment, Task, Word};
+use crate::transcript::{Run, Segment, SkipReason, Skipped, Task, Word};
 
 pub(super) fn segment(start: f64, end: f64, text: &str) -> Segment {
     Segment {
@@ -41,6 +41,7 @@ pub(super) fn transcript(segments: Vec<Segment>) -> Transcript {
             run(0.0, 29.5, DeviceId::indexed(Backend::Cuda, 0), Backend::Cuda, None),
             run(29.5, 61.2, DeviceId::cpu(), Backend::Cpu, Some("cuda:0 is out of memory")),
         ],
+        skipped: vec![Skipped { start: 1.95, end: 59.0, reason: SkipReason::NoSpeech }],
     }
 }
 
@@ -82,7 +83,7 @@ fn every_format_of_one_transcript() {
     == json
     {"text":"Tea & milk, please. मेरा नाम रवि है।","usage":{"type":"duration","seconds":62}}
     == verbose_json
-    {"task":"transcribe","language":"english","duration":61.2,"text":"Tea & milk, please. मेरा नाम रवि है।","segments":[{"id":0,"seek":0,"start":0.3,"end":1.75,"text":" Tea & milk, please.","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01},{"id":1,"seek":2950,"start":59.0,"end":60.5,"text":" मेरा नाम रवि है।","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01}],"words":[{"word":"Tea","start":0.3,"end":0.5},{"word":"&","start":0.5,"end":0.6},{"word":"milk,","start":0.6,"end":1.1},{"word":"please.","start":1.1,"end":1.75},{"word":"मेरा","start":59.0,"end":59.4},{"word":"नाम","start":59.4,"end":59.7},{"word":"रवि","start":59.7,"end":60.0},{"word":"है।","start":60.0,"end":60.5}],"usage":{"type":"duration","seconds":62},"runs":[{"start":0.0,"end":29.5,"device":"cuda:0","backend":"cuda","model":"demo"},{"start":29.5,"end":61.2,"device":"cpu","backend":"cpu","model":"demo","fallback_reason":"cuda:0 is out of memory"}]}
+    {"task":"transcribe","language":"english","duration":61.2,"text":"Tea & milk, please. मेरा नाम रवि है।","segments":[{"id":0,"seek":0,"start":0.3,"end":1.75,"text":" Tea & milk, please.","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01},{"id":1,"seek":2950,"start":59.0,"end":60.5,"text":" मेरा नाम रवि है।","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01}],"words":[{"word":"Tea","start":0.3,"end":0.5},{"word":"&","start":0.5,"end":0.6},{"word":"milk,","start":0.6,"end":1.1},{"word":"please.","start":1.1,"end":1.75},{"word":"मेरा","start":59.0,"end":59.4},{"word":"नाम","start":59.4,"end":59.7},{"word":"रवि","start":59.7,"end":60.0},{"word":"है।","start":60.0,"end":60.5}],"usage":{"type":"duration","seconds":62},"runs":[{"start":0.0,"end":29.5,"device":"cuda:0","backend":"cuda","model":"demo"},{"start":29.5,"end":61.2,"device":"cpu","backend":"cpu","model":"demo","fallback_reason":"cuda:0 is out of memory"}],"skipped":[{"start":1.95,"end":59.0,"reason":"no_speech"}]}
     == text
     Tea & milk, please. मेरा नाम रवि है।
 
@@ -116,25 +117,26 @@ fn every_format_of_one_transcript() {
     == ndjson
     {"type":"segment","id":0,"seek":0,"start":0.3,"end":1.75,"text":" Tea & milk, please.","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01,"words":[{"word":"Tea","start":0.3,"end":0.5},{"word":"&","start":0.5,"end":0.6},{"word":"milk,","start":0.6,"end":1.1},{"word":"please.","start":1.1,"end":1.75}]}
     {"type":"segment","id":1,"seek":2950,"start":59.0,"end":60.5,"text":" मेरा नाम रवि है।","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01,"words":[{"word":"मेरा","start":59.0,"end":59.4},{"word":"नाम","start":59.4,"end":59.7},{"word":"रवि","start":59.7,"end":60.0},{"word":"है।","start":60.0,"end":60.5}]}
-    {"type":"transcript","task":"transcribe","language":"english","duration":61.2,"text":"Tea & milk, please. मेरा नाम रवि है।","usage":{"type":"duration","seconds":62},"runs":[{"start":0.0,"end":29.5,"device":"cuda:0","backend":"cuda","model":"demo"},{"start":29.5,"end":61.2,"device":"cpu","backend":"cpu","model":"demo","fallback_reason":"cuda:0 is out of memory"}]}
+    {"type":"transcript","task":"transcribe","language":"english","duration":61.2,"text":"Tea & milk, please. मेरा नाम रवि है।","usage":{"type":"duration","seconds":62},"runs":[{"start":0.0,"end":29.5,"device":"cuda:0","backend":"cuda","model":"demo"},{"start":29.5,"end":61.2,"device":"cpu","backend":"cpu","model":"demo","fallback_reason":"cuda:0 is out of memory"}],"skipped":[{"start":1.95,"end":59.0,"reason":"no_speech"}]}
     "#);
 }
 
 #[test]
 fn silence_in_every_format() {
-    let silent = Transcript { duration: 2.0, runs: Vec::new(), ..transcript(Vec::new()) };
+    let skipped = vec![Skipped { start: 0.0, end: 2.0, reason: SkipReason::NoSpeech }];
+    let silent = Transcript { duration: 2.0, runs: Vec::new(), skipped, ..transcript(Vec::new()) };
     let bodies =
         Format::ALL.map(|format| render(&silent, &rendering(format, Granularities::default())));
     insta::assert_debug_snapshot!(bodies, @r#"
     [
         "{\"text\":\"\",\"usage\":{\"type\":\"duration\",\"seconds\":2}}",
-        "{\"task\":\"transcribe\",\"language\":\"english\",\"duration\":2.0,\"text\":\"\",\"segments\":[],\"usage\":{\"type\":\"duration\",\"seconds\":2},\"runs\":[]}",
+        "{\"task\":\"transcribe\",\"language\":\"english\",\"duration\":2.0,\"text\":\"\",\"segments\":[],\"usage\":{\"type\":\"duration\",\"seconds\":2},\"runs\":[],\"skipped\":[{\"start\":0.0,\"end\":2.0,\"reason\":\"no_speech\"}]}",
         "\n",
         "\n",
         "WEBVTT\n\n",
         "start\tend\ttext\n",
         "\n",
-        "{\"type\":\"transcript\",\"task\":\"transcribe\",\"language\":\"english\",\"duration\":2.0,\"text\":\"\",\"usage\":{\"type\":\"duration\",\"seconds\":2},\"runs\":[]}\n",
+        "{\"type\":\"transcript\",\"task\":\"transcribe\",\"language\":\"english\",\"duration\":2.0,\"text\":\"\",\"usage\":{\"type\":\"duration\",\"seconds\":2},\"runs\":[],\"skipped\":[{\"start\":0.0,\"end\":2.0,\"reason\":\"no_speech\"}]}\n",
     ]
     "#);
 }

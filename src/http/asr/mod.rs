@@ -76,7 +76,7 @@ pub(super) struct DetectedLanguage {
         ("output" = inline(Option<AsrOutput>), Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),
         ("word_timestamps" = Option<bool>, Query, description = "Whether `json` has the words and their times"),
         ("encode" = Option<bool>, Query, description = "`false` says that the file is bare samples: mono, 16 bits, little-endian, 16 kHz; a WAV file is known all the same"),
-        ("vad_filter" = Option<bool>, Query, description = "Passed over"),
+        ("vad_filter" = Option<bool>, Query, description = "Whether silence is left out; without it, as the server does"),
     ),
     request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(
@@ -114,7 +114,8 @@ pub(super) async fn asr(
 
 /// Find out which language is spoken, as whisper-asr-webservice does
 ///
-/// By the first 30 seconds.
+/// By the first 30 seconds in which somebody speaks. Without any, it is English with the
+/// confidence 0.
 #[utoipa::path(
     post,
     path = "/detect-language",
@@ -139,12 +140,14 @@ pub(super) async fn detect_language(
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
     let detection = state.pipeline.detect_language(file, ticket).await?;
     let mut headers = HeaderMap::new();
-    for (name, values) in [
-        ("x-device", vec![detection.done.device.as_str()]),
-        ("x-model", vec![detection.done.model.as_str()]),
-        ("x-fallback-reason", detection.done.fallback_reason.iter().map(String::as_str).collect()),
-    ] {
-        whole::text(&mut headers, name, values);
+    if let Some(done) = &detection.done {
+        for (name, values) in [
+            ("x-device", vec![done.device.as_str()]),
+            ("x-model", vec![done.model.as_str()]),
+            ("x-fallback-reason", done.fallback_reason.iter().map(String::as_str).collect()),
+        ] {
+            whole::text(&mut headers, name, values);
+        }
     }
     whole::tell_ignored(&mut headers, &fields.ignored());
     let answer = DetectedLanguage {
@@ -188,6 +191,7 @@ fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
     };
     Ok(Wishes {
         options,
+        silence: fields::silence(fields)?,
         rendering: Rendering { format, granularities, ..Rendering::default() },
         ignored: fields.ignored(),
         ..Wishes::default()

@@ -1,11 +1,11 @@
-//! `chunking_strategy`: how the file is cut.
+//! `chunking_strategy` and `vad`: how the file is cut, and whether silence is left out.
 //!
-//! As `auto`, as JSON, or as fields with brackets.
+//! The strategy comes as `auto`, as JSON, or as fields with brackets.
 
 use std::time::Duration;
 
 use super::reader::{Fields, Value};
-use crate::audio::{ChunkPolicy, Pauses};
+use crate::audio::{ChunkPolicy, Vad};
 use crate::http::error::ApiError;
 
 const STRATEGY: &str = "chunking_strategy";
@@ -14,8 +14,62 @@ const PADDING: &str = "chunking_strategy[prefix_padding_ms]";
 const SILENCE: &str = "chunking_strategy[silence_duration_ms]";
 const THRESHOLD: &str = "chunking_strategy[threshold]";
 
-/// How the file is cut; `None` is as the server cuts all.
-pub(in crate::http) fn chunking(fields: &mut Fields<'_>) -> Result<Option<ChunkPolicy>, ApiError> {
+/// OpenAI's values of `server_vad`.
+const SERVER_VAD: Vad = Vad {
+    threshold: 0.5,
+    padding: Duration::from_millis(300),
+    silence: Duration::from_millis(200),
+};
+
+/// What becomes of silence.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(in crate::http) enum Silence {
+    /// The same as in all files.
+    #[default]
+    AsUsual,
+    /// It is transcribed like everything else.
+    Heard,
+    /// It is left out.
+    LeftOut(Vad),
+}
+
+impl Silence {
+    /// How a file is cut, on a server that usually cuts by `usual`.
+    pub(in crate::http) fn policy(self, usual: ChunkPolicy) -> ChunkPolicy {
+        match self {
+            Self::AsUsual => usual,
+            Self::Heard => ChunkPolicy { vad: None, ..usual },
+            Self::LeftOut(vad) => ChunkPolicy { vad: Some(vad), ..usual },
+        }
+    }
+}
+
+/// `chunking_strategy` and `vad` together.
+pub(in crate::http) fn silence(fields: &mut Fields<'_>) -> Result<Silence, ApiError> {
+    let server_vad = strategy(fields)?;
+    let wanted = wanted(fields)?;
+    match (server_vad, wanted) {
+        (Some(_), Some((value, false))) => Err(value.wrong(format!(
+            "{} cannot be false with {TYPE}=server_vad: leave one of them out",
+            value.field
+        ))),
+        (Some(vad), _) => Ok(Silence::LeftOut(vad)),
+        (None, Some((_, true))) => Ok(Silence::LeftOut(Vad::default())),
+        (None, Some((_, false))) => Ok(Silence::Heard),
+        (None, None) => Ok(Silence::AsUsual),
+    }
+}
+
+/// `vad`, or `vad_filter` as faster-whisper's servers call it, and what it says.
+fn wanted(fields: &mut Fields<'_>) -> Result<Option<(Value, bool)>, ApiError> {
+    let value = match (fields.one("vad")?, fields.one("vad_filter")?) {
+        (Some(_), Some(value)) => return Err(value.wrong("give vad or vad_filter")),
+        (value, None) | (None, value) => value,
+    };
+    value.map(|value| value.flag().map(|flag| (value, flag))).transpose()
+}
+
+fn strategy(fields: &mut Fields<'_>) -> Result<Option<Vad>, ApiError> {
     let Some(whole) = fields.one(STRATEGY)? else { return settings(fields) };
     if !whole.text.starts_with('{') {
         return of_type(&whole, fields);
@@ -45,7 +99,7 @@ fn members(whole: &Value) -> Result<Vec<(String, String)>, ApiError> {
 }
 
 /// The strategy that the fields with brackets describe.
-fn settings(fields: &mut Fields<'_>) -> Result<Option<ChunkPolicy>, ApiError> {
+fn settings(fields: &mut Fields<'_>) -> Result<Option<Vad>, ApiError> {
     if let Some(kind) = fields.one(TYPE)? {
         return of_type(&kind, fields);
     }
@@ -57,13 +111,10 @@ fn settings(fields: &mut Fields<'_>) -> Result<Option<ChunkPolicy>, ApiError> {
     Ok(None)
 }
 
-fn of_type(kind: &Value, fields: &mut Fields<'_>) -> Result<Option<ChunkPolicy>, ApiError> {
+fn of_type(kind: &Value, fields: &mut Fields<'_>) -> Result<Option<Vad>, ApiError> {
     match kind.text.as_str() {
         "auto" => Ok(None),
-        "server_vad" => {
-            let pauses = Some(pauses(fields)?);
-            Ok(Some(ChunkPolicy { pauses, ..ChunkPolicy::default() }))
-        }
+        "server_vad" => Ok(Some(server_vad(fields)?)),
         _ => Err(kind.wrong(format!(
             "unknown chunking strategy {:?}: give `auto` or `server_vad`",
             kind.shown()
@@ -71,18 +122,18 @@ fn of_type(kind: &Value, fields: &mut Fields<'_>) -> Result<Option<ChunkPolicy>,
     }
 }
 
-fn pauses(fields: &mut Fields<'_>) -> Result<Pauses, ApiError> {
-    let mut pauses = Pauses::default();
+fn server_vad(fields: &mut Fields<'_>) -> Result<Vad, ApiError> {
+    let mut vad = SERVER_VAD;
     if let Some(value) = fields.one(PADDING)? {
-        pauses.padding = milliseconds(value.number(0.0..=10_000.0)?);
+        vad.padding = milliseconds(value.number(0.0..=10_000.0)?);
     }
     if let Some(value) = fields.one(SILENCE)? {
-        pauses.shortest = milliseconds(value.number(50.0..=10_000.0)?);
+        vad.silence = milliseconds(value.number(50.0..=10_000.0)?);
     }
     if let Some(value) = fields.one(THRESHOLD)? {
-        pauses.threshold = value.number(0.0..=1.0)?;
+        vad.threshold = value.number(0.0..=1.0)?;
     }
-    Ok(pauses)
+    Ok(vad)
 }
 
 /// `number` has been checked to be finite and not negative.

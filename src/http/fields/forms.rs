@@ -48,15 +48,23 @@ pub(in crate::http) struct TranscriptionForm {
     /// Whether the text comes as it is made; with `json`, `text`, `verbose_json` and `ndjson`.
     #[schema(default = false, nullable = false)]
     stream: Option<bool>,
-    /// How the file is cut. `auto` is in pauses, 20 to 30 s after the last; `server_vad`, in
-    /// which each pause ends a chunk, cuts finer and costs more. Its settings may also be sent as
-    /// JSON, `{"type": "server_vad", "threshold": 0.5}`.
+    /// Whether silence is left out: where nobody speaks, nothing can be made up. Without it, as
+    /// the server does, which is `true` unless it was started with `--no-vad`.
+    #[schema(examples(true), nullable = false)]
+    vad: Option<bool>,
+    /// The same as `vad`, under the name that faster-whisper's servers have for it.
+    #[schema(nullable = false)]
+    vad_filter: Option<bool>,
+    /// How the file is cut. `auto` is in pauses, 20 to 30 s after the last, and at silence of 5 s;
+    /// `server_vad`, in which each pause ends a chunk, cuts finer and costs more. Its settings may
+    /// also be sent as JSON, `{"type": "server_vad", "threshold": 0.5}`.
     #[schema(default = "auto", examples("auto"), nullable = false)]
     chunking_strategy: Option<String>,
     /// `auto` or `server_vad`, if `chunking_strategy` itself is not sent.
     #[schema(rename = "chunking_strategy[type]", examples("server_vad"), nullable = false)]
     chunking_strategy_type: Option<String>,
-    /// How much of the pause before speech stays with it, in milliseconds.
+    /// How much of the silence beside speech stays with it, in milliseconds; at most a quarter of
+    /// the longest chunk.
     #[schema(
         rename = "chunking_strategy[prefix_padding_ms]",
         default = 300,
@@ -74,7 +82,7 @@ pub(in crate::http) struct TranscriptionForm {
         nullable = false
     )]
     silence_duration_ms: Option<f64>,
-    /// How loud speech is: from 0, 40 dB below the loudest sound near by, to 1, as loud as that.
+    /// How probable speech must be, from 0 to 1. Below 0.3, everything is speech.
     #[schema(
         rename = "chunking_strategy[threshold]",
         default = 0.5,

@@ -14,10 +14,10 @@ mod prompt;
 mod tests;
 
 use super::error::ApiError;
-use crate::audio::ChunkPolicy;
 use crate::format::{CueRules, Format, Granularities, Rendering};
 use crate::transcript::{Options, Task};
 
+pub(super) use chunking::{Silence, silence};
 pub(super) use forms::{JobForm, TaskName, TranscriptionForm, TranslationForm};
 pub(super) use language::language;
 pub(super) use prompt::prompt;
@@ -44,8 +44,8 @@ pub(super) struct Wishes {
     pub(super) model: Option<String>,
     /// What is asked of the engine.
     pub(super) options: Options,
-    /// How the file is cut, if not as the server cuts all.
-    pub(super) chunks: Option<ChunkPolicy>,
+    /// What becomes of silence.
+    pub(super) silence: Silence,
     /// What the body looks like.
     pub(super) rendering: Rendering,
     /// Whether the text is sent as it is made. Only with a format that can be.
@@ -86,7 +86,7 @@ impl Wishes {
         Ok(Self {
             model: text(fields, "model")?,
             options,
-            chunks: chunking::chunking(fields)?,
+            silence: silence(fields)?,
             rendering: Rendering {
                 format,
                 granularities,

@@ -6,7 +6,7 @@ use axum::body::to_bytes;
 use axum::response::IntoResponse;
 
 use super::*;
-use crate::audio::Pauses;
+use crate::audio::{ChunkPolicy, Vad};
 use crate::language::Language;
 
 fn read_at(endpoint: Endpoint, fields: &[(&str, &str)]) -> Result<Wishes, ApiError> {
@@ -61,6 +61,8 @@ fn a_value_out_of_its_type_or_range_names_its_field() {
         ("timestamp_granularities[]", "page", "`segment`, `word` or both"),
         ("timestamp_granularities", "word", "response_format=verbose_json"),
         ("stream", "yes", "true or false, or 1 or 0"),
+        ("vad", "maybe", "true or false, or 1 or 0"),
+        ("vad_filter", "2", "true or false, or 1 or 0"),
         ("max_line_length", "9", "from 10 to 200"),
         ("max_line_length", "42.5", "from 10 to 200"),
         ("max_lines", "0", "from 1 to 10"),
@@ -88,6 +90,12 @@ fn a_value_out_of_its_type_or_range_names_its_field() {
         let json = format!("{{\"type\":\"server_vad\",\"{name}\":\"{value}\"}}");
         refused(Endpoint::Transcriptions, &[("chunking_strategy", &json)], field, hint);
     }
+    for field in ["vad", "vad_filter"] {
+        let fields = [(field, "false"), ("chunking_strategy", "server_vad")];
+        refused(Endpoint::Transcriptions, &fields, field, "chunking_strategy[type]=server_vad");
+    }
+    let both = [("vad", "true"), ("vad_filter", "true")];
+    refused(Endpoint::Transcriptions, &both, "vad_filter", "vad or vad_filter");
     refused(Endpoint::Jobs, &[("task", "summarise")], "task", "`transcribe` or `translate`");
 }
 
@@ -103,6 +111,7 @@ fn a_field_with_one_value_is_not_given_twice() {
         ("stream", "true"),
         ("chunking_strategy", "auto"),
         ("chunking_strategy[type]", "auto"),
+        ("vad", "true"),
         ("max_line_length", "42"),
         ("max_lines", "2"),
         ("max_chars_per_second", "17"),
@@ -188,34 +197,53 @@ fn subtitles_cannot_be_streamed() {
 
 #[test]
 fn a_chunking_strategy_may_be_written_in_three_ways() {
-    let chunks = |fields: &[(&str, &str)]| read(fields).chunks;
+    let silence = |fields: &[(&str, &str)]| read(fields).silence;
     for fields in [
         [("chunking_strategy", "auto")],
         [("chunking_strategy[type]", "auto")],
         [("chunking_strategy", "{\"type\": \"auto\"}")],
         [("chunking_strategy", "{}")],
     ] {
-        assert_eq!(chunks(&fields), None, "{fields:?}");
+        assert_eq!(silence(&fields), Silence::AsUsual, "{fields:?}");
     }
-    let default = ChunkPolicy { pauses: Some(Pauses::default()), ..ChunkPolicy::default() };
-    assert_eq!(chunks(&[("chunking_strategy", "server_vad")]), Some(default));
-    let pauses = Pauses {
-        shortest: Duration::from_millis(500),
-        threshold: 0.25,
-        padding: Duration::from_millis(100),
+    let vad = |silence_ms, padding_ms, threshold| Vad {
+        silence: Duration::from_millis(silence_ms),
+        padding: Duration::from_millis(padding_ms),
+        threshold,
     };
-    let expected = Some(ChunkPolicy { pauses: Some(pauses), ..default });
+    let default = Silence::LeftOut(vad(200, 300, 0.5));
+    assert_eq!(silence(&[("chunking_strategy", "server_vad")]), default);
+    let expected = Silence::LeftOut(vad(500, 100, 0.25));
     let bracketed = [
         ("chunking_strategy[prefix_padding_ms]", "100"),
         ("chunking_strategy[silence_duration_ms]", "500"),
         ("chunking_strategy[type]", "server_vad"),
         ("chunking_strategy[threshold]", "0.25"),
     ];
-    assert_eq!(chunks(&bracketed), expected);
+    assert_eq!(silence(&bracketed), expected);
     let json = r#"{"type":"server_vad","prefix_padding_ms":100,"silence_duration_ms":500.0,
         "threshold":0.25}"#;
-    assert_eq!(chunks(&[("chunking_strategy", json)]), expected);
+    assert_eq!(silence(&[("chunking_strategy", json)]), expected);
     assert!(read(&bracketed).ignored.is_empty());
+}
+
+#[test]
+fn silence_is_left_out_if_the_request_or_else_the_server_says_so() {
+    let on = ChunkPolicy::default();
+    let off = ChunkPolicy { vad: None, ..on };
+    for (fields, usual, expected) in [
+        (&[][..], on, on),
+        (&[], off, off),
+        (&[("vad", "true")], off, on),
+        (&[("vad", "false")], on, off),
+        (&[("vad_filter", "1")], off, on),
+        (&[("vad_filter", "0")], on, off),
+        (&[("vad", "false"), ("chunking_strategy", "auto")], on, off),
+    ] {
+        assert_eq!(read(fields).silence.policy(usual), expected, "{fields:?}");
+    }
+    let both = [("vad", "true"), ("chunking_strategy", "server_vad")];
+    assert_eq!(read(&both).silence, read(&both[1..]).silence);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::{Ran, command, fails, files_below, run, text};
 use crate::harness::{repository, wav};
+use crate::signals::{silence, wav_of};
 
 /// A folder with inputs, and a place for results beside it.
 struct Desk {
@@ -33,7 +34,8 @@ impl Desk {
 
     /// `auris transcribe` in the folder, on the fake engine.
     fn transcribe(&self, arguments: &[&str]) -> Command {
-        let mut command = command(&["transcribe", "--engine", "fake:none", "--offline"]);
+        let mut command =
+            command(&["transcribe", "--engine", "fake:none", "--offline", "--no-vad"]);
         command.args(arguments).current_dir(self.folder.path());
         command
     }
@@ -226,4 +228,15 @@ fn a_result_that_cannot_be_printed_is_an_error() {
     let ran = run(command.stdout(File::options().write(true).open("/dev/full").unwrap()));
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("cannot be written to standard output"), "{ran:?}");
+}
+
+#[test]
+fn silence_is_left_out_unless_it_is_wanted() {
+    let desk = Desk::new(&[("a.wav", wav_of(&silence(8.0)))]);
+    for (option, said) in [(None, "\n"), (Some("--no-vad"), "128000 samples")] {
+        let mut command = command(&["transcribe", "--engine", "fake:none", "--offline"]);
+        let ran = run(command.args(["--models", "demo"]).args(option).arg(desk.path("in/a.wav")));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.starts_with(said), "{ran:?}");
+    }
 }

@@ -1,0 +1,253 @@
+//! What a model wrote without having heard it: dropped, and told of. Pure.
+//!
+//! Whisper invents text for noise, and may repeat itself until a chunk is full. Such text betrays
+//! itself by its own figures. Only what nobody says is dropped: a word said several times stays.
+
+use crate::transcript::{Segment, SkipReason, Skipped};
+
+/// Whisper's own rule (`transcribe.py` of openai-whisper): there is no speech if that is more
+/// probable than this, and the text is less probable than that.
+const NO_SPEECH_PROB: f32 = 0.6;
+const AVG_LOGPROB: f32 = -1.0;
+
+/// The ratio above which Whisper takes a text for a repetition. It comes close to that with
+/// ordinary Hindi, which takes three bytes for each character, so it does not decide alone.
+const COMPRESSION_RATIO: f32 = 2.4;
+
+/// So often in a row, something is a repetition if the whole text is compressed well.
+const REPEATS: usize = 4;
+
+/// So often in a row, and with so many characters, it is one in any text.
+const CERTAIN_REPEATS: usize = 8;
+const CERTAIN_CHARS: usize = 24;
+
+/// A chunk's segments after the gates.
+pub(super) struct Judged {
+    /// What can be trusted.
+    pub(super) kept: Vec<Segment>,
+    /// The stretches of what cannot.
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// Drops what cannot be trusted of a chunk's segments. Of what is said over and over, the first
+/// stays.
+pub(super) fn judge(segments: impl Iterator<Item = Segment>) -> Judged {
+    let mut judged = Judged { kept: Vec::new(), skipped: Vec::new() };
+    let segments: Vec<Segment> = segments.collect();
+    for same in segments.chunk_by(|one, next| one.text.trim() == next.text.trim()) {
+        let kept = if same.len() > REPEATS { 1 } else { same.len() };
+        same[..kept].iter().for_each(|segment| judged.hear(segment.clone()));
+        same[kept..].iter().for_each(|again| judged.skip(again, SkipReason::Repetition));
+    }
+    judged
+}
+
+impl Judged {
+    fn hear(&mut self, mut segment: Segment) {
+        if segment.no_speech_prob > NO_SPEECH_PROB && segment.avg_logprob < AVG_LOGPROB {
+            return self.skip(&segment, SkipReason::LowConfidence);
+        }
+        if let Some(length) = length_without_repetition(&segment) {
+            let whole = segment.clone();
+            cut(&mut segment, length);
+            self.skip(&Segment { start: segment.end, ..whole }, SkipReason::Repetition);
+        }
+        self.kept.push(segment);
+    }
+
+    fn skip(&mut self, segment: &Segment, reason: SkipReason) {
+        let Segment { start, end, .. } = *segment;
+        match self.skipped.last_mut() {
+            Some(last) if last.reason == reason && last.end == start => last.end = end,
+            _ => self.skipped.push(Skipped { start, end, reason }),
+        }
+    }
+}
+
+/// Where the text of a segment goes on to its end with what it has just said, in bytes.
+fn length_without_repetition(segment: &Segment) -> Option<usize> {
+    let said = segment.text.trim_end_matches(|c: char| !c.is_alphanumeric());
+    let chars: Vec<(usize, char)> = said.char_indices().collect();
+    let is_compressed = segment.compression_ratio > COMPRESSION_RATIO;
+    (1..=chars.len() / REPEATS).find_map(|period| {
+        let (earlier, later) = (chars.iter().rev().skip(period), chars.iter().rev());
+        let same = later.zip(earlier).take_while(|(later, earlier)| later.1 == earlier.1).count();
+        let run = period + same;
+        let certain = run >= CERTAIN_REPEATS * period && run >= CERTAIN_CHARS;
+        let likely = is_compressed && run >= REPEATS * period && 2 * run >= chars.len();
+        // The run may begin with the end of another word.
+        let next = chars.len() - run + period;
+        let is_space = |place: usize| chars.get(place).is_some_and(|c| c.1.is_whitespace());
+        let between_words = |place: &usize| is_space(*place) || is_space(*place - 1);
+        let end = (next..next + period).find(between_words).unwrap_or(next);
+        (certain || likely).then(|| chars[end].0)
+    })
+}
+
+/// Leaves the first `length` bytes of a segment's text, and what belongs to them.
+fn cut(segment: &mut Segment, length: usize) {
+    let part = length as f64 / segment.text.len() as f64;
+    let mut length = length;
+    if segment.logprobs.is_empty() {
+        // Which text a token stands for is not known; repetitions are alike in length.
+        let tokens = (segment.tokens.len() as f64 * part).ceil() as usize;
+        segment.tokens.truncate(tokens);
+    } else {
+        // The text of the tokens must stay the whole text.
+        let mut joined = 0;
+        let within = segment.logprobs.iter().take_while(|token| {
+            let begins_within = joined < length;
+            joined += if begins_within { token.bytes.len() } else { 0 };
+            begins_within
+        });
+        let tokens = within.count();
+        segment.logprobs.truncate(tokens);
+        segment.tokens.truncate(tokens);
+        length = (joined..segment.text.len())
+            .find(|end| segment.text.is_char_boundary(*end))
+            .unwrap_or(joined);
+    }
+    segment.text.truncate(length);
+    let mut left = letters(&segment.text);
+    segment.words.retain(|word| {
+        let is_within = left > 0;
+        left = left.saturating_sub(letters(&word.text));
+        is_within
+    });
+    segment.end = match segment.words.last() {
+        Some(word) => word.end,
+        None => segment.start + (segment.end - segment.start) * part,
+    };
+}
+
+/// How many characters a text has that are no space.
+fn letters(text: &str) -> usize {
+    text.chars().filter(|c| !c.is_whitespace()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transcript::{TokenLogprob, Word};
+
+    fn segment(text: &str) -> Segment {
+        Segment {
+            start: 0.0,
+            end: 10.0,
+            text: text.to_owned(),
+            tokens: Vec::new(),
+            temperature: 0.0,
+            avg_logprob: -0.3,
+            compression_ratio: 1.2,
+            no_speech_prob: 0.1,
+            words: Vec::new(),
+            logprobs: Vec::new(),
+        }
+    }
+
+    /// The texts that are kept, and what is skipped.
+    fn judged(segments: Vec<Segment>) -> (Vec<String>, Vec<(f64, f64, SkipReason)>) {
+        let Judged { kept, skipped } = judge(segments.into_iter());
+        let skipped = skipped.into_iter().map(|s| (s.start, s.end, s.reason)).collect();
+        (kept.into_iter().map(|segment| segment.text).collect(), skipped)
+    }
+
+    #[test]
+    fn doubtful_text_for_what_may_be_no_speech_is_dropped() {
+        for (no_speech_prob, avg_logprob, is_dropped) in [
+            (0.7, -1.2, true),
+            (0.5, -1.2, false),
+            (0.7, -0.9, false),
+            (0.99, -0.1, false),
+            (f32::NAN, -5.0, false),
+            (0.9, f32::NEG_INFINITY, true),
+        ] {
+            let (kept, skipped) =
+                judged(vec![Segment { no_speech_prob, avg_logprob, ..segment(" Thanks.") }]);
+            assert_eq!(kept.is_empty(), is_dropped, "{no_speech_prob} {avg_logprob}");
+            let expected = [(0.0, 10.0, SkipReason::LowConfidence)];
+            assert_eq!(skipped, expected[..usize::from(is_dropped)]);
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, compression_ratio: f32, expected: &str) {
+        let (kept, skipped) = judged(vec![Segment { compression_ratio, ..segment(text) }]);
+        assert_eq!(kept, [expected]);
+        assert_eq!(skipped.len(), usize::from(text != expected), "{skipped:?}");
+        assert!(skipped.iter().all(|skipped| skipped.2 == SkipReason::Repetition));
+    }
+
+    #[test]
+    fn a_text_that_goes_on_repeating_itself_is_cut_after_the_first_time() {
+        check(&(" Well.".to_owned() + &" I see it.".repeat(12)), 5.0, " Well. I see it.");
+        check(&"the way to ".repeat(9), 4.0, "the way to ");
+        check(&(" So, no".to_owned() + &", no".repeat(5) + "."), 2.5, " So, no,");
+        check(&" na".repeat(8), 1.5, " na");
+        check(&("今日は".to_owned() + &"いい天気".repeat(6)), 3.0, "今日はいい天気");
+        check(&"नमस्ते ".repeat(8), 3.0, "नमस्ते ");
+    }
+
+    #[test]
+    fn what_people_say_is_not_cut() {
+        for text in [
+            " No, no, no, no.",
+            " It costs 1000000000 rupees.",
+            " Ha ha ha ha ha ha, he said, and went on to tell us of the rest of it.",
+            " hmmmmmmmmmmmm",
+            "",
+        ] {
+            check(text, 1.2, text);
+        }
+        // A high ratio alone says little of Hindi.
+        check(" मेरा नाम रवि है और मैं मुंबई में रहता हूँ।", 2.6, " मेरा नाम रवि है और मैं मुंबई में रहता हूँ।");
+        check(
+            " We said it at length, and then she said no no no no",
+            2.5,
+            " We said it at length, and then she said no no no no",
+        );
+    }
+
+    #[test]
+    fn a_segment_that_comes_again_and_again_stays_once() {
+        let said = |count: usize| {
+            let segments = (0..count).map(|n| n as f64);
+            judged(
+                segments
+                    .map(|start| Segment { start, end: start + 1.0, ..segment(" Yes.") })
+                    .collect(),
+            )
+        };
+        assert_eq!(said(4), (vec![" Yes.".to_owned(); 4], Vec::new()));
+        let expected = vec![(1.0, 6.0, SkipReason::Repetition)];
+        assert_eq!(said(6), (vec![" Yes.".to_owned()], expected));
+    }
+
+    #[test]
+    fn what_belongs_to_a_text_is_cut_with_it() {
+        let mut whole = segment(&" a bee".repeat(8));
+        whole.tokens = (0..16).collect();
+        let word = |n: u32| Word {
+            text: if n.is_multiple_of(2) { "a" } else { "bee" }.to_owned(),
+            start: f64::from(n) / 2.0,
+            end: f64::from(n + 1) / 2.0,
+            probability: 0.9,
+        };
+        whole.words = (0..16).map(word).collect();
+        let logprob = |n: usize| TokenLogprob {
+            bytes: if n.is_multiple_of(2) { b" a".to_vec() } else { b" bee".to_vec() },
+            logprob: -0.1,
+        };
+        for logprobs in [Vec::new(), (0..16).map(logprob).collect()] {
+            let Judged { kept, skipped } =
+                judge([Segment { logprobs, ..whole.clone() }].into_iter());
+            let [cut] = &kept[..] else { panic!("{kept:?}") };
+            assert_eq!((cut.text.as_str(), &cut.tokens[..], cut.end), (" a bee", &[0, 1][..], 1.0));
+            assert_eq!(cut.words, whole.words[..2]);
+            let bytes: Vec<u8> =
+                cut.logprobs.iter().flat_map(|token| token.bytes.clone()).collect();
+            assert!(bytes.is_empty() || bytes == cut.text.as_bytes());
+            assert_eq!((skipped[0].start, skipped[0].end), (1.0, 10.0));
+        }
+    }
+}
