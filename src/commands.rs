@@ -1,8 +1,10 @@
 //! The small subcommands: each a few lines around the library.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::fs::{File, Permissions};
+use std::io::{BufReader, BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use crate::cli::{
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::device::{Backend, DeviceInfo};
 use crate::engine::fake::Fault;
+use crate::engine::quantise::{Precision, quantise};
 use crate::engine::{self, EngineKind};
 use crate::http;
 use crate::models::{self, Languages, Row, Store};
@@ -90,11 +93,39 @@ pub async fn models(args: ModelsArgs) -> anyhow::Result<ExitCode> {
         ModelsCommand::Path { name } => {
             output::result(&format!("{}\n", store.resolve(&name)?.path.display()))?;
         }
+        ModelsCommand::Quantize { model, to, output } => {
+            let written = quantize(store, &model, to, output)?;
+            output::result(&format!("{}\n", written.display()))?;
+        }
         ModelsCommand::Rm { name } => {
             output::result(&format!("removed {}\n", store.remove(&name)?.display()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `auris models quantize`: the file that it wrote. Another file of its name is there until then.
+fn quantize(
+    store: &Store,
+    model: &str,
+    to: Precision,
+    output: Option<PathBuf>,
+) -> anyhow::Result<PathBuf> {
+    let model = store.resolve(model)?;
+    let output =
+        output.unwrap_or_else(|| store.folder().join(format!("ggml-{}-{to}.bin", model.name)));
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let cannot_write = || format!("cannot write {}", output.display());
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(Permissions::from_mode(0o644)); // less what the umask takes
+    let mut written = builder.tempfile_in(folder).with_context(cannot_write)?;
+    let input = File::open(&model.path)?;
+    quantise(BufReader::new(input), BufWriter::new(&mut written), to)
+        .with_context(|| format!("cannot quantise {}", model.path.display()))?;
+    written.persist(&output).with_context(cannot_write)?;
+    Ok(output)
 }
 
 /// A model as `auris models list --json` tells it.

@@ -142,6 +142,7 @@ fn transcript(text: &[u8]) -> Transcript {
         language: Language::ENGLISH,
         segments: segments.take(100).collect(),
         duration: 60.0,
+        skipped: Vec::new(),
         runs: Vec::new(),
     }
 }

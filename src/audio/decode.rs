@@ -3,7 +3,6 @@
 //! Damage is met the way a listener would wish: a packet that cannot be decoded becomes silence of
 //! its length, so that what follows keeps its time, and a file that breaks off ends there.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -15,13 +14,14 @@ use symphonia::core::units::Duration as Ticks;
 
 use super::budget::{Budget, Phase};
 use super::codecs::Container;
-use super::ffmpeg::{Conversion, Input};
+use super::ffmpeg::Conversion;
 use super::pcm::Downmix;
-use super::sniff::{Convertible, Sniffed, sniff};
-use super::source::{self, Access, Source, is_disk_error};
+use super::source::is_disk_error;
 use super::track::AudioTrack;
 use super::trim::{Padding, Trim};
 use super::{AudioError, AudioInfo, Limits};
+
+mod open;
 
 /// Frames at one sample rate.
 #[derive(Default)]
@@ -81,116 +81,6 @@ const MAX_LOST_SECONDS: f64 = 10.0;
 const MAX_PADDING_FRAMES: u64 = 4_095;
 
 impl Decoder {
-    /// Finds out what `file` is and decodes up to its first samples, which go to `block`, by
-    /// `deadline` if there is one.
-    ///
-    /// # Errors
-    /// All variants of [`AudioError`] but [`AudioError::TooLong`].
-    pub(super) fn open(
-        mut file: File,
-        limits: &Limits,
-        deadline: Option<Instant>,
-        block: &mut Block,
-    ) -> Result<(Self, AudioInfo), AudioError> {
-        match sniff(&mut file)? {
-            Sniffed::Audio(container, start) => {
-                let budget = Budget::new(container, deadline);
-                Self::open_known(&Source { file, container, start, budget }, limits, block)
-            }
-            // What is left is most likely MPEG audio with junk before its first frame.
-            Sniffed::Unknown => {
-                let container = Container::Mpeg;
-                let budget = Budget::new(container, deadline);
-                Self::open_known(&Source { file, container, start: 0, budget }, limits, block)
-            }
-            Sniffed::Convertible(Convertible { container, demuxer }) => {
-                let budget = Budget::new(Container::Wav, deadline);
-                Self::convert(&Input { file: &file, container, demuxer }, limits, budget, block)
-            }
-            Sniffed::Foreign(found) => Err(AudioError::UnknownFormat { found }),
-            Sniffed::Empty => Err(AudioError::Empty),
-        }
-    }
-
-    /// Opens a container that has a reader, with ffmpeg if there is no decoder for its audio.
-    fn open_known(
-        source: &Source,
-        limits: &Limits,
-        block: &mut Block,
-    ) -> Result<(Self, AudioInfo), AudioError> {
-        let error = match Self::read(source, limits, block) {
-            // The reader does not list tracks of codecs that it does not know.
-            Err(
-                error @ (AudioError::UnsupportedCodec { .. } | AudioError::NoAudioTrack { .. }),
-            ) => error,
-            result => return result,
-        };
-        let container = source.container.name();
-        let input = Input { file: &source.file, container, demuxer: source.container.demuxer() };
-        match (Self::convert(&input, limits, source.budget.clone(), block), error) {
-            (Err(AudioError::NeedsFfmpeg { .. }), AudioError::UnsupportedCodec { codec, .. }) => {
-                Err(AudioError::NeedsFfmpeg { container, codec: Some(codec) })
-            }
-            (
-                Err(
-                    AudioError::NeedsFfmpeg { .. }
-                    | AudioError::Corrupt { .. }
-                    | AudioError::NoAudioTrack { .. },
-                ),
-                error,
-            ) => Err(error),
-            (result, _) => result,
-        }
-    }
-
-    fn read(
-        source: &Source,
-        limits: &Limits,
-        block: &mut Block,
-    ) -> Result<(Self, AudioInfo), AudioError> {
-        if source.container.forward_only() || source.start > 0 {
-            return Self::start(source, Access::Forward, limits, block);
-        }
-        match Self::start(source, Access::Seek, limits, block) {
-            // A truncated MP4 or WebM file can often still be read from front to back.
-            Err(error @ (AudioError::Corrupt { .. } | AudioError::NoSamples { .. })) => {
-                Self::start(source, Access::Forward, limits, block).map_err(|_| error)
-            }
-            result => result,
-        }
-    }
-
-    /// Opens what ffmpeg makes of `input`.
-    fn convert(
-        input: &Input<'_>,
-        limits: &Limits,
-        budget: Budget,
-        block: &mut Block,
-    ) -> Result<(Self, AudioInfo), AudioError> {
-        let container = input.container;
-        let Some(ffmpeg) = &limits.ffmpeg else {
-            return Err(AudioError::NeedsFfmpeg { container, codec: None });
-        };
-        let (conversion, output) = ffmpeg.convert(input, limits.max_duration)?;
-        let opened = guarded(Container::Wav, || {
-            let reader = source::reader(Container::Wav, Box::new(output))?;
-            let track = AudioTrack::choose(reader.as_ref(), Container::Wav, limits)?;
-            Self::begin(Container::Wav, reader, track, Padding::NONE, limits, budget, block)
-        });
-        match opened {
-            Ok((mut decoder, info)) => {
-                decoder.conversion = Some(conversion);
-                Ok((decoder, AudioInfo { container, codec: "unknown", ..info }))
-            }
-            Err(
-                error @ (AudioError::TooManyChannels { .. }
-                | AudioError::SampleRate { .. }
-                | AudioError::TooSlow),
-            ) => Err(error),
-            Err(_) => Err(conversion.failure(container)),
-        }
-    }
-
     /// Replaces `block` by the next one, by `deadline` if there is one; false at the end, which is
     /// also where reading was ended by the deadline.
     ///
@@ -266,22 +156,6 @@ impl Decoder {
     /// Whether the file broke off; what there was has been decoded.
     pub(super) fn truncated(&self) -> bool {
         self.truncated
-    }
-
-    fn start(
-        source: &Source,
-        access: Access,
-        limits: &Limits,
-        block: &mut Block,
-    ) -> Result<(Self, AudioInfo), AudioError> {
-        let container = source.container;
-        let (reader, track) = guarded(container, || {
-            let reader = source.reader(access)?;
-            let track = AudioTrack::choose(reader.as_ref(), container, limits)?;
-            Ok((reader, track))
-        })?;
-        let padding = Padding::told(container, &source.file, track.id)?;
-        Self::begin(container, reader, track, padding, limits, source.budget.clone(), block)
     }
 
     /// Decodes up to the first samples.

@@ -8,14 +8,17 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+pub use self::audio::AudioArgs;
 pub use self::gpu::{DeviceChoice, GpuArgs, OnOom, Standby};
 pub use self::jobs::JobArgs;
 pub use self::keys::{AccessArgs, KeysArgs, KeysCommand};
 pub use self::transcribe::TranscribeArgs;
 use crate::audio::LOG_DIRECTIVE;
 use crate::engine::EngineKind;
+use crate::engine::quantise::Precision;
 use crate::telemetry::LogFormat;
 
+mod audio;
 mod gpu;
 mod jobs;
 mod transcribe;
@@ -136,75 +139,9 @@ pub struct EngineArgs {
     /// How many threads each of them uses [default: by its cores]
     #[arg(long, env = "AURIS_THREADS", value_name = "N", help_heading = "Devices")]
     pub threads: Option<usize>,
-    /// The longest audio accepted, in hours
-    #[arg(
-        long,
-        env = "AURIS_MAX_AUDIO_HOURS",
-        value_name = "HOURS",
-        default_value_t = 24.0,
-        help_heading = "Audio"
-    )]
-    pub max_audio_hours: f64,
-    /// The longest that decoding a file may take, in seconds
-    #[arg(
-        long,
-        env = "AURIS_MAX_DECODE_SECONDS",
-        value_name = "SECONDS",
-        default_value_t = 3_600.0,
-        help_heading = "Audio"
-    )]
-    pub max_decode_seconds: f64,
-    /// The most channels accepted
-    #[arg(
-        long,
-        env = "AURIS_MAX_CHANNELS",
-        value_name = "N",
-        default_value_t = 8,
-        help_heading = "Audio"
-    )]
-    pub max_channels: usize,
-    /// The lowest sample rate accepted, in Hz
-    #[arg(
-        long,
-        env = "AURIS_MIN_SAMPLE_RATE",
-        value_name = "HZ",
-        default_value_t = 8_000,
-        help_heading = "Audio"
-    )]
-    pub min_sample_rate: u32,
-    /// The highest sample rate accepted, in Hz
-    #[arg(
-        long,
-        env = "AURIS_MAX_SAMPLE_RATE",
-        value_name = "HZ",
-        default_value_t = 192_000,
-        help_heading = "Audio"
-    )]
-    pub max_sample_rate: u32,
-    /// The ffmpeg that decodes formats which auris does not know, or `off` [default: the one on the
-    /// PATH]
-    #[arg(long, env = "AURIS_FFMPEG", value_name = "FILE", help_heading = "Audio")]
-    pub ffmpeg: Option<PathBuf>,
-    /// The longest chunk that a file is cut into, in seconds, from 5 to 30 [default: 30]
-    #[arg(long, env = "AURIS_CHUNK_SECONDS", value_name = "SECONDS", help_heading = "Audio")]
-    pub chunk_seconds: Option<f64>,
-    /// Encode whole windows of 30 s also for short audio: up to four times slower, and only
-    /// better if a model writes nonsense in short ones that the checks of results do not notice
-    #[arg(
-        long,
-        env = "AURIS_WHOLE_WINDOWS",
-        value_parser = BoolishValueParser::new(),
-        help_heading = "Audio"
-    )]
-    pub whole_windows: bool,
-    /// Transcribe silence too, instead of leaving it out; requests may choose
-    #[arg(
-        long,
-        env = "AURIS_NO_VAD",
-        value_parser = BoolishValueParser::new(),
-        help_heading = "Audio"
-    )]
-    pub no_vad: bool,
+    /// What files may ask for, and how they are cut
+    #[command(flatten)]
+    pub audio: AudioArgs,
     /// Run models themselves on the processor, also where their variant with weights of eight
     /// bits (`tiny-q8_0`) is installed
     #[arg(
@@ -352,6 +289,17 @@ pub enum ModelsCommand {
     Path {
         /// Its name
         name: String,
+    },
+    /// Make a variant of a model with fewer bits to a weight: smaller, and faster on processors
+    Quantize {
+        /// Its name or file, with weights of 16 or 32 bits
+        model: String,
+        /// The precision: q8_0, q5_1, q5_0, q4_1 or q4_0
+        #[arg(long, default_value = "q8_0")]
+        to: Precision,
+        /// The file to write [default: in the models' folder, where `NAME-q8_0` finds it]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Remove a downloaded model
     Rm {

@@ -151,17 +151,17 @@ pub fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
 }
 
 fn limits(args: &EngineArgs) -> anyhow::Result<Limits> {
-    ensure!(args.max_channels > 0, "--max-channels starts at 1");
+    ensure!(args.audio.max_channels > 0, "--max-channels starts at 1");
     ensure!(
-        (1_000..=args.max_sample_rate).contains(&args.min_sample_rate),
+        (1_000..=args.audio.max_sample_rate).contains(&args.audio.min_sample_rate),
         "--min-sample-rate must be at least 1000 Hz and at most --max-sample-rate"
     );
     Ok(Limits {
-        max_duration: seconds("--max-audio-hours", args.max_audio_hours * 3600.0)?,
-        max_channels: args.max_channels,
-        sample_rates_hz: args.min_sample_rate..=args.max_sample_rate,
-        max_decode: seconds("--max-decode-seconds", args.max_decode_seconds)?,
-        ffmpeg: ffmpeg(args.ffmpeg.as_deref())?,
+        max_duration: seconds("--max-audio-hours", args.audio.max_audio_hours * 3600.0)?,
+        max_channels: args.audio.max_channels,
+        sample_rates_hz: args.audio.min_sample_rate..=args.audio.max_sample_rate,
+        max_decode: seconds("--max-decode-seconds", args.audio.max_decode_seconds)?,
+        ffmpeg: ffmpeg(args.audio.ffmpeg.as_deref())?,
     })
 }
 
@@ -180,9 +180,9 @@ pub fn ffmpeg(given: Option<&Path>) -> anyhow::Result<Option<Ffmpeg>> {
 }
 
 fn chunk_policy(args: &EngineArgs) -> anyhow::Result<ChunkPolicy> {
-    let vad = (!args.no_vad).then(Vad::default);
+    let vad = (!args.audio.no_vad).then(Vad::default);
     let policy = ChunkPolicy { vad, ..ChunkPolicy::default() };
-    let Some(longest) = args.chunk_seconds else { return Ok(policy) };
+    let Some(longest) = args.audio.chunk_seconds else { return Ok(policy) };
     ensure!((5.0..=30.0).contains(&longest), "--chunk-seconds must be from 5 to 30");
     let max = Duration::from_secs_f64(longest);
     Ok(ChunkPolicy { max, min: max / 2, ..policy })

@@ -65,7 +65,7 @@ impl EnginePlan {
             routing,
             limits: limits(args)?,
             chunks: chunk_policy(args)?,
-            whole_windows: args.whole_windows,
+            whole_windows: args.audio.whole_windows,
             cpu_quantised: !args.no_cpu_q8,
             settings: Settings {
                 capacity: Capacity::default(),

@@ -134,7 +134,7 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     checks.push(host::threads(&visit.host, slots, threads, config::cores()));
     checks.extend(service::listen(args.listen, visit.stance).await);
     checks.push(service::spool(args.spool_dir.as_deref()));
-    checks.push(service::ffmpeg(args.engine.ffmpeg.as_deref()));
+    checks.push(service::ffmpeg(args.engine.audio.ffmpeg.as_deref()));
     Ok(Report::new(checks, visit.stance, &usable))
 }
 

@@ -18,6 +18,8 @@ mod words;
 pub mod fake;
 #[allow(unsafe_code)] // callbacks into whisper.cpp
 pub mod whisper;
+#[allow(unsafe_code)] // ggml's quantiser
+pub mod quantise;
 // what there is to run on
 #[allow(unsafe_code)] // functions of NVIDIA's driver
 mod driver;

@@ -53,6 +53,18 @@ fn a_pull_of_what_is_there_prints_its_path() {
 }
 
 #[test]
+fn a_model_that_cannot_be_quantised_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--models-dir", text(folder.path())];
+    let quantize =
+        |arguments: &[&str]| command(&[&["models", "quantize"], arguments, &options[..]].concat());
+    fails(&mut quantize(&["demo"]), &["its weights are quantised already"]);
+    fails(&mut quantize(&["demo", "--to", "q9"]), &["unknown precision", "q8_0"]);
+    fails(&mut quantize(&["none"]), &["unknown model `none`"]);
+    assert!(super::files_below(folder.path()).is_empty());
+}
+
+#[test]
 fn only_a_downloaded_model_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let mine = folder.path().join("ggml-mine.bin");
