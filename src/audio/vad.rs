@@ -8,9 +8,9 @@
 //! white or pink noise of 10 dB less, 2.4 % and 26 %. With 400 ms around each span not one of the
 //! 95 sentences loses anything, down to noise of 5 dB less and to speech at -50 dB of full scale;
 //! at -55 dB one of them does, at -60 dB 5. The network goes by the level as well: white and pink
-//! noise pass for silence up to -26 dB and for speech from -16 dB on. A hum of 50 Hz and single
-//! tones pass for silence at any level, chords and melodies for speech. An hour takes 1.9 s of a
-//! core.
+//! noise pass for silence up to -26 dB and for speech from -16 dB on. A hum of 50
+//! or 100 Hz and a beep of 1 kHz pass for silence at any level; loud tones in the range of voices
+//! (220 and 440 Hz), chords and melodies pass for speech. An hour takes 1.9 s of a core.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -34,7 +34,7 @@ fn empty_body(format: &str) -> String {
 }
 
 #[tokio::test]
-async fn silence_noise_hum_and_tones_have_no_text() {
+async fn silence_noise_hum_and_a_beep_have_no_text() {
     let server = Server::demo(&[]).await;
     for (name, samples) in [
         ("silence", silence(60.0)),
@@ -42,7 +42,7 @@ async fn silence_noise_hum_and_tones_have_no_text() {
         ("loud white noise", white_noise(60.0, 0.05)),
         ("pink noise", pink_noise(60.0, 0.03)),
         ("hum", tone(60.0, 50.0, 0.3)),
-        ("a tone", tone(60.0, 440.0, 0.3)),
+        ("a beep", tone(60.0, 1000.0, 0.3)),
     ] {
         let fields = [("response_format", "verbose_json")];
         let answer = server.transcribe(wav_of(&samples), &fields).await.json();
