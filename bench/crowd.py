@@ -127,7 +127,7 @@ def main():
     server = subprocess.Popen(
         [arguments.auris, "--log", "error", "serve", "--models", "demo", "--offline", "--device", "cpu",
          "--listen", "127.0.0.1:0", "--slots", "2", "--engine", arguments.engine,
-         "--max-queue-minutes", str(arguments.queue_minutes)],
+         "--no-vad", "--max-queue-minutes", str(arguments.queue_minutes)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         found = re.search(r"http://([\d.]+):(\d+)", server.stdout.readline())

@@ -14,7 +14,10 @@ const AVG_LOGPROB: f32 = -1.0;
 /// ordinary Hindi, which takes three bytes for each character, so it does not decide alone.
 const COMPRESSION_RATIO: f32 = 2.4;
 
-/// So often in a row, something is a repetition if the whole text is compressed well.
+/// So many segments alike in a row are one.
+const SAME_SEGMENTS: usize = 5;
+
+/// So often in a row, something within a segment is one if the whole text is compressed well.
 const REPEATS: usize = 4;
 
 /// So often in a row, and with so many characters, it is one in any text.
@@ -35,7 +38,7 @@ pub(super) fn judge(segments: impl Iterator<Item = Segment>) -> Judged {
     let mut judged = Judged { kept: Vec::new(), skipped: Vec::new() };
     let segments: Vec<Segment> = segments.collect();
     for same in segments.chunk_by(|one, next| one.text.trim() == next.text.trim()) {
-        let kept = if same.len() > REPEATS { 1 } else { same.len() };
+        let kept = if same.len() >= SAME_SEGMENTS { 1 } else { same.len() };
         same[..kept].iter().for_each(|segment| judged.hear(segment.clone()));
         same[kept..].iter().for_each(|again| judged.skip(again, SkipReason::Repetition));
     }
@@ -75,12 +78,15 @@ fn length_without_repetition(segment: &Segment) -> Option<usize> {
         let run = period + same;
         let certain = run >= CERTAIN_REPEATS * period && run >= CERTAIN_CHARS;
         let likely = is_compressed && run >= REPEATS * period && 2 * run >= chars.len();
+        if !certain && !likely {
+            return None;
+        }
         // The run may begin with the end of another word.
         let next = chars.len() - run + period;
         let is_space = |place: usize| chars.get(place).is_some_and(|c| c.1.is_whitespace());
         let between_words = |place: &usize| is_space(*place) || is_space(*place - 1);
         let end = (next..next + period).find(between_words).unwrap_or(next);
-        (certain || likely).then(|| chars[end].0)
+        Some(chars[end].0)
     })
 }
 

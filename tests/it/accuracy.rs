@@ -204,8 +204,9 @@ async fn no_word_is_lost_with_the_silence_between_clips() {
     let server = Server::demo(&[]).await;
     for language in ["en", "hi"] {
         let (mut samples, mut text) = (silence(30.0), String::new());
-        for (name, truth) in truth().iter().filter(|(_, truth)| truth.language == language) {
-            samples.extend(speech(name));
+        let spoken = truth().into_iter().filter(|(_, truth)| truth.language == language);
+        for (name, truth) in spoken.step_by(2) {
+            samples.extend(speech(&name));
             samples.extend(silence(30.0));
             text = text + " " + &truth.text;
         }
@@ -218,7 +219,7 @@ async fn no_word_is_lost_with_the_silence_between_clips() {
 async fn no_word_is_lost_beside_noise() {
     let server = Server::demo(&[]).await;
     let [mut with, mut without] = [0, 0];
-    for (name, truth) in truth() {
+    for (name, truth) in truth().into_iter().step_by(2) {
         let clip = speech(&name);
         let second = 16_000.0;
         let spoken: Vec<f32> = truth

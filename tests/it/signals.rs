@@ -1,6 +1,6 @@
 //! Sounds to send: silence, noise, hum, clips, and what is put together of them. Mono at 16 kHz.
 
-use std::f32::consts::TAU;
+use std::f64::consts::TAU;
 use std::fs::File;
 
 use auris::audio::{AudioStream, Limits, SAMPLE_RATE_HZ};
@@ -17,9 +17,10 @@ pub fn silence(seconds: f64) -> Vec<f32> {
     vec![0.0; count(seconds)]
 }
 
-pub fn hum(seconds: f64, frequency_hz: f32, level: f32) -> Vec<f32> {
-    let phase = |n: usize| n as f32 / RATE as f32 * frequency_hz % 1.0;
-    (0..count(seconds)).map(|n| (phase(n) * TAU).sin() * level).collect()
+/// A tone with `peak` as its largest sample.
+pub fn tone(seconds: f64, frequency_hz: f64, peak: f64) -> Vec<f32> {
+    let phase = |n: usize| n as f64 / RATE * frequency_hz * TAU;
+    (0..count(seconds)).map(|n| (phase(n).sin() * peak) as f32).collect()
 }
 
 /// Noise with `level` as its root mean square.

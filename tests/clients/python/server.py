@@ -44,6 +44,9 @@ class Server:
         ours = re.compile("AURIS_|HF_|CUDA_|XDG_|OPENAI_|DEVICE$|GPU_AVAILABLE$")
         environment = {k: v for k, v in os.environ.items() if not ours.match(k)}
         environment |= {"HOME": str(home), "TMPDIR": str(home), **(variables or {})}
+        if engine.startswith("fake"):
+            # It hears samples, and the tones that are sent to it are no speech.
+            environment["AURIS_NO_VAD"] = "true"
         command = [program(), "serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"]
         command += ["--models-dir", ROOT / "models", "--engine", engine]
         # Threads that wait for each other are many times slower where the cores are shared.
