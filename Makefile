@@ -5,6 +5,7 @@ SHELL := bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-audio test-clients lint bench accuracy openapi build cuda test-gpu
+.PHONY: help setup run test test-clients fuzz lint bench accuracy openapi build cuda test-gpu
 
 # Where `make run` listens.
 PORT ?= 8000
@@ -18,6 +19,8 @@ CUDA_TARGET := $(TARGET)/cuda
 # Default: as the last time; at first this machine's GPU, or where there is none every generation
 # since Turing.
 CUDA_ARCHITECTURES ?=
+# How long `make fuzz` tries to break each target.
+FUZZ_SECONDS ?= 20
 # What `make setup` looks for, each with its package; a target below may want more.
 TOOLS := cmake:cmake c++:g++ curl:curl
 # A release looks for the bundled model beside itself, which a target folder elsewhere is not.
@@ -93,6 +96,17 @@ test-clients: setup
 	if [[ "$(origin AURIS)" != "command line" ]]; then cargo build --locked; fi
 	export AURIS="$(abspath $(AURIS))"
 	tests/clients/check
+
+# Fuzz what strangers' bytes reach, FUZZ_SECONDS=20 for each target (nightly Rust, cargo-fuzz)
+fuzz: setup
+	@# A crash leaves its input in fuzz/artifacts, and the run says how to repeat it.
+	for target in open decode form frames subtitles; do
+	  seeds=fuzz/seeds/$$target
+	  [[ -d $$seeds ]] || seeds=tests/fixtures/codecs
+	  mkdir -p fuzz/corpus/$$target
+	  cargo +nightly fuzz run --target-dir $(TARGET)/fuzz $$target fuzz/corpus/$$target $$seeds -- \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=20 -max_len=100000
+	done
 
 # Check formatting, lints, licences and sources of the dependencies
 lint: setup
