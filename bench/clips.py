@@ -14,7 +14,7 @@ NOISE_RMS = 0.002
 SEED = 0
 # Before and after a sentence, where it leaves room for it.
 MARGIN_SECONDS = 0.2
-# In the file with silence, so much speech at least and then so much silence.
+# In the file with silence: so much speech, up to the end of the sentence, and then as much silence.
 SPELL_SECONDS = 30
 
 
@@ -35,19 +35,18 @@ def short(folder, seconds, count):
             if sentence["end"] - sentence["start"] <= seconds:
                 fitting[entry["language"]].append((name, sentence))
     language = "en" if fitting["en"] else "hi"
-    # Not the longest file's first: from all voices.
+    # From all voices, not file by file.
     chosen = numpy.random.default_rng(SEED).permutation(len(fitting[language]))[:count]
     made = []
     for number in chosen:
         name, sentence = fitting[language][number]
         samples = cut(name, sentence, seconds)
-        path = folder / f"{seconds}s-{number}.wav"
-        made.append(save(path, samples, sentence["text"], language))
+        made.append(save(folder / f"{seconds}s-{number}.wav", samples, sentence["text"], language))
     return list(islice(cycle(made), count))
 
 
 def cut(name, sentence, seconds):
-    """One sentence with a little of what surrounds it, in the middle of a clip of that length."""
+    """One sentence, with half of each pause beside it at most, at the start of a clip of that length."""
     margin = min(MARGIN_SECONDS, (seconds - (sentence["end"] - sentence["start"])) / 2)
     for other in truth()[name]["sentences"]:
         if other["start"] > sentence["start"]:
@@ -57,7 +56,6 @@ def cut(name, sentence, seconds):
     first = max(0, round((sentence["start"] - margin) * RATE_HZ))
     samples = read(name)[first : round((sentence["end"] + margin) * RATE_HZ)]
     clip = silence(seconds)
-    # The file's own noise is in the sentence.
     clip[: len(samples)] = samples[: len(clip)]
     return clip
 
@@ -76,29 +74,28 @@ def speech(folder, seconds):
 
 
 def half_silence(folder, seconds):
-    """As `speech`, with whole sentences of about 30 s and 30 s of silence in turns."""
-    spells = list(spoken_spells())
+    """As `speech`, with 30 s of whole sentences and 30 s of silence in turns."""
     parts, texts = [], []
-    for samples, text in cycle(spells):
+    for samples, text in cycle(list(spoken_spells())):
         if sum(map(len, parts)) >= seconds * RATE_HZ:
             break
-        # As much silence as speech.
         parts += [samples, silence(len(samples) / RATE_HZ)]
         texts.append(text)
     return save(folder / "half-silence.wav", numpy.concatenate(parts), " ".join(texts), "en")
 
 
 def spoken_spells():
-    """(samples, text) of the long English files, cut between sentences after about 30 s each."""
+    """(samples, text) of the long English files, cut between sentences after 30 s; the rest of each
+    file is left out."""
     for name, entry in truth().items():
         if entry["language"] != "en" or not is_long(entry):
             continue
         samples, sentences = read(name), entry["sentences"]
         first, texts = 0, []
-        for sentence, following in zip(sentences, sentences[1:] + [None]):
+        for sentence, following in zip(sentences, sentences[1:]):
             texts.append(sentence["text"])
-            end = (sentence["end"] + following["start"]) / 2 if following else entry["seconds"]
-            if following is None or end - first >= SPELL_SECONDS:
+            end = (sentence["end"] + following["start"]) / 2
+            if end - first >= SPELL_SECONDS:
                 yield samples[round(first * RATE_HZ) : round(end * RATE_HZ)], " ".join(texts)
                 first, texts = end, []
 
