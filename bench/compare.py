@@ -1,236 +1,221 @@
 #!/usr/bin/env python3
-"""Compares the server with pywhispercpp: same model file, same language, same cores, in turns.
+"""Compares the server with pywhispercpp and faster-whisper: same weights, language and cores.
 
-    bench/compare.py [--auris target/release/auris] [--rounds 5] [--long-rounds 3]
+    bench/compare.py [--auris target/release/auris] [--model models/ggml-demo-q8_0.bin]
 
-(a) four clients with 5 s clips at once, (b) one file of ten minutes, each against the peer's
-fastest way; then (c) the latency of /healthz under load, (d) the server process's own CPU time.
+Clips of 1, 2 and 5 s from 1, 4 and 16 clients, ten minutes of speech, and ten minutes of which half
+is silence. The server and pywhispercpp as it comes are measured in turns; the bars are about them.
+What else the peers can do is measured once, with 4 clients and with the files of ten minutes.
 Prints Markdown, and exits with 1 if a bar is missed.
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 import environment
 
 environment.enter()
 
-import numpy
 import psutil
-import requests
-import soundfile
 
+import clips
+import convert
 import server
-from evaluation import FOLDER, error_rate, is_long, truth
+from evaluation import error_rate
+from peer import Peer
 
-CLIENTS = 4
-RATE_HZ = 16_000
-CLIP_SECONDS = 5
-LONG_SECONDS = 600
-OWN_CPU_REQUESTS = 50
-OWN_CPU_BAR_MS = 10
-# A variant of the peer that is faster but worse by more than this is no fair measure.
-WER_SLACK = 0.01
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--auris", default=str(environment.ROOT / "target/release/auris"))
-    parser.add_argument("--model", default=str(environment.ROOT / "models/ggml-demo-q8_0.bin"))
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of turns with clips")
-    parser.add_argument("--long-rounds", type=int, default=3, help="pairs with the long file")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        clips, long_file = make_clips(Path(folder)), make_long(Path(folder))
-        # A server for each part, so that each peak of memory is its own.
-        with_clips = Contest("4 clients, 5 s clips", clips, ["lock", "models"], options.rounds)
-        with_long = Contest(
-            "1 file of 10 minutes", [long_file], ["whole", "parallel"], options.long_rounds
-        )
-        passed = [duel(options, with_clips), duel(options, with_long), watch(options, clips)]
-    sys.exit(0 if all(passed) else 1)
-
-
-def make_clips(folder):
-    """The single English sentences, filled up with silence: [(path, text, seconds)]."""
-    clips = []
-    for name, entry in truth().items():
-        if entry["language"] == "en" and not is_long(entry):
-            clip = numpy.zeros(CLIP_SECONDS * RATE_HZ, dtype="float32")
-            samples = read(name)
-            clip[: len(samples)] = samples
-            clips.append(save(folder / f"{name}.wav", clip, entry["text"]))
-    return clips
-
-
-def make_long(folder):
-    """The long English files again and again, whole, until ten minutes are full."""
-    names = [name for name, entry in truth().items() if entry["language"] == "en" and is_long(entry)]
-    names.sort(key=lambda name: -truth()[name]["seconds"])
-    parts, texts = [], []
-    while sum(map(len, parts)) < LONG_SECONDS * RATE_HZ:
-        left = LONG_SECONDS - sum(map(len, parts)) / RATE_HZ
-        name = next((name for name in names if truth()[name]["seconds"] <= left), names[-1])
-        parts.append(read(name))
-        texts.append(truth()[name]["text"])
-    return save(folder / "long.wav", numpy.concatenate(parts), " ".join(texts))
-
-
-def read(name):
-    samples, rate = soundfile.read(FOLDER / name, dtype="float32")
-    assert rate == RATE_HZ, f"{name}: {rate} Hz"
-    return samples
-
-
-def save(path, samples, text):
-    soundfile.write(path, samples, RATE_HZ, subtype="PCM_16")
-    return str(path), text, len(samples) / RATE_HZ
-
-
-class Peer:
-    """pywhispercpp in a child process; see peer.py."""
-
-    def __init__(self, model):
-        command = [sys.executable, Path(__file__).with_name("peer.py"), model, "en"]
-        self.child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self.process = psutil.Process(self.child.pid)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.child.stdin.close()
-        try:
-            self.child.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-
-    def transcribe(self, variant, clips):
-        request = {"variant": variant, "files": [path for path, *_ in clips]}
-        print(json.dumps(request), file=self.child.stdin, flush=True)
-        line = self.child.stdout.readline()
-        if not line:
-            raise SystemExit(f"the peer ended with {self.child.wait()}")
-        return json.loads(line)["texts"]
-
-
-def ask_server(url, clips):
-    """Posts the clips, as many at once as there are clients; their texts in order."""
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        return list(clients.map(lambda clip: server.transcribe(url, clip[0]), clips))
-
-
-def turn(work, process, clips):
-    """One measured turn: {speed, cpu, wer}."""
-    cpu, start = server.family_cpu_seconds(process), time.monotonic()
-    texts = work()
-    wall = time.monotonic() - start
-    return {
-        "speed": sum(seconds for *_, seconds in clips) / wall,
-        "cpu": server.family_cpu_seconds(process) - cpu,
-        "wer": error_rate([(text, found) for (_, text, _), found in zip(clips, texts)]),
-    }
+DEMO = environment.ROOT / "models" / "ggml-demo-q8_0.bin"
+WHISPER_CPP, FASTER_WHISPER = "peer_whisper_cpp.py", "peer_faster_whisper.py"
+TITLES = {WHISPER_CPP: "pywhispercpp", FASTER_WHISPER: "faster-whisper"}
+FASTER = [
+    (FASTER_WHISPER, f"{quantization}, {settings}")
+    for quantization in convert.QUANTIZATIONS
+    for settings in ("beam_size=1", "defaults")
+]
+CLIP_RIVALS = [(WHISPER_CPP, "models"), *FASTER]
+LONG_RIVALS = [(WHISPER_CPP, "parallel"), *FASTER, (FASTER_WHISPER, "int8, beam_size=1 and vad_filter")]
+# How much faster than pywhispercpp as it comes the server shall be …
+CLIPS_BAR, SPEECH_BAR, HALF_SILENCE_BAR = 2.5, 1.1, 1.8
+# … with a word error rate that is higher by no more than this.
+WER_SLACK = 0.005
+# The server's and the default peer's row.
+OURS, DEFAULT = "auris", "pywhispercpp, default"
 
 
 @dataclass
 class Contest:
-    """What both sides transcribe, and how often."""
+    """What everyone transcribes."""
 
     title: str
-    clips: list
-    variants: list
-    """The peer's ways to do it; the best one counts."""
-    rounds: int
+    rounds: list
+    """The clips of each turn."""
+    clients: int
+    bar: float
+    rivals: list = field(default_factory=list)
+    """(program, variant): the other ways that are measured once."""
+    text_counts: bool = True
+    """Whether there are words enough to compare error rates."""
 
 
-def duel(options, contest):
-    """Measures the server and each variant of the peer in turns; prints a table; tells whether
-    the server is at least as fast as the best variant."""
-    clips, ours = contest.clips, []
-    theirs = {variant: [] for variant in contest.variants}
-    with ExitStack() as stack:
-        url, process = stack.enter_context(server.serving(options.auris))
-        # A process for each variant, so that each peak of memory is its own.
-        peers = {variant: stack.enter_context(Peer(options.model)) for variant in theirs}
-        ask_server(url, clips[:CLIENTS])
-        for variant, peer in peers.items():
-            peer.transcribe(variant, clips[:CLIENTS])
-        for _ in range(contest.rounds):
-            ours.append(turn(lambda: ask_server(url, clips), process, clips))
-            for variant, peer in peers.items():
-                work = lambda: peer.transcribe(variant, clips)
-                theirs[variant].append(turn(work, peer.process, clips))
-        peaks = [server.family_peak_bytes(process)]
-        peaks += [server.family_peak_bytes(peer.process) for peer in peers.values()]
-    print(f"### {contest.title}\n")
-    print("| | audio s per wall s | CPU s per audio minute | peak MiB | WER |")
+def main():
+    options = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        first = clips.short(Path(folder), seconds=5, count=max(options.clients))
+        results = [duel(options, contest, first) for contest in contests(options, Path(folder))]
+    print("### Bars\n")
+    print("| | auris / pywhispercpp | by CPU time | bar | |")
     print("|---|---|---|---|---|")
-    names = ["auris", *(f"pywhispercpp, {variant}" for variant in theirs)]
-    minutes = sum(seconds for *_, seconds in clips) / 60
-    for name, turns, peak in zip(names, [ours, *theirs.values()], peaks):
-        speed, cpu = middle(turns, "speed"), middle(turns, "cpu") / minutes
-        print(f"| {name} | {speed:.1f} | {cpu:.2f} | {peak / 2**20:.0f} | {middle(turns, 'wer'):.2%} |")
-    best = best_variant(theirs)
-    ratio = median(a["speed"] / b["speed"] for a, b in zip(ours, theirs[best]))
-    print(f"\nauris / pywhispercpp, {best}: {ratio:.2f}, median of {contest.rounds} pairs (bar: 1.00)\n")
-    return ratio >= 1.0
+    print("\n".join(line for line, _ in results))
+    sys.exit(0 if all(passed for _, passed in results) else 1)
 
 
-def best_variant(turns_by_variant):
-    """The fastest variant among those whose text is about as good as the best."""
-    limit = min(middle(turns, "wer") for turns in turns_by_variant.values()) + WER_SLACK
-    fair = [name for name, turns in turns_by_variant.items() if middle(turns, "wer") <= limit]
-    return max(fair, key=lambda name: middle(turns_by_variant[name], "speed"))
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    numbers = lambda text: [int(number) for number in text.split(",") if number]
+    parser.add_argument("--auris", default=environment.ROOT / "target/release/auris", help="the program")
+    parser.add_argument("--model", default=DEMO, type=Path, help="a model file of whisper.cpp")
+    parser.add_argument("--cost-only", action="store_true", help="leave out the text: for random weights")
+    parser.add_argument("--seconds", default=[1, 2, 5], type=numbers, help="lengths of clips: 1,2,5")
+    parser.add_argument("--clients", default=[1, 4, 16], type=numbers, help="at once: 1,4,16")
+    parser.add_argument("--clips", default=24, type=int, help="clips in a turn")
+    parser.add_argument("--minutes", default=10, type=int, help="length of the files; 0: none")
+    parser.add_argument("--rounds", default=3, type=int, help="turns of both sides with clips")
+    parser.add_argument("--long-rounds", default=2, type=int, help="turns with the long files")
+    parser.add_argument("--no-rivals", action="store_true", help="only the server and the default peer")
+    return parser.parse_args()
 
 
-def middle(turns, figure):
-    return median(turn[figure] for turn in turns)
+def contests(options, folder):
+    """In their order; each makes its audio when its turn comes."""
+    for seconds in options.seconds:
+        made = clips.short(folder, seconds, options.clips * options.rounds)
+        # Other sentences in each turn, for there are few words in one.
+        rounds = [made[turn :: options.rounds] for turn in range(options.rounds)]
+        for clients in options.clients:
+            yield Contest(
+                title=f"{seconds} s clips, {clients} client{'s' if clients > 1 else ''}",
+                rounds=rounds,
+                clients=clients,
+                bar=CLIPS_BAR,
+                rivals=CLIP_RIVALS if clients == 4 else [],
+                # Five sentences of 16 words fit into a second: one word is 6 points.
+                text_counts=seconds > 1,
+            )
+    if options.minutes:
+        length = options.minutes * 60
+        for title, file, bar in (
+            ("speech", clips.speech(folder, length), SPEECH_BAR),
+            ("half speech, half silence", clips.half_silence(folder, length), HALF_SILENCE_BAR),
+        ):
+            title = f"a file of {options.minutes} minutes, {title}"
+            yield Contest(title, [[file]] * options.long_rounds, 1, bar, LONG_RIVALS)
 
 
-def watch(options, clips):
-    """The latency of /healthz while every slot works, and the server process's own CPU time."""
-    jobs = (clips * OWN_CPU_REQUESTS)[:OWN_CPU_REQUESTS]
-    with server.serving(options.auris) as (url, process):
-        ask_server(url, clips[:CLIENTS])
-        before = server.cpu_seconds(process)
-        ask_server(url, jobs)
-        own_ms = (server.cpu_seconds(process) - before) * 1000 / len(jobs)
-        # After the CPU time is taken: the polls cost some too.
-        latencies, done = [], threading.Event()
-        poll = threading.Thread(target=poll_health, args=(url, latencies, done))
-        poll.start()
-        try:
-            ask_server(url, jobs)
-        finally:
-            done.set()
-            poll.join()
-    p99 = quantiles(latencies, n=100)[98] * 1000
-    print("### Under load\n")
-    print("| figure | value | bar |")
-    print("|---|---|---|")
-    print(f"| GET /healthz, p99 of {len(latencies)} | {p99:.1f} ms | |")
-    print(f"| CPU of the server process for a 5 s request | {own_ms:.1f} ms | < {OWN_CPU_BAR_MS} ms |")
-    return own_ms < OWN_CPU_BAR_MS
+def duel(options, contest, first):
+    """Measures everyone and prints a table. The line for the table of bars, and whether all are met.
+    The clips `first` are for what a program does at its first calls only."""
+    rows, first = [], first[: contest.clients]
+    with ExitStack() as stack:
+        arguments = ("--models", options.model, "--offline", "--device", "cpu")
+        url, process = stack.enter_context(server.serving(options.auris, arguments))
+        peer = stack.enter_context(started(options, contest, WHISPER_CPP, "default"))
+        ours = Side(OURS, process, lambda files: ask_server(url, files, contest.clients))
+        theirs = Side(DEFAULT, peer.process, peer.transcribe)
+        for side in (ours, theirs):
+            side.transcribe(first)
+        for files in contest.rounds:
+            for side in (ours, theirs):
+                side.turn(files)
+        rows += [ours.row(), theirs.row()]
+    for program, variant in [] if options.no_rivals else contest.rivals:
+        with started(options, contest, program, variant) as peer:
+            side = Side(f"{TITLES[program]}, {variant}", peer.process, peer.transcribe)
+            side.transcribe(first)
+            side.turn(contest.rounds[0])
+            rows.append(side.row())
+    columns = ["", "audio s per wall s", "CPU s per audio minute", "peak MiB", "WER"]
+    width = len(columns) - options.cost_only
+    print(f"### {contest.title}\n")
+    for row in (columns, ["---" for _ in columns], *rows):
+        print("|", " | ".join(row[:width]), "|")
+    print(flush=True)
+    return verdict(contest, ours, theirs, options.cost_only)
 
 
-def poll_health(url, latencies, done):
-    with requests.Session() as session:
-        while not done.wait(0.01):
-            start = time.monotonic()
-            session.get(f"{url}/healthz", timeout=30).raise_for_status()
-            latencies.append(time.monotonic() - start)
+def verdict(contest, ours, theirs, cost_only):
+    pairs = list(zip(ours.turns, theirs.turns))
+    ratio = median(b.wall_seconds / a.wall_seconds for a, b in pairs)
+    cpu_ratio = median(b.cpu_seconds / a.cpu_seconds for a, b in pairs)
+    worse = ours.error_rate() - theirs.error_rate()
+    misses = []
+    if ratio < contest.bar:
+        misses.append("too slow")
+    if contest.text_counts and not cost_only and worse > WER_SLACK:
+        misses.append(f"WER {worse * 100:.1f} points higher")
+    said = ", ".join(misses) or "met"
+    return f"| {contest.title} | {ratio:.2f} | {cpu_ratio:.2f} | {contest.bar} | {said} |", not misses
+
+
+def started(options, contest, program, variant):
+    model = options.model
+    if program == FASTER_WHISPER:
+        model = convert.converted(model, variant.split(",")[0])
+    return Peer(program, model, variant, contest.clients)
+
+
+def ask_server(url, files, clients):
+    """Posts the files, as many at once as there are clients; their texts in order."""
+    ask = lambda file: server.transcribe(url, file.path, model="whisper-1", language=file.language)
+    with ThreadPoolExecutor(clients) as pool:
+        return list(pool.map(ask, files))
+
+
+@dataclass
+class Turn:
+    clips: list
+    texts: list
+    wall_seconds: float
+    cpu_seconds: float
+
+    def audio_seconds(self):
+        return sum(clip.seconds for clip in self.clips)
+
+
+@dataclass
+class Side:
+    """One of those who are compared."""
+
+    name: str
+    process: psutil.Process
+    transcribe: Callable
+    """Clips to their texts."""
+    turns: list = field(default_factory=list)
+
+    def turn(self, files):
+        cpu, start = server.family_cpu_seconds(self.process), time.monotonic()
+        texts = self.transcribe(files)
+        wall = time.monotonic() - start
+        self.turns.append(Turn(files, texts, wall, server.family_cpu_seconds(self.process) - cpu))
+
+    def error_rate(self):
+        """Over all turns."""
+        pairs = ((clip.text, text) for turn in self.turns for clip, text in zip(turn.clips, turn.texts))
+        return error_rate(list(pairs))
+
+    def row(self):
+        """The cells of the table. While the process lives."""
+        speed = median(turn.audio_seconds() / turn.wall_seconds for turn in self.turns)
+        cpu = median(turn.cpu_seconds * 60 / turn.audio_seconds() for turn in self.turns)
+        peak = server.family_peak_bytes(self.process) / 2**20
+        return [self.name, f"{speed:.1f}", f"{cpu:.2f}", f"{peak:.0f}", f"{self.error_rate():.2%}"]
 
 
 if __name__ == "__main__":

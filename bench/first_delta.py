@@ -22,9 +22,10 @@ enter()
 
 import requests
 
-from compare import make_long
+import clips
 from server import serving
 
+LONG_SECONDS = 600
 MOST_CHUNKS = 1.5
 MOST_SECONDS = 2.0
 
@@ -35,7 +36,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path, *_ = make_long(Path(folder))
+        path = clips.speech(Path(folder), LONG_SECONDS).path
         with serving(Path(options.auris).resolve()) as (url, _):
             until_free(url)
             passed = [first(url, path, options.rounds, language) for language in ("en", "")]
