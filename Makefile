@@ -4,8 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-audio test-clients lint bench accuracy openapi build cuda test-gpu
-.PHONY: help setup run test test-clients fuzz lint bench accuracy openapi build cuda test-gpu
+.PHONY: help setup run test test-audio test-clients fuzz lint bench accuracy openapi build cuda test-gpu
 
 # Where `make run` listens.
 PORT ?= 8000
