@@ -90,7 +90,10 @@ def arguments():
     parser.add_argument("--rounds", default=3, type=int, help="turns of both sides with clips")
     parser.add_argument("--long-rounds", default=2, type=int, help="turns with the long files")
     parser.add_argument("--no-rivals", action="store_true", help="only the server and the default peer")
-    return parser.parse_args()
+    options = parser.parse_args()
+    # The server is started in another folder.
+    options.model = options.model.resolve()
+    return options
 
 
 def contests(options, folder):
