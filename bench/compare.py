@@ -125,7 +125,7 @@ def contests(options, folder):
 def duel(options, contest, first):
     """Measures everyone and prints a table. The line for the table of bars, and whether all are met.
     The clips `first` are for what a program does at its first calls only."""
-    rows, first = [], first[: contest.clients]
+    first = first[: contest.clients]
     with ExitStack() as stack:
         arguments = ("--models", options.model, "--offline", "--device", "cpu")
         url, process = stack.enter_context(server.serving(options.auris, arguments))
@@ -137,7 +137,7 @@ def duel(options, contest, first):
         for files in contest.rounds:
             for side in (ours, theirs):
                 side.turn(files)
-        rows += [ours.row(), theirs.row()]
+        rows = [ours.row(), theirs.row()]
     for program, variant in [] if options.no_rivals else contest.rivals:
         with started(options, contest, program, variant) as peer:
             side = Side(f"{TITLES[program]}, {variant}", peer.process, peer.transcribe)
