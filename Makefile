@@ -136,14 +136,29 @@ test-gpu: setup
 	cargo test --release --locked --features cuda --test gpu --target-dir $(CUDA_TARGET) \
 	  -- --test-threads 1 --nocapture
 
-# Compare speed, memory and text with pywhispercpp
+# Compare speed, memory and text with pywhispercpp and faster-whisper
 bench: build
-	@set -x
-	bench/compare.py --auris $(AURIS)
-	bench/same_text.py --auris $(AURIS)
-	bench/memory.py --auris $(AURIS)
-	bench/first_delta.py --auris $(AURIS)
-	bench/crowd.py --auris $(AURIS)
+	@failed=()
+	# A missed bar does not keep the rest from being measured.
+	measure() {
+	  echo "+ $$*"
+	  "$$@" || failed+=("$$*")
+	}
+	measure bench/compare.py --auris $(AURIS)
+	# What tiny's size costs: the published file is f16.
+	bench/random_model.py tiny f16 q8_0
+	tiny="--auris $(AURIS) --cost-only --seconds 5 --clients 4 --clips 8 --minutes 0"
+	measure bench/compare.py $$tiny --model target/bench-models/ggml-random-tiny-f16.bin
+	measure bench/compare.py $$tiny --model target/bench-models/ggml-random-tiny-q8_0.bin --no-rivals
+	measure bench/under_load.py --auris $(AURIS)
+	measure bench/same_text.py --auris $(AURIS)
+	measure bench/memory.py --auris $(AURIS)
+	measure bench/first_delta.py --auris $(AURIS)
+	measure bench/crowd.py --auris $(AURIS)
+	if (($${#failed[@]})); then
+	  printf 'missed: %s\n' "$${failed[@]}" >&2
+	  exit 1
+	fi
 
 # Measure text, languages, translation and times on the evaluation set
 accuracy: build

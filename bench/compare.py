@@ -90,7 +90,10 @@ def arguments():
     parser.add_argument("--rounds", default=3, type=int, help="turns of both sides with clips")
     parser.add_argument("--long-rounds", default=2, type=int, help="turns with the long files")
     parser.add_argument("--no-rivals", action="store_true", help="only the server and the default peer")
-    return parser.parse_args()
+    options = parser.parse_args()
+    # The server is started in another folder.
+    options.model = options.model.resolve()
+    return options
 
 
 def contests(options, folder):
@@ -122,7 +125,7 @@ def contests(options, folder):
 def duel(options, contest, first):
     """Measures everyone and prints a table. The line for the table of bars, and whether all are met.
     The clips `first` are for what a program does at its first calls only."""
-    rows, first = [], first[: contest.clients]
+    first = first[: contest.clients]
     with ExitStack() as stack:
         arguments = ("--models", options.model, "--offline", "--device", "cpu")
         url, process = stack.enter_context(server.serving(options.auris, arguments))
@@ -134,7 +137,7 @@ def duel(options, contest, first):
         for files in contest.rounds:
             for side in (ours, theirs):
                 side.turn(files)
-        rows += [ours.row(), theirs.row()]
+        rows = [ours.row(), theirs.row()]
     for program, variant in [] if options.no_rivals else contest.rivals:
         with started(options, contest, program, variant) as peer:
             side = Side(f"{TITLES[program]}, {variant}", peer.process, peer.transcribe)
