@@ -60,22 +60,20 @@ impl Decoder {
         };
         let container = source.container.name();
         let input = Input { file: &source.file, container, demuxer: source.container.demuxer() };
-        match (Self::convert(&input, limits, source.budget.clone(), block), error) {
-            (Err(AudioError::NeedsFfmpeg { .. }), AudioError::UnsupportedCodec { codec, .. }) => {
-                Err(AudioError::NeedsFfmpeg { container, codec: Some(codec) })
-            }
-            (
-                Err(
-                    AudioError::NeedsFfmpeg { .. }
-                    | AudioError::Corrupt { .. }
-                    | AudioError::NoAudioTrack { .. },
-                ),
-                error,
-            ) => Err(error),
-            (result, _) => result,
+        match Self::convert(&input, limits, source.budget.clone(), block) {
+            Err(AudioError::NeedsFfmpeg { .. }) => Err(match error {
+                AudioError::UnsupportedCodec { codec, .. } => {
+                    AudioError::NeedsFfmpeg { container, codec: Some(codec) }
+                }
+                error => error,
+            }),
+            // The file's own reader knows better what is in it.
+            Err(AudioError::Corrupt { .. } | AudioError::NoAudioTrack { .. }) => Err(error),
+            result => result,
         }
     }
 
+    /// Opens a container with its reader.
     fn read(
         source: &Source,
         limits: &Limits,
