@@ -1,18 +1,22 @@
 //! Looks through the set-up of a Vorbis stream before a decoder is made of it.
 //!
-//! A codebook of 60 bytes can ask for 16 MiB, and a stream may have 256 of them. The decoder bounds
-//! each, but not all of them together. Nothing is decoded here.
+//! A codebook of 60 bytes can ask for 150 MB and seconds of work, and a stream may have 256 of them.
+//! The decoder bounds each, but not all of them together. Nothing is decoded here.
 
 use symphonia::core::io::{BitReaderRtl, ReadBitsRtl};
 
-/// The most values that all codebooks may have. libvorbis's have fewer than 200,000.
-const MAX_VALUES: u64 = 4 << 20;
+/// The most memory that all codebooks may take. Those of libvorbis have up to 20,000 entries and
+/// 90,000 values, which is a third of this.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What the decoder was seen to take for an entry, beside its values: 1.1 kB for each of 131,072.
+const ENTRY_BYTES: u64 = 1024;
+
+/// What it takes for a value.
+const VALUE_BYTES: u64 = 4;
 
 /// Begins the set-up header (Vorbis I specification, section 4.2.1).
 const SETUP: &[u8] = b"\x05vorbis";
-
-/// What each entry takes beside its values, in values.
-const ENTRY_VALUES: u64 = 4;
 
 /// Whether the codebooks of a stream with these headers take little memory. What is no set-up is
 /// left to the decoder.
@@ -25,22 +29,22 @@ pub(super) fn is_modest(headers: &[u8]) -> bool {
 fn has_modest_codebooks(setup: &[u8]) -> bool {
     let mut bits = BitReaderRtl::new(setup);
     let Ok(count) = bits.read_bits_leq32(8) else { return true };
-    let mut values = 0;
+    let mut bytes = 0;
     for _ in 0..=count {
-        match codebook_values(&mut bits) {
-            Some(more) => values += more,
+        match codebook_bytes(&mut bits) {
+            Some(more) => bytes += more,
             // The decoder refuses it, after those before it.
             None => return true,
         }
-        if values > MAX_VALUES {
+        if bytes > MAX_BYTES {
             return false;
         }
     }
     true
 }
 
-/// Reads over a codebook (section 3.2.1) and tells how many values it has; `None` if it is none.
-fn codebook_values(bits: &mut BitReaderRtl<'_>) -> Option<u64> {
+/// Reads over a codebook (section 3.2.1) and tells what it takes; `None` if it is none.
+fn codebook_bytes(bits: &mut BitReaderRtl<'_>) -> Option<u64> {
     if bits.read_bits_leq32(24).ok()? != 0x56_4342 {
         return None;
     }
@@ -52,7 +56,7 @@ fn codebook_values(bits: &mut BitReaderRtl<'_>) -> Option<u64> {
     }
     read_lengths(bits, entries)?;
     let lookup = bits.read_bits_leq32(4).ok()?;
-    let per_entry = if lookup == 0 { 0 } else { u64::from(dimensions) };
+    let values = if lookup == 0 { 0 } else { u64::from(dimensions) };
     let multiplicands = match lookup {
         0 => 0,
         1 => lookup1_values(entries, dimensions),
@@ -67,7 +71,7 @@ fn codebook_values(bits: &mut BitReaderRtl<'_>) -> Option<u64> {
             bits.ignore_bits(value_bits).ok()?;
         }
     }
-    Some(u64::from(entries) * (per_entry + ENTRY_VALUES))
+    Some(u64::from(entries) * (values * VALUE_BYTES + ENTRY_BYTES))
 }
 
 /// Reads over the lengths of the codewords.
@@ -136,8 +140,8 @@ mod tests {
     #[test]
     fn large_codebooks_are_found_however_few_bytes_they_have() {
         check(1, 1 << 17, 32, false);
-        check(256, 1 << 12, 16, false);
-        check(40, 1 << 12, 8, true);
+        check(256, 1 << 10, 16, false);
+        check(40, 1 << 10, 8, true);
         check(256, 64, 4, true);
     }
 

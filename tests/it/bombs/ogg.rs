@@ -82,13 +82,13 @@ fn pack(numbers: &[(u32, u32)]) -> Vec<u8> {
     bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |sum, bit| sum << 1 | *bit as u8)).collect()
 }
 
-/// Vorbis's first and third header, the latter with so many codebooks of 131,072 vectors of 32
-/// values: 16 MiB in 60 bytes.
+/// Vorbis's first and third header, the latter with so many codebooks of 131,072 vectors of 31
+/// values: 150 MB in 60 bytes.
 pub(super) fn vorbis_headers(codebooks: u32) -> [Vec<u8>; 2] {
     let layout = [&[0; 4][..], &[1], &16_000_u32.to_le_bytes(), &[0; 12], &[0xb8, 1]].concat();
     let mut numbers = vec![(codebooks - 1, 8)];
     for _ in 0..codebooks {
-        numbers.extend([(0x56_4342, 24), (32, 16), (1 << 17, 24), (1, 1), (0, 5)]);
+        numbers.extend([(0x56_4342, 24), (31, 16), (1 << 17, 24), (1, 1), (0, 5)]);
         // Codewords of 17 bits: none of 1 to 16, and then all of them.
         numbers.extend([(0, 18); 16]);
         numbers.push((1 << 17, 18));
