@@ -60,13 +60,14 @@ pub(in crate::http) fn silence(fields: &mut Fields<'_>) -> Result<Silence, ApiEr
     }
 }
 
-/// `vad`, or `vad_filter` as faster-whisper's servers call it, and what it says.
+/// `vad`, or else `vad_filter` as faster-whisper's servers call it, and what it says.
 fn wanted(fields: &mut Fields<'_>) -> Result<Option<(Value, bool)>, ApiError> {
-    let value = match (fields.one("vad")?, fields.one("vad_filter")?) {
-        (Some(_), Some(value)) => return Err(value.wrong("give vad or vad_filter")),
-        (value, None) | (None, value) => value,
+    let mut flag = |field| {
+        let value = fields.one(field)?;
+        value.map(|value| value.flag().map(|flag| (value, flag))).transpose()
     };
-    value.map(|value| value.flag().map(|flag| (value, flag))).transpose()
+    let (own, alias) = (flag("vad")?, flag("vad_filter")?);
+    Ok(own.or(alias))
 }
 
 fn strategy(fields: &mut Fields<'_>) -> Result<Option<Vad>, ApiError> {

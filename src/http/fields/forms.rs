@@ -52,7 +52,7 @@ pub(in crate::http) struct TranscriptionForm {
     /// the server does, which is `true` unless it was started with `--no-vad`.
     #[schema(examples(true), nullable = false)]
     vad: Option<bool>,
-    /// The same as `vad`, under the name that faster-whisper's servers have for it.
+    /// The same as `vad`, under the name that faster-whisper's servers have for it; `vad` counts if both are given.
     #[schema(nullable = false)]
     vad_filter: Option<bool>,
     /// How the file is cut. `auto` is in pauses, 20 to 30 s after the last, and at silence of 5 s;

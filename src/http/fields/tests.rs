@@ -94,8 +94,6 @@ fn a_value_out_of_its_type_or_range_names_its_field() {
         let fields = [(field, "false"), ("chunking_strategy", "server_vad")];
         refused(Endpoint::Transcriptions, &fields, field, "chunking_strategy[type]=server_vad");
     }
-    let both = [("vad", "true"), ("vad_filter", "true")];
-    refused(Endpoint::Transcriptions, &both, "vad_filter", "vad or vad_filter");
     refused(Endpoint::Jobs, &[("task", "summarise")], "task", "`transcribe` or `translate`");
 }
 
@@ -238,6 +236,7 @@ fn silence_is_left_out_if_the_request_or_else_the_server_says_so() {
         (&[("vad", "false")], on, off),
         (&[("vad_filter", "1")], off, on),
         (&[("vad_filter", "0")], on, off),
+        (&[("vad", "1"), ("vad_filter", "0")], off, on),
         (&[("vad", "false"), ("chunking_strategy", "auto")], on, off),
     ] {
         assert_eq!(read(fields).silence.policy(usual), expected, "{fields:?}");
