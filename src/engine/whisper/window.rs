@@ -61,4 +61,30 @@ mod tests {
         }
         assert_eq!(positions(16_000, 200), None);
     }
+
+    #[test]
+    fn only_a_result_that_is_probable_and_not_repetitive_is_good() {
+        let good = Segment {
+            start: 0.0,
+            end: 1.0,
+            text: " Yes.".to_owned(),
+            tokens: vec![1],
+            temperature: 0.0,
+            avg_logprob: -0.2,
+            compression_ratio: 1.0,
+            no_speech_prob: 0.0,
+            words: Vec::new(),
+            logprobs: Vec::new(),
+        };
+        let check = |segment: &Segment, expected: bool| {
+            assert_eq!(is_good(std::slice::from_ref(segment), 32_000), expected, "{segment:?}");
+            assert_eq!(is_good(&[good.clone(), segment.clone()], 32_000), expected, "{segment:?}");
+        };
+        check(&good, true);
+        check(&Segment { avg_logprob: -1.1, ..good.clone() }, false);
+        check(&Segment { avg_logprob: f32::NAN, ..good.clone() }, false);
+        check(&Segment { compression_ratio: 2.5, ..good.clone() }, false);
+        check(&Segment { start: 2.5, ..good.clone() }, false);
+        assert!(!is_good(&[], 32_000));
+    }
 }
