@@ -20,6 +20,7 @@ CUDA_TARGET := $(TARGET)/cuda
 CUDA_ARCHITECTURES ?=
 # How long `make fuzz` tries to break each target.
 FUZZ_SECONDS ?= 20
+FUZZ_SANITIZER ?= none
 # What `make setup` looks for, each with its package; a target below may want more.
 TOOLS := cmake:cmake c++:g++ curl:curl
 # A release looks for the bundled model beside itself, which a target folder elsewhere is not.
@@ -96,14 +97,18 @@ test-clients: setup
 	export AURIS="$(abspath $(AURIS))"
 	tests/clients/check
 
-# Fuzz what strangers' bytes reach, FUZZ_SECONDS=20 for each target (nightly Rust, cargo-fuzz)
+# Fuzz what strangers' bytes reach, FUZZ_SECONDS=20 for each target (FUZZ_SANITIZER=address: nightly)
 fuzz: setup
-	@# A crash leaves its input in fuzz/artifacts, and the run says how to repeat it.
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	# The stable compiler knows no sanitizers, and what is fuzzed has no unsafe code of ours.
+	[[ "$(FUZZ_SANITIZER)" == none ]] || export RUSTUP_TOOLCHAIN=nightly
+	# A crash leaves its input in fuzz/artifacts, and the run says how to repeat it.
 	for target in open decode form frames subtitles; do
 	  seeds=fuzz/seeds/$$target
 	  [[ -d $$seeds ]] || seeds=tests/fixtures/codecs
 	  mkdir -p fuzz/corpus/$$target
-	  cargo +nightly fuzz run --target-dir $(TARGET)/fuzz $$target fuzz/corpus/$$target $$seeds -- \
+	  cargo fuzz run --sanitizer $(FUZZ_SANITIZER) --target-dir $(TARGET)/fuzz $$target \
+	    fuzz/corpus/$$target $$seeds -- \
 	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=20 -max_len=100000
 	done
 

@@ -86,6 +86,11 @@ impl Container {
         }
     }
 
+    /// Whether it says, of all its codecs, how much of what is decoded is not of the recording.
+    pub(super) fn tells_delay(self) -> bool {
+        matches!(self, Self::Mp4 | Self::Ogg)
+    }
+
     /// Whether the file is to be read from front to back only.
     ///
     /// In a seekable stream of bare frames, the reader guesses the length from the first bit rates

@@ -4,18 +4,21 @@
 //! reaches the network, and it has bounds on time and memory. What it writes is read as any other
 //! WAV file, with the same limits. Nothing else starts it.
 
+mod listener;
+
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, ChildStderr, ChildStdout, Stdio};
-use std::thread::{self, JoinHandle};
+use std::process::{self, Child, ChildStdout, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use symphonia::core::codecs::audio::AudioCodecId;
 use symphonia::core::io::MediaSource;
 
+use self::listener::{Listener, cause};
 use super::AudioError;
 
 /// The ffmpeg program.
@@ -33,6 +36,8 @@ pub(super) struct Input<'a> {
     pub(super) container: &'static str,
     /// What ffmpeg calls its reader.
     pub(super) demuxer: &'static str,
+    /// Whether the container tells how long the encoder's delay is, so that ffmpeg takes it off.
+    pub(super) tells_delay: bool,
 }
 
 /// The most memory, as address space: a hundred times what decoding takes.
@@ -46,9 +51,6 @@ const MIN_SPEED: u32 = 20;
 
 /// The longest that a child may be silent.
 const STALL: Duration = Duration::from_secs(30);
-
-/// What is kept of what it says.
-const MAX_STDERR_BYTES: u64 = 16 << 10;
 
 impl Ffmpeg {
     /// The program at this path.
@@ -85,7 +87,8 @@ impl Ffmpeg {
         let mut command = process::Command::new(&self.program);
         // Neither secrets nor settings reach it.
         command.env_clear().current_dir("/");
-        command.args(["-hide_banner", "-nostdin", "-v", "error"]);
+        // It names the codec at the level `info`.
+        command.args(["-hide_banner", "-nostdin", "-nostats", "-v", "level+info"]);
         command.args(["-threads", "1", "-protocol_whitelist", "file", "-f", input.demuxer]);
         // A file without a name can still be opened again by its descriptor, and read from any
         // place, which standard input as such could not.
@@ -95,7 +98,7 @@ impl Ffmpeg {
         command.stdin(input.file.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let conversion = Conversion { child, last_words: stderr.map(listen) };
+        let conversion = Conversion { child, listener: stderr.map(Listener::new) };
         conversion.bound_all(max_duration)?;
         let stdout = stdout.ok_or(ErrorKind::BrokenPipe)?;
         Ok((conversion, Output { stdout, stall: self.stall }))
@@ -105,8 +108,8 @@ impl Ffmpeg {
 /// A child at work. It ends with this.
 pub(super) struct Conversion {
     child: Child,
-    /// Gathers what it says, so that it never waits to be heard.
-    last_words: Option<JoinHandle<String>>,
+    /// Hears what it says.
+    listener: Option<Listener>,
 }
 
 impl Conversion {
@@ -129,6 +132,11 @@ impl Conversion {
         }
     }
 
+    /// Which codec it decodes, if it is one that is known here. Once it has begun to write.
+    pub(super) fn codec(&self) -> Option<AudioCodecId> {
+        self.listener.as_ref().and_then(Listener::codec)
+    }
+
     /// Whether it has failed, once its output has ended.
     pub(super) fn failed(&mut self) -> bool {
         self.child.wait().map_or(true, |status| !status.success())
@@ -137,12 +145,12 @@ impl Conversion {
     /// Why it gave no audio of a file in this container. It is ended.
     pub(super) fn failure(mut self, container: &'static str) -> AudioError {
         self.end();
-        let words = self.last_words.take().and_then(|words| words.join().ok()).unwrap_or_default();
-        tracing::debug!(target: "auris::ffmpeg", "{}", words.trim());
-        if words.contains("does not contain any stream") {
+        let errors = self.listener.take().map(Listener::errors).unwrap_or_default();
+        tracing::debug!(target: "auris::ffmpeg", "{}", errors.trim());
+        if errors.contains("does not contain any stream") {
             return AudioError::NoAudioTrack { container };
         }
-        let cause = cause(&words).unwrap_or_else(|| "ffmpeg finds no audio in it".to_owned());
+        let cause = cause(&errors).unwrap_or_else(|| "ffmpeg finds no audio in it".to_owned());
         AudioError::Corrupt { container, cause }
     }
 
@@ -157,30 +165,6 @@ impl Drop for Conversion {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn listen(mut stderr: ChildStderr) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut words = Vec::new();
-        // What cannot be read was not said.
-        let _ = stderr.by_ref().take(MAX_STDERR_BYTES).read_to_end(&mut words);
-        let _ = io::copy(&mut stderr, &mut io::sink());
-        String::from_utf8_lossy(&words).into_owned()
-    })
-}
-
-/// The last line, without what ffmpeg puts before it: `[avi @ 0x55d0]`, `file:/dev/fd/0:`.
-fn cause(words: &str) -> Option<String> {
-    let line = words.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    let line = line.rsplit_once("/dev/fd/0: ").map_or(line, |(_, cause)| cause);
-    let line = match line.split_once("] ") {
-        Some((name, cause)) if name.starts_with('[') => cause,
-        _ => line,
-    };
-    // Whatever it says, it tells no paths.
-    let is_clean = !line.contains('/') && !line.chars().any(char::is_control);
-    let short: String = line.chars().take(120).collect();
-    is_clean.then(|| short.trim_end_matches(['.', ':']).to_owned())
 }
 
 /// What a child writes.
@@ -221,25 +205,13 @@ impl MediaSource for Output {
 mod tests {
     use super::*;
 
-    #[test]
-    fn causes_are_short_and_have_no_paths() {
-        let check = |words: &str, expected: Option<&str>| {
-            assert_eq!(cause(words).as_deref(), expected, "{words:?}");
-        };
-        check("file:/dev/fd/0: Invalid data found\n", Some("Invalid data found"));
-        check("[wmav2 @ 0x5]\n[asf @ 0x5581] broken.\n\n", Some("broken"));
-        check("cannot open /home/ravi/secret", None);
-        check("\n \n", None);
-        assert_eq!(cause(&"x".repeat(500)).unwrap().len(), 120);
-    }
-
     /// A child that says nothing.
     fn silent() -> (Conversion, Output) {
         let mut command = process::Command::new("sleep");
         let mut child = command.arg("600").stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let stall = Duration::from_millis(10);
-        (Conversion { child, last_words: None }, Output { stdout, stall })
+        (Conversion { child, listener: None }, Output { stdout, stall })
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::time::Duration;
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_AAC, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW,
-    CODEC_ID_VORBIS,
+    CODEC_ID_AAC, CODEC_ID_DCA, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_PCM_ALAW,
+    CODEC_ID_PCM_MULAW, CODEC_ID_VORBIS,
 };
-use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::audio::{
+    AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions,
+};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatReader, Track, TrackType};
 use symphonia::core::packet::Packet;
@@ -155,15 +157,24 @@ fn usual_start(track: &Track, params: &AudioCodecParameters, container: Containe
     let is_taken_off = track.delay.is_some() || container == Container::Ogg;
     match params.codec {
         _ if is_taken_off => Span::NONE,
-        // Without the frame before it, the first one is only half of an overlap.
-        CODEC_ID_AAC => Span::Frames(1_024),
-        // LAME's delay and that of decoders: 576 and 529 frames.
-        CODEC_ID_MP3 => Span::Frames(1_105),
-        // The filter bank's delay.
-        CODEC_ID_MP2 => Span::Frames(481),
         CODEC_ID_OPUS => Span::Frames(opus_pre_skip(params).into()),
-        _ => Span::NONE,
+        codec => usual_delay(codec),
     }
+}
+
+/// What is decoded before the audio where the file does not tell: by a delay that encoders or
+/// decoders of that codec always have.
+pub(super) fn usual_delay(codec: AudioCodecId) -> Span {
+    Span::Frames(match codec {
+        // Without the frame before it, the first one is only half of an overlap.
+        CODEC_ID_AAC => 1_024,
+        // LAME's delay and that of decoders: 576 and 529 frames.
+        CODEC_ID_MP3 => 1_105,
+        // That of their filter banks.
+        CODEC_ID_MP2 => 481,
+        CODEC_ID_DCA => 512,
+        _ => 0,
+    })
 }
 
 /// The pre-skip of an Opus header in frames, 0 if there is none.

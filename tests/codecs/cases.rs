@@ -135,7 +135,7 @@ pub(super) const CASES: &[Case] = &[
         .padded(LAME_DELAY, "ffmpeg keeps the delay of LAME"),
     case("mp3-44k-stereo.mp4", 44_100, 2, "-c:a libmp3lame -b:a 128k").as_recorded(LAST_FRAME),
     case("192k-48k-stereo.mp2", 48_000, 2, "-c:a mp2 -b:a 192k")
-        .padded("atrim=start_sample=481", "ffmpeg keeps the delay of the filter bank"),
+        .padded(MP2_DELAY, FILTER_BANK),
     // AAC
     case("aac-44k-stereo.m4a", 44_100, 2, "-c:a aac -b:a 128k -aac_pns 0").as_recorded(LAST_FRAME),
     case("aac-48k.m4a", 48_000, 1, "-c:a aac -b:a 96k -aac_pns 0").as_recorded(LAST_FRAME),
@@ -174,11 +174,13 @@ pub(super) const CASES: &[Case] = &[
     case("aac-5.1.m4a", 48_000, 6, "-c:a aac -b:a 256k"),
     case("opus-5.1.opus", 48_000, 6, "-c:a libopus -b:a 256k"),
     case("opus-5.1.webm", 48_000, 6, "-c:a libopus -b:a 256k"),
+    case("aac-5.1.mkv", 48_000, 6, "-c:a aac -b:a 256k").padded(AAC_PRIMING, AAC_UNTOLD),
+    case("aac-5.1.aac", 48_000, 6, "-c:a aac -b:a 256k").padded(AAC_PRIMING, AAC_UNTOLD),
     case("ac3-48k-stereo.ac3", 48_000, 2, "-c:a ac3 -b:a 192k"),
     case("eac3-48k-stereo.eac3", 48_000, 2, "-c:a eac3 -b:a 192k"),
     case("ac3-5.1.mkv", 48_000, 6, "-c:a ac3 -b:a 384k"),
     case("ac3-48k.mp4", 48_000, 1, "-c:a ac3 -b:a 96k"),
-    case("dts-48k-stereo.dts", 48_000, 2, "-c:a dca -strict -2").late(15.0, AS_FFMPEG),
+    case("dts-48k-stereo.dts", 48_000, 2, "-c:a dca -strict -2").padded("atrim=start_sample=512", FILTER_BANK),
     case("wma-44k-stereo.wma", 44_100, 2, "-c:a wmav2 -b:a 128k").late(50.0, AS_FFMPEG),
     case("wma1-22k.wma", 22_050, 1, "-c:a wmav1 -b:a 64k").late(50.0, AS_FFMPEG),
     case("gsm-8k.wav", 8_000, 1, "-c:a libgsm_ms"),
@@ -188,11 +190,12 @@ pub(super) const CASES: &[Case] = &[
     case("tta-44k-stereo.tta", 44_100, 2, "-c:a tta"),
     case("s16-44k-stereo.au", 44_100, 2, "-c:a pcm_s16be"),
     case("mulaw-8k.au", 8_000, 1, "-c:a pcm_mulaw"),
-    case("mp2-48k-stereo.ts", 48_000, 2, "-c:a mp2 -b:a 192k").late(15.0, AS_FFMPEG),
-    case("aac-48k-stereo.ts", 48_000, 2, "-c:a aac -b:a 128k").late(25.0, AS_FFMPEG),
-    case("mp2-48k-stereo.mpg", 48_000, 2, "-c:a mp2 -b:a 192k").late(15.0, AS_FFMPEG),
-    case("mp3-44k-stereo.avi", 44_100, 2, "-c:a libmp3lame -b:a 128k").late(30.0, AS_FFMPEG),
-    case("mp3-44k.flv", 44_100, 1, "-c:a libmp3lame -b:a 96k").late(30.0, AS_FFMPEG),
+    case("mp2-48k-stereo.ts", 48_000, 2, "-c:a mp2 -b:a 192k").padded(MP2_DELAY, FILTER_BANK),
+    case("aac-48k-stereo.ts", 48_000, 2, "-c:a aac -b:a 128k").padded(AAC_PRIMING, AAC_UNTOLD),
+    case("mp2-48k-stereo.mpg", 48_000, 2, "-c:a mp2 -b:a 192k").padded(MP2_DELAY, FILTER_BANK),
+    case("aac-44k.flv", 44_100, 1, "-c:a aac -b:a 96k").padded(AAC_PRIMING, AAC_UNTOLD),
+    case("mp3-44k-stereo.avi", 44_100, 2, "-c:a libmp3lame -b:a 128k").padded(LAME_DELAY, "ffmpeg keeps the delay of LAME"),
+    case("mp3-44k.flv", 44_100, 1, "-c:a libmp3lame -b:a 96k").padded(LAME_DELAY, "ffmpeg keeps the delay of LAME"),
     case("s16-48k-stereo.w64", 48_000, 2, "-c:a pcm_s16le"),
     case("rf64-48k-stereo.wav", 48_000, 2, "-c:a pcm_s16le -rf64 always"),
     case("g722-16k.wav", 16_000, 1, "-c:a g722"),
@@ -206,6 +209,10 @@ pub(super) const CASES: &[Case] = &[
 
 /// What LAME and decoders put before the audio: 576 and 529 frames.
 const LAME_DELAY: &str = "atrim=start_sample=1105";
+
+const MP2_DELAY: &str = "atrim=start_sample=481";
+
+const FILTER_BANK: &str = "ffmpeg keeps the delay of the filter bank";
 
 /// The first frame of AAC is half of an overlap.
 const AAC_PRIMING: &str = "atrim=start_sample=1024";

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use super::{Block, Decoder, guarded};
 use crate::audio::budget::Budget;
-use crate::audio::codecs::Container;
+use crate::audio::codecs::{Container, codec_name};
 use crate::audio::ffmpeg::Input;
 use crate::audio::sniff::{Convertible, Sniffed, sniff};
 use crate::audio::source::{self, Access, Source};
-use crate::audio::track::AudioTrack;
-use crate::audio::trim::Padding;
+use crate::audio::track::{AudioTrack, usual_delay};
+use crate::audio::trim::{Padding, Span};
 use crate::audio::{AudioError, AudioInfo, Limits};
 
 impl Decoder {
@@ -38,7 +38,8 @@ impl Decoder {
             }
             Sniffed::Convertible(Convertible { container, demuxer }) => {
                 let budget = Budget::new(Container::Wav, deadline);
-                Self::convert(&Input { file: &file, container, demuxer }, limits, budget, block)
+                let input = Input { file: &file, container, demuxer, tells_delay: false };
+                Self::convert(&input, limits, budget, block)
             }
             Sniffed::Foreign(found) => Err(AudioError::UnknownFormat { found }),
             Sniffed::Empty => Err(AudioError::Empty),
@@ -59,7 +60,12 @@ impl Decoder {
             result => return result,
         };
         let container = source.container.name();
-        let input = Input { file: &source.file, container, demuxer: source.container.demuxer() };
+        let input = Input {
+            file: &source.file,
+            container,
+            demuxer: source.container.demuxer(),
+            tells_delay: source.container.tells_delay(),
+        };
         match Self::convert(&input, limits, source.budget.clone(), block) {
             Err(AudioError::NeedsFfmpeg { .. }) => Err(match error {
                 AudioError::UnsupportedCodec { codec, .. } => {
@@ -105,13 +111,22 @@ impl Decoder {
         let (conversion, output) = ffmpeg.convert(input, limits.max_duration)?;
         let opened = guarded(Container::Wav, || {
             let reader = source::reader(Container::Wav, Box::new(output))?;
-            let track = AudioTrack::choose(reader.as_ref(), Container::Wav, limits)?;
+            let mut track = AudioTrack::choose(reader.as_ref(), Container::Wav, limits)?;
+            if let Some(codec) = conversion.codec() {
+                track.codec = codec_name(codec);
+                track.usual_start = match input.tells_delay {
+                    true => Span::NONE,
+                    false => usual_delay(codec),
+                };
+            } else {
+                track.codec = "unknown";
+            }
             Self::begin(Container::Wav, reader, track, Padding::NONE, limits, budget, block)
         });
         match opened {
             Ok((mut decoder, info)) => {
                 decoder.conversion = Some(conversion);
-                Ok((decoder, AudioInfo { container, codec: "unknown", ..info }))
+                Ok((decoder, AudioInfo { container, ..info }))
             }
             Err(
                 error @ (AudioError::TooManyChannels { .. }

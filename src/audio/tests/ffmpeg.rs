@@ -68,10 +68,10 @@ fn check_failure(script: &str, name: &str, expected: &str) {
 
 #[test]
 fn the_cause_of_a_failure_is_told() {
-    let script = "echo '[avi @ 0x55d0] is damaged.' >&2; exit 1";
+    let script = "echo '[avi @ 0x55d0] [error] is damaged.' >&2; exit 1";
     check_failure(script, "avi.avi", "the AVI file is damaged (is damaged): export or record");
     check_failure("exit 1", "avi.avi", "the AVI file is damaged (ffmpeg finds no audio in it)");
-    let script = "echo 'Output file #0 does not contain any stream' >&2; exit 1";
+    let script = "echo '[fatal] Output file #0 does not contain any stream' >&2; exit 1";
     check_failure(script, "avi.avi", "the AVI file has no audio track");
 }
 
