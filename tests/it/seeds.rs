@@ -1,4 +1,4 @@
-//! The seeds of `make fuzz` through what it checks, for those who have no nightly compiler.
+//! The seeds of `make fuzz` through what it checks, with everything else that is tested.
 
 use std::fs;
 
