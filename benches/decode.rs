@@ -1,5 +1,5 @@
 //! The cost of decoding, resampling and cutting one file:
-//! `cargo bench --bench decode -- FILE`.
+//! `cargo bench --bench decode -- FILE [CHANNEL]`, where CHANNEL is `mix`, `split` or another choice.
 //!
 //! Prints seconds of audio, chunks, CPU seconds (user and system) and the peak of resident memory.
 //! To compare, in turns: `ffmpeg -threads 1 -i FILE -f f32le -ac 1 -ar 16000 -y /dev/null`.
@@ -10,16 +10,19 @@ use std::fs::File;
 use std::time::Instant;
 
 use auris::audio::{AudioStream, ChunkPolicy, Chunks, Limits, SAMPLE_RATE_HZ};
+use auris::recording::Selection;
 
 fn main() -> anyhow::Result<()> {
     // Cargo adds `--bench`; without a file, as in `cargo test --benches`, a short one will do.
     let short = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/eval/29.flac");
-    let path = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let file = File::open(path.as_deref().unwrap_or(short))?;
+    let mut words = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let file = File::open(words.next().as_deref().unwrap_or(short))?;
+    let channel = words.next().map(|channel| channel.parse()).transpose()?.unwrap_or_default();
+    let selection = Selection { channel, ..Selection::default() };
 
     let started = Instant::now();
-    let mut chunks =
-        Chunks::new(AudioStream::open(file, &Limits::default())?, ChunkPolicy::default());
+    let stream = AudioStream::open_selected(file, &Limits::default(), &selection)?;
+    let mut chunks = Chunks::new(stream, ChunkPolicy::default());
     let mut count = 0;
     while chunks.next_chunk()?.is_some() {
         count += 1;

@@ -8,6 +8,7 @@
 pub mod device;
 pub mod language;
 pub mod metrics;
+pub mod recording;
 pub mod transcript;
 // 1: pure or self-contained parts
 pub mod audio;

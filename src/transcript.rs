@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::{Backend, DeviceId};
 use crate::language::Language;
+use crate::recording::{Channel, Heard};
 
 /// What is to be written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ pub struct Segment {
     /// How sure the model was of each of `tokens`, if that was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logprobs: Vec<TokenLogprob>,
+    /// The channel in which it was said, where each was heard on its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
 }
 
 /// How sure the model was of a token.
@@ -102,6 +106,9 @@ pub struct Run {
     /// Why it did not run on the first choice, or not at the first attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback_reason: Option<String>,
+    /// The channel that it was a stretch of, where each was heard on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
 }
 
 /// A stretch of the file that is not in the text.
@@ -113,6 +120,8 @@ pub struct Skipped {
     pub end: f64,
     /// Why.
     pub reason: SkipReason,
+    /// The channel that it is a stretch of, where each was heard on its own.
+    pub channel: Option<Channel>,
 }
 
 /// Why a stretch of the file is not in the text.
@@ -142,6 +151,8 @@ pub struct Transcript {
     pub runs: Vec<Run>,
     /// What of the file is not in the text, in order of time.
     pub skipped: Vec<Skipped>,
+    /// Which of its tracks and channels was heard.
+    pub heard: Heard,
 }
 
 impl Transcript {

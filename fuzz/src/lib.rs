@@ -10,6 +10,7 @@ use auris::format::{CueRules, Format, Granularities, Rendering, render};
 use auris::http::{UploadSettings, receive_form};
 use auris::ipc::{Event, Frame, Request, decode as decode_frame, encode_control, read_frame};
 use auris::language::Language;
+use auris::recording::Heard;
 use auris::transcript::{Segment, Task, Transcript};
 use srtlib::Subtitles;
 use subtp::vtt::{VttBlock, WebVtt};
@@ -144,6 +145,7 @@ fn transcript(text: &[u8]) -> Transcript {
         duration: 60.0,
         skipped: Vec::new(),
         runs: Vec::new(),
+        heard: Heard::default(),
     }
 }
 
@@ -159,6 +161,7 @@ fn segment(start: f64, end: f64, text: String) -> Segment {
         no_speech_prob: 0.0,
         words: Vec::new(),
         logprobs: Vec::new(),
+        channel: None,
     }
 }
 

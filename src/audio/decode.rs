@@ -15,11 +15,13 @@ use symphonia::core::units::Duration as Ticks;
 use super::budget::{Budget, Phase};
 use super::codecs::Container;
 use super::ffmpeg::Conversion;
-use super::pcm::Downmix;
+use super::pcm::{Mixer, Signals};
 use super::source::is_disk_error;
 use super::track::AudioTrack;
+use super::tracks::Tracks;
 use super::trim::{Padding, Trim};
 use super::{AudioError, AudioInfo, Limits};
+use crate::recording::{Heard, Selection, TrackChoice};
 
 mod open;
 
@@ -28,8 +30,26 @@ mod open;
 pub(super) struct Block {
     /// In Hz; may change between blocks where streams are chained.
     pub(super) rate_hz: u32,
-    /// Mono frames in [-1, 1].
-    pub(super) mono: Vec<f32>,
+    /// What is heard, in [-1, 1]: one signal, or one for each channel. All have the same length.
+    pub(super) signals: Vec<Vec<f32>>,
+}
+
+impl Block {
+    /// How many frames there are.
+    pub(super) fn frames(&self) -> usize {
+        self.signals.first().map_or(0, Vec::len)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.signals.iter_mut().for_each(Vec::clear);
+    }
+}
+
+/// What is asked of a file, and what it may ask for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) selection: &'a Selection,
+    pub(super) limits: &'a Limits,
 }
 
 /// A file that is being decoded.
@@ -37,11 +57,17 @@ pub(super) struct Decoder {
     container: Container,
     reader: Box<dyn FormatReader>,
     track: AudioTrack,
+    /// The tracks of the file, and the number of the one that is decoded.
+    tracks: Tracks,
+    number: Option<u32>,
+    selection: Selection,
     limits: Limits,
     budget: Budget,
     /// Where the packets come from, if it is not the file itself.
     conversion: Option<Conversion>,
-    downmix: Downmix,
+    /// What becomes of the channels, once it is known how many there are.
+    signals: Option<Signals>,
+    mixer: Mixer,
     trim: Trim,
     /// Whether the file is whole wherever it ends.
     open_ended: bool,
@@ -97,13 +123,15 @@ impl Decoder {
     }
 
     fn fill(&mut self, block: &mut Block) -> Result<bool, AudioError> {
-        block.mono.clear();
-        while block.mono.is_empty() {
+        block.clear();
+        while block.frames() == 0 {
             if self.trim.is_over() || !self.next_decoded(block)? {
                 self.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
                 // What broke off has no padding at its end.
-                block.mono = if self.truncated { self.trim.take_held() } else { Vec::new() };
-                return Ok(!block.mono.is_empty());
+                if self.truncated {
+                    block.signals = self.trim.take_held();
+                }
+                return Ok(block.frames() > 0);
             }
             self.trim.apply(block);
         }
@@ -158,13 +186,19 @@ impl Decoder {
         self.truncated
     }
 
+    /// Which part of the file is decoded.
+    pub(super) fn heard(&self) -> Heard {
+        let split = self.signals.map(Signals::split).unwrap_or_default();
+        Heard { track: self.number, tracks: self.tracks.list(), split }
+    }
+
     /// Decodes up to the first samples.
     fn begin(
         container: Container,
         reader: Box<dyn FormatReader>,
         track: AudioTrack,
         padding: Padding,
-        limits: &Limits,
+        wanted: Wanted<'_>,
         budget: Budget,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
@@ -173,10 +207,14 @@ impl Decoder {
         let mut decoder = Self {
             container,
             reader,
-            limits: limits.clone(),
+            tracks: Tracks::default(),
+            number: None,
+            selection: wanted.selection.clone(),
+            limits: wanted.limits.clone(),
             budget,
             conversion: None,
-            downmix: Downmix::default(),
+            signals: None,
+            mixer: Mixer::default(),
             trim: Trim::new(padding, track.usual_start),
             open_ended: padding.open_ended || is_piped,
             track,
@@ -217,9 +255,16 @@ impl Decoder {
         let spec = decoded.spec();
         self.limits.check(spec.rate(), spec.channels().count())?;
         block.rate_hz = spec.rate();
+        let signals = match self.signals {
+            Some(signals) => signals,
+            None => *self
+                .signals
+                .insert(Signals::choose(self.selection.channel, spec.channels().count())?),
+        };
         let lost_frames = (self.lost_seconds * f64::from(spec.rate())) as usize;
-        block.mono.resize(lost_frames, 0.0);
-        self.downmix.append(&decoded, &mut block.mono);
+        block.signals.resize(signals.count(), Vec::new());
+        block.signals.iter_mut().for_each(|signal| signal.resize(lost_frames, 0.0));
+        self.mixer.append(&decoded, signals, &mut block.signals);
         self.lost_seconds = 0.0;
         self.failures = Failures::default();
         Ok(true)
@@ -265,7 +310,13 @@ impl Decoder {
         }
         // Each stream of the chain brings its own tags, and the reader keeps those of all.
         self.reader.metadata().skip_to_latest();
-        self.track = AudioTrack::choose(self.reader.as_ref(), self.container, &self.limits)?;
+        let reader = self.reader.as_ref();
+        let tracks = Tracks::read(reader);
+        let chosen = match self.selection.track {
+            TrackChoice::Usual => None,
+            _ => self.number.and_then(|number| tracks.numbered(number)),
+        };
+        self.track = AudioTrack::choose(reader, chosen, self.container, &self.limits)?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::supported_formats;
+use crate::recording::{ChannelChoice, Track, TrackChoice};
 
 /// Why a file could not be decoded. [`AudioError::Io`] is the reader's fault, all others are the
 /// file's.
@@ -24,6 +25,30 @@ pub enum AudioError {
     NoAudioTrack {
         /// The container's name.
         container: &'static str,
+    },
+
+    /// The track that is asked for is not there.
+    #[error("the {container} file has no audio track {wanted}: it has {}", listed(tracks))]
+    NoTrack {
+        /// The container's name.
+        container: &'static str,
+        /// What was asked for.
+        wanted: TrackChoice,
+        /// What there is, as far as that is known.
+        tracks: Vec<Track>,
+    },
+
+    /// The channel that is asked for is not there.
+    #[error(
+        "the audio has {found} channel{}, of which none is {wanted}: give mix or split, or a \
+         number up to {found}",
+        if *found == 1 { "" } else { "s" }
+    )]
+    NoChannel {
+        /// What was asked for.
+        wanted: ChannelChoice,
+        /// How many channels there are.
+        found: usize,
     },
 
     /// A readable container whose audio has no decoder here.
@@ -60,8 +85,14 @@ pub enum AudioError {
     },
 
     /// More audio than allowed came out of the decoder.
-    #[error("the audio is longer than {} seconds: send it in shorter parts", limit.as_secs_f64())]
+    #[error(
+        "the audio{} is longer than {} seconds: send it in shorter parts",
+        if *signals == 1 { String::new() } else { format!(" of its {signals} channels together") },
+        limit.as_secs_f64()
+    )]
     TooLong {
+        /// How many signals there are: one, or one for each channel that is heard on its own.
+        signals: usize,
         /// The longest audio allowed.
         limit: Duration,
     },
@@ -107,4 +138,18 @@ pub enum AudioError {
     /// The file could not be read.
     #[error("the audio file could not be read: {0}")]
     Io(#[from] std::io::Error),
+}
+
+/// What a message can tell of `tracks`.
+fn listed(tracks: &[Track]) -> String {
+    /// No message is longer for a file with a hundred tracks.
+    const MOST: usize = 20;
+    match tracks {
+        [] => "one that cannot be told apart".to_owned(),
+        tracks => {
+            let told: Vec<String> = tracks.iter().take(MOST).map(Track::to_string).collect();
+            let more = if tracks.len() > MOST { " and more" } else { "" };
+            told.join(", ") + more
+        }
+    }
 }

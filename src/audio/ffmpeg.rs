@@ -5,6 +5,7 @@
 //! WAV file, with the same limits. Nothing else starts it.
 
 mod listener;
+mod listing;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -38,6 +39,8 @@ pub(super) struct Input<'a> {
     pub(super) demuxer: &'static str,
     /// Whether the container tells how long the encoder's delay is, so that ffmpeg takes it off.
     pub(super) tells_delay: bool,
+    /// Which of its audio tracks, from 1; ffmpeg's choice if none is said.
+    pub(super) track: Option<u32>,
 }
 
 /// The most memory, as address space: a hundred times what decoding takes.
@@ -84,24 +87,35 @@ impl Ffmpeg {
         input: &Input<'_>,
         max_duration: Duration,
     ) -> io::Result<(Conversion, Output)> {
-        let mut command = process::Command::new(&self.program);
-        // Neither secrets nor settings reach it.
-        command.env_clear().current_dir("/");
         // It names the codec at the level `info`.
-        command.args(["-hide_banner", "-nostdin", "-nostats", "-v", "level+info"]);
-        command.args(["-threads", "1", "-protocol_whitelist", "file", "-f", input.demuxer]);
-        // A file without a name can still be opened again by its descriptor, and read from any
-        // place, which standard input as such could not.
-        command.args(["-i", "file:/dev/fd/0", "-vn", "-sn", "-dn", "-map_metadata", "-1"]);
+        let mut command = self.command(input, "level+info")?;
+        command.args(["-nostats", "-vn", "-sn", "-dn", "-map_metadata", "-1"]);
+        if let Some(track) = input.track {
+            command.args(["-map", &format!("0:a:{}", track.saturating_sub(1))]);
+        }
         // Silence takes the place of what cannot be decoded, so that what follows keeps its time.
         command.args(["-af", "aresample=async=1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
-        command.stdin(input.file.try_clone()?).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let conversion = Conversion { child, listener: stderr.map(Listener::new) };
         conversion.bound_all(max_duration)?;
         let stdout = stdout.ok_or(ErrorKind::BrokenPipe)?;
         Ok((conversion, Output { stdout, stall: self.stall }))
+    }
+
+    /// The program with `input`, which is all that it gets. It says what is of this `level`.
+    fn command(&self, input: &Input<'_>, level: &str) -> io::Result<process::Command> {
+        let mut command = process::Command::new(&self.program);
+        // Neither secrets nor settings reach it.
+        command.env_clear().current_dir("/");
+        command.args(["-hide_banner", "-nostdin", "-v", level]);
+        command.args(["-threads", "1", "-protocol_whitelist", "file", "-f", input.demuxer]);
+        // A file without a name can still be opened again by its descriptor, and read from any
+        // place, which standard input as such could not.
+        command.args(["-i", "file:/dev/fd/0"]);
+        command.stdin(input.file.try_clone()?).stderr(Stdio::piped());
+        Ok(command)
     }
 }
 

@@ -1,7 +1,7 @@
 //! From any audio file to chunks of mono f32 samples at 16 kHz.
 //!
-//! [`AudioStream`] sniffs, decodes, mixes down and resamples a file block by block; [`Chunks`]
-//! cuts what it yields in pauses, and leaves out where nobody speaks. Memory does not grow with the
+//! [`AudioStream`] sniffs, decodes and resamples a file block by block, mixed down or channel by
+//! channel; [`Chunks`] cuts what it yields in pauses, and leaves out where nobody speaks. Memory does not grow with the
 //! length of the file, and nothing a header claims is trusted: limits apply to samples that were
 //! really decoded. This is synchronous work for a blocking thread; both types are `Send` and go on
 //! where the last call ended.
@@ -11,13 +11,16 @@
 
 mod error;
 mod pauses;
+mod chunks;
 mod segment;
 mod stream;
 mod vad;
 // What the stream is made of, in the order in which the data passes.
 mod codecs;
 mod budget;
+mod boxes;
 mod decode;
+mod elements;
 mod ffmpeg;
 mod metered;
 mod pcm;
@@ -25,6 +28,7 @@ mod resample;
 mod sniff;
 mod source;
 mod track;
+mod tracks;
 mod trim;
 mod vorbis;
 
@@ -34,10 +38,11 @@ mod tests;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub use chunks::{Chunk, Chunks, Piece};
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
-pub use segment::{Chunk, ChunkPolicy, Chunks, Piece};
+pub use segment::ChunkPolicy;
 pub use stream::AudioStream;
 pub use vad::Vad;
 

@@ -1,40 +1,16 @@
-//! Cutting a stream into chunks: what is silent for long is left out, and the rest is cut in pauses
+//! Cutting a signal into chunks: what is silent for long is left out, and the rest is cut in pauses
 //! where there are any.
 //!
 //! Where there is speech is found out in `vad`.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::SAMPLE_RATE_HZ;
 use super::pauses::quietest;
 use super::vad::{SpeechDetector, Vad};
-use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
-
-/// A stretch of the file to transcribe as one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Chunk {
-    /// Its number, from 0.
-    pub index: usize,
-    /// Its first sample, counted at 16 kHz from the start of the file.
-    pub start_sample: u64,
-    /// Mono f32 in [-1, 1] at 16 kHz, at most [`ChunkPolicy::max`] of it and never empty.
-    pub samples: Arc<[f32]>,
-}
-
-impl Chunk {
-    /// When it starts, from the start of the file.
-    pub fn start(&self) -> Duration {
-        duration_of(self.start_sample)
-    }
-
-    /// How long it lasts.
-    pub fn duration(&self) -> Duration {
-        duration_of(self.samples.len() as u64)
-    }
-}
 
 /// Where a chunk may end.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -64,22 +40,20 @@ impl Default for ChunkPolicy {
     }
 }
 
-/// What comes next in a stream.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Piece {
-    /// A stretch to transcribe.
-    Chunk(Chunk),
-    /// A stretch that is left out: nobody speaks there.
-    Silence,
+/// What comes next in a signal.
+pub(super) enum Cut {
+    /// Samples to transcribe, and the place of their first in the signal.
+    Chunk(u64, Vec<f32>),
+    /// So many samples are left out: nobody speaks there.
+    Silence(usize),
 }
 
 /// Less silence than this is not worth leaving out.
 const LEFT_OUT: usize = SAMPLE_RATE_HZ as usize;
 
-/// A stream cut into chunks. Their samples in a row are the whole stream, bit by bit, but for the
-/// silence that is left out.
-pub struct Chunks {
-    stream: AudioStream,
+/// A signal that is cut as it comes. The samples of what is cut in a row are the whole signal, bit by
+/// bit.
+pub(super) struct Cutter {
     max_samples: usize,
     min_samples: usize,
     tail_samples: usize,
@@ -88,22 +62,19 @@ pub struct Chunks {
     padding_samples: usize,
     /// Without one, all is speech.
     detector: Option<SpeechDetector>,
-    /// Decoded, but in no chunk yet.
+    /// Pushed, but not cut yet.
     pending: Vec<f32>,
     /// The place of the first pending sample.
     start: u64,
-    next_index: usize,
-    silent_samples: u64,
     ended: bool,
 }
 
-impl Chunks {
-    /// Cuts `stream` by `policy`; `min` is taken as at most `max`, and `max` as at least 1 s.
-    pub fn new(stream: AudioStream, policy: ChunkPolicy) -> Self {
+impl Cutter {
+    /// Cuts by `policy`; `min` is taken as at most `max`, and `max` as at least 1 s.
+    pub(super) fn new(policy: ChunkPolicy) -> Self {
         let max_samples = samples_in(policy.max.max(Duration::from_secs(1)));
         let Vad { threshold, padding, silence } = policy.vad.unwrap_or_default();
         Self {
-            stream,
             max_samples,
             min_samples: samples_in(policy.min).clamp(1, max_samples),
             tail_samples: samples_in(policy.min_tail),
@@ -112,84 +83,53 @@ impl Chunks {
             detector: policy.vad.is_some().then(|| SpeechDetector::new(threshold)),
             pending: Vec::new(),
             start: 0,
-            next_index: 0,
-            silent_samples: 0,
             ended: false,
         }
     }
 
-    /// The next chunk, or none at the end. Decodes through silence, however long it is.
-    ///
-    /// # Errors
-    /// Those of [`AudioStream::read`]; what was decoded since the last chunk is lost.
-    pub fn next_chunk(&mut self) -> Result<Option<Chunk>, AudioError> {
-        loop {
-            match self.next_piece()? {
-                Some(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
-                Some(Piece::Silence) => {}
-                None => return Ok(None),
-            }
+    /// Hears what comes next.
+    pub(super) fn push(&mut self, samples: &[f32]) {
+        self.pending.extend_from_slice(samples);
+        if let Some(detector) = &mut self.detector {
+            detector.push(samples);
         }
     }
 
-    /// The next chunk, or some silence before it, or none at the end. Decodes little more than the
-    /// longest chunk.
-    ///
-    /// # Errors
-    /// Those of [`AudioStream::read`]; what was decoded since the last chunk is lost.
-    pub fn next_piece(&mut self) -> Result<Option<Piece>, AudioError> {
-        self.fill()?;
-        if self.pending.is_empty() {
-            return Ok(None);
+    /// The signal has ended.
+    pub(super) fn finish(&mut self) {
+        self.ended = true;
+        if let Some(detector) = &mut self.detector {
+            detector.finish(self.start + self.pending.len() as u64);
         }
-        let silent = self.silence_before_speech();
-        if silent > 0 {
-            self.take(silent);
-            self.silent_samples += silent as u64;
-            return Ok(Some(Piece::Silence));
-        }
-        let (index, start_sample) = (self.next_index, self.start);
-        let samples = self.take(self.cut()).into();
-        self.next_index += 1;
-        Ok(Some(Piece::Chunk(Chunk { index, start_sample, samples })))
     }
 
-    /// What the file is.
-    pub fn info(&self) -> &AudioInfo {
-        self.stream.info()
-    }
-
-    /// Samples at 16 kHz decoded so far, a little ahead of the chunks returned.
-    pub fn decoded_samples(&self) -> u64 {
-        self.stream.decoded_samples()
-    }
-
-    /// Samples that are in no chunk since nobody speaks there, so far.
-    pub fn silent_samples(&self) -> u64 {
-        self.silent_samples
-    }
-
-    /// Whether the file broke off; what there was has been decoded. Final after the last chunk.
-    pub fn truncated(&self) -> bool {
-        self.stream.truncated()
-    }
-
-    /// Decodes until the next chunk can be cut.
-    fn fill(&mut self) -> Result<(), AudioError> {
+    /// Whether more must be pushed before something can be cut.
+    pub(super) fn needs_more(&self) -> bool {
         // One sample more than chunk and tail together, to know whether the file ends in the tail,
         // and what is kept of a silence that goes on.
         let enough = self.max_samples + self.tail_samples + self.kept_silence();
-        while !self.ended && self.pending.len() <= enough {
-            let before = self.pending.len();
-            self.ended = !self.stream.read(&mut self.pending)?;
-            if let Some(detector) = &mut self.detector {
-                detector.push(&self.pending[before..]);
-                if self.ended {
-                    detector.finish(self.start + self.pending.len() as u64);
-                }
-            }
+        !self.ended && self.pending.len() <= enough
+    }
+
+    /// Whether all of the signal has been cut.
+    pub(super) fn is_done(&self) -> bool {
+        self.ended && self.pending.is_empty()
+    }
+
+    /// The place of the next sample to be cut.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Cuts off what comes next: all that is pending if less than needed has been pushed.
+    pub(super) fn cut_next(&mut self) -> Cut {
+        let silent = self.silence_before_speech();
+        if silent > 0 {
+            self.take(silent);
+            return Cut::Silence(silent);
         }
-        Ok(())
+        let start = self.start;
+        Cut::Chunk(start, self.take(self.cut()))
     }
 
     fn take(&mut self, length: usize) -> Vec<f32> {
@@ -308,10 +248,4 @@ fn samples_in(duration: Duration) -> usize {
     let samples = duration.as_secs_f64() * f64::from(SAMPLE_RATE_HZ);
     // `as` saturates.
     samples.round() as usize
-}
-
-fn duration_of(samples: u64) -> Duration {
-    let rate = u64::from(SAMPLE_RATE_HZ);
-    let nanos = (samples % rate) * 1_000_000_000 / rate;
-    Duration::from_secs(samples / rate) + Duration::from_nanos(nanos)
 }

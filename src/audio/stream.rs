@@ -1,12 +1,14 @@
-//! One file as a stream of mono samples at 16 kHz.
+//! One file as a stream of samples at 16 kHz: one signal, or one for each channel.
 
 use std::fs::File;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use super::budget::Pace;
-use super::decode::{Block, Decoder};
+use super::decode::{Block, Decoder, Wanted};
 use super::resample::Resampler;
 use super::{AudioError, AudioInfo, Limits, SAMPLE_RATE_HZ};
+use crate::recording::{Heard, Selection};
 
 /// A file that is being decoded and resampled, some milliseconds at a time.
 pub struct AudioStream {
@@ -15,29 +17,44 @@ pub struct AudioStream {
     decoder: Decoder,
     /// Decoded, but not resampled yet: at first what [`AudioStream::open`] had to decode.
     block: Block,
-    resampler: Resampler,
+    /// One for each signal.
+    resamplers: Vec<Resampler>,
     decoded_samples: u64,
     pace: Pace,
     ended: bool,
 }
 
 impl AudioStream {
-    /// Finds out what `file` is by its content and decodes its first samples.
+    /// Finds out what `file` is by its content and decodes its first samples: its usual track,
+    /// with all channels mixed to one.
     ///
     /// # Errors
     /// All variants of [`AudioError`] but [`AudioError::TooLong`].
     pub fn open(file: File, limits: &Limits) -> Result<Self, AudioError> {
+        Self::open_selected(file, limits, &Selection::default())
+    }
+
+    /// The same for another track or other channels.
+    ///
+    /// # Errors
+    /// All variants of [`AudioError`] but [`AudioError::TooLong`].
+    pub fn open_selected(
+        file: File,
+        limits: &Limits,
+        selection: &Selection,
+    ) -> Result<Self, AudioError> {
+        let wanted = Wanted { selection, limits };
         let mut block = Block::default();
         let mut pace = Pace::new(limits.max_decode);
         let started = Instant::now();
-        let opened = Decoder::open(file, limits, pace.deadline(started), &mut block);
+        let opened = Decoder::open(file, wanted, pace.deadline(started), &mut block);
         pace.count(started.elapsed(), Duration::ZERO)?;
         let (decoder, info) = opened?;
         Ok(Self {
             info,
             limits: limits.clone(),
             decoder,
-            resampler: Resampler::new(block.rate_hz),
+            resamplers: resamplers(&block),
             block,
             decoded_samples: 0,
             pace,
@@ -45,58 +62,87 @@ impl AudioStream {
         })
     }
 
+    /// Which part of the file is heard.
+    pub fn heard(&self) -> Heard {
+        self.decoder.heard()
+    }
+
+    /// How many signals there are: one, or one for each channel that is heard on its own.
+    pub fn signals(&self) -> usize {
+        self.resamplers.len()
+    }
+
     /// What the file is.
     pub fn info(&self) -> &AudioInfo {
         &self.info
     }
 
-    /// Appends at least one sample, mono f32 in [-1, 1] at 16 kHz; false at the end.
+    /// Appends at least one sample of the only signal, or of the first one; false at the end.
+    ///
+    /// # Errors
+    /// Those of [`AudioStream::read_signals`].
+    pub fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, AudioError> {
+        self.read_signals(slice::from_mut(samples))
+    }
+
+    /// Appends at least one sample of each signal, f32 in [-1, 1] at 16 kHz, and as many of each;
+    /// false at the end. `signals` has as many as [`AudioStream::signals`].
     ///
     /// # Errors
     /// [`AudioError::TooLong`] beyond the limit; [`AudioError::TooSlow`] if decoding falls behind;
     /// [`AudioError::SampleRate`] and [`AudioError::TooManyChannels`] where chained streams change
     /// to that; [`AudioError::Io`] if the file cannot be read. The stream is of no use afterwards.
     /// Damage is no error here: the stream ends early and [`AudioStream::truncated`] tells.
-    pub fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, AudioError> {
-        let before = samples.len();
+    pub fn read_signals(&mut self, signals: &mut [Vec<f32>]) -> Result<bool, AudioError> {
+        let before = length(signals);
         let started = Instant::now();
-        let result = self.read_by(self.pace.deadline(started), samples);
+        let result = self.read_by(self.pace.deadline(started), signals);
         // First, since a reader takes the deadline for the end of the file.
-        self.pace.count(started.elapsed(), duration_of(samples.len() - before))?;
+        self.pace.count(started.elapsed(), duration_of(length(signals) - before))?;
         result?;
-        self.decoded_samples += (samples.len() - before) as u64;
+        self.decoded_samples += (length(signals) - before) as u64;
         let limit = self.limits.max_duration;
-        if u128::from(self.decoded_samples) > limit.as_nanos() * u128::from(SAMPLE_RATE_HZ) / NANOS
-        {
-            return Err(AudioError::TooLong { limit });
+        // Each signal is work of its own.
+        let samples = u128::from(self.decoded_samples) * self.signals() as u128;
+        if samples > limit.as_nanos() * u128::from(SAMPLE_RATE_HZ) / NANOS {
+            return Err(AudioError::TooLong { limit, signals: self.signals() });
         }
-        Ok(samples.len() > before)
+        Ok(length(signals) > before)
     }
 
     /// Appends at least one sample, unless it is the end.
     fn read_by(
         &mut self,
         deadline: Option<Instant>,
-        samples: &mut Vec<f32>,
+        signals: &mut [Vec<f32>],
     ) -> Result<(), AudioError> {
-        let before = samples.len();
-        while samples.len() == before && !self.ended {
-            if self.block.mono.is_empty() && !self.decoder.next_block(deadline, &mut self.block)? {
+        let before = length(signals);
+        while length(signals) == before && !self.ended {
+            if self.block.frames() == 0 && !self.decoder.next_block(deadline, &mut self.block)? {
                 self.ended = true;
-                self.resampler.finish(samples);
+                self.finish(signals);
                 break;
             }
-            if self.block.rate_hz != self.resampler.rate_hz() {
-                self.resampler.finish(samples);
-                self.resampler = Resampler::new(self.block.rate_hz);
+            if self.resamplers.iter().any(|own| own.rate_hz() != self.block.rate_hz) {
+                self.finish(signals);
+                self.resamplers = resamplers(&self.block);
             }
-            self.resampler.push(&self.block.mono, samples);
-            self.block.mono.clear();
+            let resampled = self.resamplers.iter_mut().zip(&self.block.signals).zip(&mut *signals);
+            for ((resampler, signal), samples) in resampled {
+                resampler.push(signal, samples);
+            }
+            self.block.clear();
         }
         Ok(())
     }
 
-    /// Samples at 16 kHz returned so far.
+    fn finish(&mut self, signals: &mut [Vec<f32>]) {
+        for (resampler, samples) in self.resamplers.iter_mut().zip(signals) {
+            resampler.finish(samples);
+        }
+    }
+
+    /// Samples of each signal at 16 kHz returned so far.
     pub fn decoded_samples(&self) -> u64 {
         self.decoded_samples
     }
@@ -105,6 +151,16 @@ impl AudioStream {
     pub fn truncated(&self) -> bool {
         self.decoder.truncated()
     }
+}
+
+/// A resampler for each signal of a block.
+fn resamplers(block: &Block) -> Vec<Resampler> {
+    block.signals.iter().map(|_| Resampler::new(block.rate_hz)).collect()
+}
+
+/// How many samples each of `signals` has.
+fn length(signals: &[Vec<f32>]) -> usize {
+    signals.first().map_or(0, Vec::len)
 }
 
 /// Nanoseconds in a second.

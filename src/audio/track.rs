@@ -17,6 +17,7 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::codecs::{Container, DECODERS, codec_name};
+use super::tracks::Entry;
 use super::trim::Span;
 use super::{AudioError, Limits, vorbis};
 
@@ -38,15 +39,28 @@ pub(super) struct AudioTrack {
 }
 
 impl AudioTrack {
-    /// The default audio track, or else the first one that has a decoder.
+    /// The `chosen` audio track; without one the default, or else the first that has a decoder.
     ///
     /// # Errors
-    /// [`AudioError::NoAudioTrack`], or why the first audio track cannot be decoded.
+    /// [`AudioError::NoAudioTrack`], or why the chosen or the first audio track cannot be decoded.
     pub(super) fn choose(
         reader: &dyn FormatReader,
+        chosen: Option<&Entry>,
         container: Container,
         limits: &Limits,
     ) -> Result<Self, AudioError> {
+        if let Some(Entry { id, track: own, .. }) = chosen {
+            let track = reader.tracks().iter().find(|track| track.id == *id);
+            return match track.map(|track| (track, &track.codec_params)) {
+                Some((track, Some(CodecParameters::Audio(params)))) => {
+                    Self::new(track, params, container, limits)
+                }
+                _ => Err(AudioError::UnsupportedCodec {
+                    container: container.name(),
+                    codec: own.codec.clone(),
+                }),
+            };
+        }
         let default = reader.default_track(TrackType::Audio);
         let mut first_error = None;
         for track in default.into_iter().chain(reader.tracks()) {

@@ -118,7 +118,7 @@ async fn transcribe(
     // The only one that is loaded, by the name that a path stands for.
     let model = args.model.as_ref().and(pipeline.models.first()).map(|model| model.name.clone());
     let ticket = pipeline.scheduler.admit(Caller::default(), Attempt::default()).await?;
-    let input = Input { file, model, options, chunks: None };
+    let input = Input { file, model, options, chunks: None, selection: args.selection() };
     let transcribed = pipeline
         .transcribe(input, ticket, |progress| {
             bar.set_length(progress.total_seconds.ceil() as u64);

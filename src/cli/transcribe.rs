@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::EngineArgs;
 use crate::format::{CueRuleError, CueRules, Format};
 use crate::language::Language;
+use crate::recording::{ChannelChoice, Selection, TrackChoice};
 use crate::transcript::Task;
 
 /// Transcribe files and folders without a server
@@ -32,6 +33,14 @@ pub struct TranscribeArgs {
     /// Write down the meaning in English
     #[arg(long)]
     pub translate: bool,
+    /// The audio track of files that have several: its number from 1, or its language as the file
+    /// declares it, such as `hin` [default: the file's default track, or else the first]
+    #[arg(long, value_name = "TRACK")]
+    pub track: Option<TrackChoice>,
+    /// Which channels are heard: `mix` for all of them together, `left`, `right`, a number from 1,
+    /// or `split` for each on its own
+    #[arg(long, value_name = "CHANNEL", default_value_t = ChannelChoice::Mix)]
+    pub channel: ChannelChoice,
     /// Words and names to expect, in the style wanted
     #[arg(long)]
     pub prompt: Option<String>,
@@ -60,6 +69,11 @@ impl TranscribeArgs {
     /// Transcribe or translate.
     pub fn task(&self) -> Task {
         if self.translate { Task::Translate } else { Task::Transcribe }
+    }
+
+    /// Which part of the files is heard.
+    pub fn selection(&self) -> Selection {
+        Selection { track: self.track.clone().unwrap_or_default(), channel: self.channel }
     }
 
     /// How subtitles are laid out.

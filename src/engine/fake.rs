@@ -326,6 +326,7 @@ fn segment(samples: &[f32], options: &ChunkOptions) -> Segment {
         no_speech_prob: 0.0,
         words: if options.words { vec![word] } else { Vec::new() },
         logprobs: if options.logprobs { vec![logprob] } else { Vec::new() },
+        channel: None,
     }
 }
 

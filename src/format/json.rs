@@ -47,9 +47,11 @@ pub enum Usage {
 }
 
 impl Usage {
-    /// The usage for audio of `duration_seconds`.
-    pub fn of(duration_seconds: f64) -> Self {
-        Self::Duration { seconds: timestamp::milliseconds(duration_seconds).div_ceil(1000) }
+    /// The usage of a request: the length of the file, times the channels that were transcribed each
+    /// on its own.
+    pub fn of(transcript: &Transcript) -> Self {
+        let seconds = transcript.duration * transcript.heard.signals() as f64;
+        Self::Duration { seconds: timestamp::milliseconds(seconds).div_ceil(1000) }
     }
 }
 
@@ -60,7 +62,7 @@ impl Transcription {
         Self {
             text: transcript.text(),
             logprobs: logprobs.then(|| tokens.map(TranscriptionLogprob::from).collect()),
-            usage: Usage::of(transcript.duration),
+            usage: Usage::of(transcript),
         }
     }
 }
@@ -80,6 +82,7 @@ mod tests {
 
     use super::*;
     use crate::format::tests::{segment, transcript};
+    use crate::recording::Channel;
     use crate::transcript::Segment;
 
     fn sure(bytes: &[u8], logprob: f32) -> TokenLogprob {
@@ -111,7 +114,16 @@ mod tests {
     #[test]
     fn started_seconds_count_whole() {
         for (duration, expected) in [(0.0, 0), (0.01, 1), (9.0, 9), (9.000_04, 9), (9.2, 10)] {
-            assert_eq!(Usage::of(duration), Usage::Duration { seconds: expected }, "{duration}");
+            let transcript = Transcript { duration, ..transcript(Vec::new()) };
+            let expected = Usage::Duration { seconds: expected };
+            assert_eq!(Usage::of(&transcript), expected, "{duration}");
         }
+    }
+
+    #[test]
+    fn channels_that_are_transcribed_each_on_its_own_count_each() {
+        let mut call = Transcript { duration: 9.2, ..transcript(Vec::new()) };
+        call.heard.split = Channel::all(2);
+        assert_eq!(Usage::of(&call), Usage::Duration { seconds: 19 });
     }
 }

@@ -3,12 +3,12 @@
 //! The format has no specification and no way to escape; players agree on `[mm:ss.xx]` before the
 //! text, in which the minutes go on past 59 and past 99.
 
-use super::cue::{Cue, CueRules, cues};
+use super::cue::{Cue, CueRules, labelled_cues};
 use crate::transcript::Transcript;
 
 /// A line for each subtitle. Without speech only a newline is left.
 pub(super) fn render(transcript: &Transcript, rules: CueRules) -> String {
-    let lines: String = cues(transcript, rules.in_one_line()).iter().map(line).collect();
+    let lines: String = labelled_cues(transcript, rules.in_one_line()).iter().map(line).collect();
     if lines.is_empty() { "\n".to_owned() } else { lines }
 }
 

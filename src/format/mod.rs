@@ -32,9 +32,10 @@ pub use json::{Transcription, TranscriptionLogprob, Usage};
 pub use ndjson::{
     TranscriptionLine, TranscriptionSegmentLine, ndjson_segment_line, ndjson_transcript_line,
 };
+pub use text::{TurnLines, with_turns};
 pub use verbose_json::{
-    TranscriptionRun, TranscriptionSegment, TranscriptionSkipped, TranscriptionVerbose,
-    TranscriptionWord,
+    TranscriptionRun, TranscriptionSegment, TranscriptionSkipped, TranscriptionTrack,
+    TranscriptionVerbose, TranscriptionWord,
 };
 
 use crate::transcript::Transcript;

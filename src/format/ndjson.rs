@@ -40,7 +40,7 @@ pub struct TranscriptionSegmentLine {
 pub fn ndjson_segment_line(id: usize, segment: &Segment, runs: &[Run], words: bool) -> String {
     line(&TranscriptionLine::Segment(TranscriptionSegmentLine {
         segment: TranscriptionSegment::new(id, segment, runs),
-        words: words.then(|| segment.words.iter().map(verbose_json::word).collect()),
+        words: words.then(|| verbose_json::words(segment).collect()),
     }))
 }
 

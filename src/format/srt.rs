@@ -3,13 +3,13 @@
 //! The format has no specification and no way to escape; players agree on numbered cues, comma
 //! decimals, and `-->` between the times alone.
 
-use super::cue::{Cue, CueRules, cues};
+use super::cue::{Cue, CueRules, labelled_cues};
 use super::timestamp::clock;
 use crate::transcript::Transcript;
 
 /// The subtitles, which end in one newline. Without speech only the newline is left.
 pub(super) fn render(transcript: &Transcript, rules: CueRules) -> String {
-    let cues: Vec<String> = cues(transcript, rules).iter().zip(1..).map(cue).collect();
+    let cues: Vec<String> = labelled_cues(transcript, rules).iter().zip(1..).map(cue).collect();
     if cues.is_empty() { "\n".to_owned() } else { cues.join("\n") }
 }
 
@@ -25,6 +25,7 @@ mod tests {
     use srtlib::{Subtitles, Timestamp};
 
     use super::*;
+    use crate::format::cue::cues;
     use crate::format::tests::{bilingual, segment, transcript};
 
     #[test]

@@ -4,15 +4,18 @@
 use super::timestamp::milliseconds;
 use crate::transcript::{Segment, Transcript};
 
-/// A line with the names of the columns, and a line for each segment. Times are in milliseconds.
+/// A line with the names of the columns, and a line for each segment. Times are in milliseconds. The
+/// channel is a fourth column, where each was transcribed on its own.
 pub(super) fn render(transcript: &Transcript) -> String {
     let rows: String = transcript.segments.iter().map(row).collect();
-    format!("start\tend\ttext\n{rows}")
+    let channel = if transcript.heard.split.is_empty() { "" } else { "\tchannel" };
+    format!("start\tend\ttext{channel}\n{rows}")
 }
 
 fn row(segment: &Segment) -> String {
     let (start, end) = (milliseconds(segment.start), milliseconds(segment.end));
-    format!("{start}\t{end}\t{}\n", one_field(&segment.text))
+    let channel = segment.channel.map(|channel| format!("\t{channel}")).unwrap_or_default();
+    format!("{start}\t{end}\t{}{channel}\n", one_field(&segment.text))
 }
 
 /// `text` without anything that a reader may take for the end of a field or a line.

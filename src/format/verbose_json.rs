@@ -1,6 +1,7 @@
 //! `verbose_json`: the text with the times of its segments and words, and where it was made.
 //!
-//! The keys are OpenAI's, and all those it requires are always there; `runs` and `skipped` are ours.
+//! The keys are OpenAI's, and all those it requires are always there; `runs`, `skipped`, `tracks`, `channels`
+//! and `channel` are ours.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +10,8 @@ use super::timestamp::rounded;
 use super::{Granularities, Usage};
 use crate::device::{Backend, DeviceId};
 use crate::language::Language;
-use crate::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript, Word};
+use crate::recording::{Channel, Heard};
+use crate::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript};
 
 /// The answer in the format `verbose_json`. All times are in seconds, to the millisecond.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -40,6 +42,14 @@ pub struct TranscriptionVerbose {
     pub runs: Vec<TranscriptionRun>,
     /// The stretches of the audio that are not in the text, and why.
     pub skipped: Vec<TranscriptionSkipped>,
+    /// The audio tracks of the file, if it has more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tracks: Vec<TranscriptionTrack>,
+    /// The channels, if each was transcribed on its own: `left` and `right` of two, else numbers
+    /// from 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, examples(json!(["left", "right"])))]
+    pub channels: Vec<Channel>,
 }
 
 /// A stretch of text, usually a sentence or a part of one.
@@ -75,6 +85,10 @@ pub struct TranscriptionSegment {
     /// The probability that there is no speech here, from 0 to 1.
     #[schema(examples(0.01))]
     pub no_speech_prob: f32,
+    /// The channel in which it was said, if each was transcribed on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, examples("left"))]
+    pub channel: Option<Channel>,
 }
 
 /// A word and when it was spoken.
@@ -89,6 +103,10 @@ pub struct TranscriptionWord {
     /// End in seconds.
     #[schema(examples(1.46))]
     pub end: f64,
+    /// The channel in which it was said, if each was transcribed on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, examples("left"))]
+    pub channel: Option<Channel>,
 }
 
 /// Where a stretch of the audio was transcribed, and why there.
@@ -113,6 +131,10 @@ pub struct TranscriptionRun {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, examples("cuda:0 is out of memory"))]
     pub fallback_reason: Option<String>,
+    /// The channel that it was a stretch of, if each was transcribed on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, examples("left"))]
+    pub channel: Option<Channel>,
 }
 
 /// A stretch of the audio that is not in the text.
@@ -129,12 +151,35 @@ pub struct TranscriptionSkipped {
     /// wrote all the same.
     #[schema(value_type = String, examples("no_speech"))]
     pub reason: SkipReason,
+    /// The channel that it is a stretch of, if each was transcribed on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, examples("left"))]
+    pub channel: Option<Channel>,
+}
+
+/// An audio track of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionTrack {
+    /// Its place among the audio tracks, from 1, as the field `track` takes it.
+    #[schema(examples(2))]
+    pub number: u32,
+    /// Its codec.
+    #[schema(examples("aac"))]
+    pub codec: String,
+    /// The language that the file declares for it, if it does.
+    #[schema(required, examples("hin"))]
+    pub language: Option<String>,
+    /// How many channels the file declares for it, if that is known.
+    #[schema(required, examples(2))]
+    pub channels: Option<u32>,
+    /// Whether it is the one that was transcribed.
+    pub transcribed: bool,
 }
 
 impl TranscriptionVerbose {
     /// The whole answer for `transcript`, with what `granularities` asks for.
     pub fn new(transcript: &Transcript, granularities: Granularities) -> Self {
-        let Transcript { task, language, duration, segments, runs, skipped } = transcript;
+        let Transcript { task, language, duration, segments, runs, skipped, heard } = transcript;
         let language = match task {
             Task::Transcribe => *language,
             Task::Translate => Language::ENGLISH,
@@ -151,12 +196,12 @@ impl TranscriptionVerbose {
                     .map(|(id, part)| TranscriptionSegment::new(id, part, runs))
                     .collect()
             }),
-            words: granularities
-                .words
-                .then(|| segments.iter().flat_map(|segment| &segment.words).map(word).collect()),
-            usage: Usage::of(*duration),
+            words: granularities.words.then(|| segments.iter().flat_map(words).collect()),
+            usage: Usage::of(transcript),
             runs: runs.iter().map(TranscriptionRun::from).collect(),
             skipped: skipped.iter().map(TranscriptionSkipped::from).collect(),
+            tracks: tracks(heard),
+            channels: heard.split.clone(),
         }
     }
 }
@@ -164,7 +209,8 @@ impl TranscriptionVerbose {
 impl TranscriptionSegment {
     /// The segment number `id`, counted from 0, of a transcript that was made by `runs`.
     pub fn new(id: usize, segment: &Segment, runs: &[Run]) -> Self {
-        let chunk = runs.iter().rfind(|run| rounded(run.start) <= rounded(segment.start));
+        let own = runs.iter().filter(|run| run.channel == segment.channel);
+        let chunk = own.rev().find(|run| rounded(run.start) <= rounded(segment.start));
         Self {
             id,
             seek: chunk.map_or(0, |run| (run.start.max(0.0) * 100.0).round() as u64),
@@ -176,16 +222,32 @@ impl TranscriptionSegment {
             avg_logprob: finite(segment.avg_logprob),
             compression_ratio: finite(segment.compression_ratio),
             no_speech_prob: finite(segment.no_speech_prob),
+            channel: segment.channel,
         }
     }
 }
 
-pub(super) fn word(word: &Word) -> TranscriptionWord {
-    TranscriptionWord {
+/// The words of a segment.
+pub(super) fn words(segment: &Segment) -> impl Iterator<Item = TranscriptionWord> {
+    segment.words.iter().map(|word| TranscriptionWord {
         word: word.text.clone(),
         start: rounded(word.start),
         end: rounded(word.end),
-    }
+        channel: segment.channel,
+    })
+}
+
+/// The tracks of the file, if there are several.
+fn tracks(heard: &Heard) -> Vec<TranscriptionTrack> {
+    let several = if heard.tracks.len() > 1 { &heard.tracks[..] } else { &[] };
+    let told = several.iter().map(|track| TranscriptionTrack {
+        number: track.number,
+        codec: track.codec.clone(),
+        language: track.language.clone(),
+        channels: track.channels,
+        transcribed: heard.track == Some(track.number),
+    });
+    told.collect()
 }
 
 impl From<&Run> for TranscriptionRun {
@@ -197,13 +259,15 @@ impl From<&Run> for TranscriptionRun {
             backend: run.backend,
             model: run.model.clone(),
             fallback_reason: run.fallback_reason.clone(),
+            channel: run.channel,
         }
     }
 }
 
 impl From<&Skipped> for TranscriptionSkipped {
-    fn from(Skipped { start, end, reason }: &Skipped) -> Self {
-        Self { start: rounded(*start), end: rounded(*end), reason: *reason }
+    fn from(Skipped { start, end, reason, channel }: &Skipped) -> Self {
+        let (start, end) = (rounded(*start), rounded(*end));
+        Self { start, end, reason: *reason, channel: *channel }
     }
 }
 
@@ -280,9 +344,11 @@ mod tests {
             TranscriptionRun::schema(),
         ])
         .unwrap();
-        for (schema, optional) in
-            [(0, &["segments", "words"] as &[&str]), (1, &[]), (2, &["fallback_reason"])]
-        {
+        for (schema, optional) in [
+            (0, &["segments", "words", "tracks", "channels"] as &[&str]),
+            (1, &["channel"]),
+            (2, &["fallback_reason", "channel"]),
+        ] {
             let required = document[schema]["required"].as_array().unwrap();
             for (key, property) in document[schema]["properties"].as_object().unwrap() {
                 assert_ne!(required.contains(&json!(key)), optional.contains(&key.as_str()));

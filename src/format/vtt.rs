@@ -13,7 +13,9 @@ pub(super) fn render(transcript: &Transcript, rules: CueRules) -> String {
 
 fn cue(cue: &Cue) -> String {
     let (start, end) = (clock(cue.start_ms, '.'), clock(cue.end_ms, '.'));
-    format!("{start} --> {end}\n{}\n", escape(&cue.text))
+    // The voice that speaks (section 3.2.2.1); it lasts to the end of the cue.
+    let voice = cue.channel.map(|channel| format!("<v {channel}>")).unwrap_or_default();
+    format!("{start} --> {end}\n{voice}{}\n", escape(&cue.text))
 }
 
 /// `>` needs no escape but in `-->`, which must not occur at all.

@@ -93,14 +93,14 @@ async fn accept(
         Room::Known { job, fingerprint: earlier } if earlier == fingerprint => return Ok(job),
         Room::Known { .. } => return Err(JobsError::KeyReused.into()),
     };
-    let Wishes { model, mut options, silence, rendering, webhook_url, .. } = wishes;
+    let Wishes { model, mut options, silence, selection, rendering, webhook_url, .. } = wishes;
     // In which format its transcript will be asked for is not known yet.
     options.words = true;
     let chunks = silence.policy(state.pipeline.chunks);
     let submission = Submission {
         place,
         upload: file,
-        request: JobRequest { model, options, chunks, rendering },
+        request: JobRequest { model, options, chunks, selection, rendering },
         idempotency_key: preferences.idempotency_key,
         fingerprint,
         webhook: webhook_url.map(|url| jobs.webhook(&url)).transpose()?,

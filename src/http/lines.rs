@@ -11,7 +11,8 @@ use futures_util::stream;
 use super::error::ApiError;
 use crate::format::{Format, Rendering, ndjson_segment_line, ndjson_transcript_line};
 use crate::jobs::{End, Follower, News};
-use crate::pipeline::Fault;
+use crate::pipeline::{Fault, Turns};
+use crate::transcript::{Run, Segment};
 
 /// Answers with the lines of what `follower` hears. `held` is dropped when the client leaves.
 pub(super) fn answer(
@@ -20,25 +21,28 @@ pub(super) fn answer(
     held: impl Send + 'static,
 ) -> Response {
     let words = rendering.granularities.words;
-    let state = (follower, 0, held);
-    let lines = stream::unfold(state, move |(mut follower, mut told, held)| async move {
-        let lines = match follower.next().await? {
-            News::Chunk { result, .. } => {
-                let run = result.run();
-                let line = |segment| {
-                    let id = told;
-                    told += 1;
-                    ndjson_segment_line(id, &segment, from_ref(&run), words)
-                };
-                result.segments().map(line).collect()
-            }
-            News::End(End::Finished(output)) => ndjson_transcript_line(&output.transcript),
-            News::End(End::Failed(fault)) => error(fault),
-            News::End(End::Cancelled) => error(Fault::cancelled()),
-            News::End(End::Interrupted) => error(Fault::interrupted()),
-        };
-        Some((Ok::<String, Infallible>(lines), (follower, told, held)))
-    });
+    let state = (follower, Turns::default(), 0, held);
+    let lines =
+        stream::unfold(state, move |(mut follower, mut turns, mut told, held)| async move {
+            let mut line = |(segment, run): (Segment, Run)| {
+                let id = told;
+                told += 1;
+                ndjson_segment_line(id, &segment, from_ref(&run), words)
+            };
+            let lines = match follower.next().await? {
+                News::Chunk { result, .. } => turns.hear(&result).map(line).collect(),
+                News::End(End::Finished(output)) => {
+                    let left = std::mem::take(&mut turns).end();
+                    left.map(&mut line)
+                        .chain([ndjson_transcript_line(&output.transcript)])
+                        .collect()
+                }
+                News::End(End::Failed(fault)) => error(fault),
+                News::End(End::Cancelled) => error(Fault::cancelled()),
+                News::End(End::Interrupted) => error(Fault::interrupted()),
+            };
+            Some((Ok::<String, Infallible>(lines), (follower, turns, told, held)))
+        });
     let content_type = [(header::CONTENT_TYPE, Format::Ndjson.content_type())];
     (content_type, Body::from_stream(lines)).into_response()
 }

@@ -20,10 +20,10 @@ use super::error::{ApiError, ErrorBody};
 use super::lines;
 use crate::format::{
     Deltas, Format, Granularities, Rendering, TranscriptionLogprob, TranscriptionRun,
-    TranscriptionSegment, TranscriptionVerbose, Usage,
+    TranscriptionSegment, TranscriptionVerbose, TurnLines, Usage, with_turns,
 };
 use crate::jobs::{End, Follower, News, percent};
-use crate::pipeline::{Fault, Output};
+use crate::pipeline::{Fault, Output, Turns};
 use crate::transcript::{Run, Segment};
 
 /// How often a comment goes out while there is nothing to tell, so that nothing on the way takes
@@ -131,6 +131,8 @@ pub(super) struct Telling {
     pub(super) logprobs: bool,
     /// Segments with their times.
     pub(super) segments: bool,
+    /// A line of the text for each turn, with its channel.
+    pub(super) turn_lines: bool,
     /// How far it has come; events then have ids.
     pub(super) progress: bool,
     /// The last event that the client has heard already; it is told what comes behind.
@@ -140,8 +142,12 @@ pub(super) struct Telling {
 impl Telling {
     /// What a client hears that asked for `rendering`.
     pub(super) fn of(rendering: &Rendering) -> Self {
-        let segments = rendering.format == Format::VerboseJson;
-        Self { logprobs: rendering.logprobs, segments, ..Self::default() }
+        Self {
+            logprobs: rendering.logprobs,
+            segments: rendering.format == Format::VerboseJson,
+            turn_lines: rendering.format == Format::Text,
+            ..Self::default()
+        }
     }
 }
 
@@ -173,6 +179,8 @@ impl fmt::Display for EventId {
 /// Puts news into events.
 struct Teller {
     telling: Telling,
+    turns: Turns,
+    lines: TurnLines,
     deltas: Deltas,
     segments_told: usize,
     chunks_told: usize,
@@ -180,32 +188,37 @@ struct Teller {
 
 impl Teller {
     fn new(telling: Telling) -> Self {
-        Self { telling, deltas: Deltas::default(), segments_told: 0, chunks_told: 0 }
+        Self {
+            telling,
+            turns: Turns::default(),
+            lines: TurnLines::default(),
+            deltas: Deltas::default(),
+            segments_told: 0,
+            chunks_told: 0,
+        }
     }
 
     fn tell(&mut self, news: &News) -> Vec<Event> {
         match news {
             News::Chunk { result, progress, eta_seconds } => {
-                let run = result.run();
-                let mut events: Vec<StreamEvent> =
-                    result.segments().flat_map(|segment| self.segment(&segment, &run)).collect();
+                let settled: Vec<(Segment, Run)> = self.turns.hear(result).collect();
+                let mut events = self.segments(settled);
                 if let (true, Some(progress)) = (self.telling.progress, progress) {
                     let percent = percent(progress.done_seconds, progress.total_seconds);
                     let eta_seconds = *eta_seconds;
                     events.push(StreamEvent::Progress { percent, eta_seconds });
                 }
                 self.chunks_told += 1;
-                let new = events.iter().zip(1..).filter_map(|(event, number)| {
-                    let id = EventId { chunk: self.chunks_told, event: number };
-                    (id > self.telling.heard).then(|| self.numbered(event, id))
-                });
-                new.collect()
+                self.new_of(&events)
             }
             News::End(End::Finished(output)) => {
-                let id = EventId { chunk: self.chunks_told + 1, event: 1 };
+                let left: Vec<(Segment, Run)> = std::mem::take(&mut self.turns).end().collect();
+                let left = self.segments(left);
+                self.chunks_told += 1;
+                let id = EventId { chunk: self.chunks_told, event: left.len() + 1 };
                 let last =
                     (id != self.telling.heard).then(|| self.numbered(&self.done(output), id));
-                last.into_iter().chain([done()]).collect()
+                self.new_of(&left).into_iter().chain(last).chain([done()]).collect()
             }
             // Without an id: after a restart of the server, other events may be in their place.
             News::End(End::Failed(fault)) => vec![error(fault.clone()), done()],
@@ -214,11 +227,27 @@ impl Teller {
         }
     }
 
+    /// The events of the newest chunk that the client has not heard.
+    fn new_of(&self, events: &[StreamEvent]) -> Vec<Event> {
+        let new = events.iter().zip(1..).filter_map(|(event, number)| {
+            let id = EventId { chunk: self.chunks_told, event: number };
+            (id > self.telling.heard).then(|| self.numbered(event, id))
+        });
+        new.collect()
+    }
+
+    fn segments(&mut self, segments: Vec<(Segment, Run)>) -> Vec<StreamEvent> {
+        segments.iter().flat_map(|(segment, run)| self.segment(segment, run)).collect()
+    }
+
     fn segment(&mut self, segment: &Segment, run: &Run) -> Vec<StreamEvent> {
         let id = self.segments_told;
         self.segments_told += 1;
         let logprobs = self.telling.logprobs.then(|| logprobs([segment]));
-        let delta = self.deltas.push(&segment.text);
+        let delta = match self.telling.turn_lines {
+            true => self.deltas.push(&self.lines.piece(segment)),
+            false => self.deltas.push(&segment.text),
+        };
         let delta = delta.map(|delta| StreamEvent::Delta { delta, logprobs });
         let timed = self.telling.segments.then(|| {
             StreamEvent::Segment(Box::new(TranscriptionSegment::new(id, segment, from_ref(run))))
@@ -235,7 +264,7 @@ impl Teller {
         let transcript = &output.transcript;
         let whole = TranscriptionVerbose::new(transcript, Granularities::default());
         StreamEvent::Done {
-            text: whole.text,
+            text: if self.telling.turn_lines { with_turns(transcript) } else { whole.text },
             logprobs: self.telling.logprobs.then(|| logprobs(&transcript.segments)),
             usage: whole.usage,
             language: whole.language,

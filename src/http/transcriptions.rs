@@ -182,8 +182,8 @@ async fn start(
     file: File,
     wishes: Wishes,
 ) -> Result<Attended, ApiError> {
-    let Wishes { model, options, silence, .. } = wishes;
+    let Wishes { model, options, silence, selection, .. } = wishes;
     let chunks = Some(silence.policy(state.pipeline.chunks));
-    let input = Input { file, model, options, chunks };
+    let input = Input { file, model, options, chunks, selection };
     Ok(Attended::start(state.pipeline.open(input, ticket).await?))
 }

@@ -42,6 +42,12 @@ pub(super) struct InferenceForm {
     /// Whether silence is left out; without it, as the server does.
     #[schema(nullable = false)]
     vad: Option<bool>,
+    /// The audio track of a file that has several, as for `/v1/audio/transcriptions`.
+    #[schema(nullable = false)]
+    track: Option<String>,
+    /// Which channels are heard, as for `/v1/audio/transcriptions`.
+    #[schema(default = "mix", nullable = false)]
+    channel: Option<String>,
     /// The shape of the answer.
     #[schema(default = "json", nullable = false)]
     response_format: Option<Format>,
@@ -96,6 +102,7 @@ fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
         model: fields::text(fields, "model")?,
         options,
         silence: fields::silence(fields)?,
+        selection: fields::selection(fields)?,
         rendering: Rendering { format, granularities, ..Rendering::default() },
         ignored: fields.ignored(),
         ..Wishes::default()

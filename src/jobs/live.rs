@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::format::TranscriptionRun;
-use crate::pipeline::{ChunkResult, Fault, Output, Progress, Route, Step};
+use crate::pipeline::{ChunkResult, Fault, Output, Progress, Route, Step, Turns};
 
 /// How a transcription ended.
 #[derive(Debug, Clone)]
@@ -55,8 +55,15 @@ impl Story {
 
     /// Its text without gaps.
     pub fn text(&self) -> String {
-        let segments = self.chunks.iter().flat_map(|chunk| chunk.segments());
-        let whole: String = segments.map(|segment| segment.text).collect();
+        let mut turns = Turns::default();
+        let mut whole = String::new();
+        for chunk in &self.chunks {
+            whole.extend(turns.hear(chunk).map(|(segment, _)| segment.text));
+        }
+        // Where it goes on, the rest is not settled.
+        if !matches!(self.end, None | Some(End::Interrupted)) {
+            whole.extend(turns.end().map(|(segment, _)| segment.text));
+        }
         whole.trim().to_owned()
     }
 

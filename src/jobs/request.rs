@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::audio::ChunkPolicy;
 use crate::format::Rendering;
 use crate::pipeline::Input;
+use crate::recording::Selection;
 use crate::transcript::Options;
 
 /// What a job was asked for.
@@ -19,6 +20,9 @@ pub struct JobRequest {
     /// How its file is cut. Kept with the job, so that a restart with another setting cuts it as
     /// before and finds its finished chunks again.
     pub chunks: ChunkPolicy,
+    /// Which part of its file is heard.
+    #[serde(default)]
+    pub selection: Selection,
     /// What its transcript looks like if nothing else is asked for.
     pub rendering: Rendering,
 }
@@ -31,6 +35,7 @@ impl JobRequest {
             model: self.model.clone(),
             options: self.options.clone(),
             chunks: Some(self.chunks),
+            selection: self.selection.clone(),
         }
     }
 }

@@ -6,7 +6,6 @@ use utoipa::ToSchema;
 use super::live::Story;
 use super::request::JobRequest;
 use super::store::{DeliveryState, JobState, StoredJob};
-use crate::audio::SAMPLE_RATE_HZ;
 use crate::format::{Format, TranscriptionRun};
 use crate::pipeline::{Fault, Route};
 use crate::transcript::Task;
@@ -113,7 +112,7 @@ impl Job {
         let progress = story.and_then(|story| story.progress);
         let done_seconds = match progress {
             Some(progress) => progress.done_seconds,
-            None => stored.done_samples as f64 / f64::from(SAMPLE_RATE_HZ),
+            None => stored.done_seconds(route.as_ref().map_or(1, |own| own.heard.signals())),
         };
         let audio_seconds = progress.map_or(stored.audio_seconds, |known| known.total_seconds);
         let finished = stored.state == JobState::Finished;

@@ -9,6 +9,7 @@ use crate::audio::Chunk;
 use crate::ipc::Work;
 use crate::language::Language;
 use crate::models::{self, ModelFile};
+use crate::recording::Selection;
 use crate::scheduler::{ChunkDone, ChunkError, ChunkRequest};
 
 /// The language of a file, and how that was found out.
@@ -26,7 +27,7 @@ pub struct Detection {
 const FIRST_CHUNK_SECONDS: f64 = 30.0;
 
 impl Pipeline {
-    /// Finds out which language is spoken at first in a file: decodes the first chunk and no more.
+    /// Finds out which language is spoken at first in a file, or the `selection` of it: decodes the first chunk and no more.
     /// Dropping the future takes back what is not finished.
     ///
     /// # Errors
@@ -34,10 +35,11 @@ impl Pipeline {
     pub async fn detect_language(
         &self,
         file: File,
+        selection: Selection,
         ticket: Ticket,
     ) -> Result<Detection, PipelineError> {
         let detector = models::detector(&self.models).ok_or(PipelineError::CannotDetect)?;
-        let mut reader = Reader::open(file, self.chunks, self).await?;
+        let mut reader = Reader::open(file, self.chunks, selection, self).await?;
         let seconds = reader.estimated_seconds().min(FIRST_CHUNK_SECONDS);
         ticket.measure(seconds).await?;
         let Some(first) = reader.next().await? else {

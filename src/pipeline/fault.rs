@@ -83,6 +83,12 @@ impl From<&AudioError> for Fault {
             }
             AudioError::NoAudioTrack { .. } | AudioError::NoSamples { .. } => "no_audio",
             AudioError::Corrupt { .. } => "undecodable_audio",
+            AudioError::NoTrack { .. } => {
+                return Self::new("invalid_value", error.to_string()).of("track");
+            }
+            AudioError::NoChannel { .. } => {
+                return Self::new("invalid_value", error.to_string()).of("channel");
+            }
             AudioError::TooSlow => "decoding_timeout",
             AudioError::TooLong { .. } => {
                 let message = format!("{error} (the server's --max-audio-hours raises the limit)");

@@ -59,10 +59,10 @@ impl Judged {
     }
 
     fn skip(&mut self, segment: &Segment, reason: SkipReason) {
-        let Segment { start, end, .. } = *segment;
+        let Segment { start, end, channel, .. } = *segment;
         match self.skipped.last_mut() {
             Some(last) if last.reason == reason && last.end == start => last.end = end,
-            _ => self.skipped.push(Skipped { start, end, reason }),
+            _ => self.skipped.push(Skipped { start, end, reason, channel }),
         }
     }
 }
@@ -148,6 +148,7 @@ mod tests {
             no_speech_prob: 0.1,
             words: Vec::new(),
             logprobs: Vec::new(),
+            channel: None,
         }
     }
 

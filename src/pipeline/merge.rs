@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::turns::Turns;
 use super::{Route, gates};
 use crate::audio::SAMPLE_RATE_HZ;
+use crate::recording::Channel;
 use crate::scheduler::ChunkDone;
 use crate::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript, Word};
 
@@ -19,6 +21,8 @@ pub struct ChunkResult {
     pub start_sample: u64,
     /// Its length in samples.
     pub samples: u64,
+    /// The channel that it is a stretch of, where each is heard on its own.
+    pub channel: Option<Channel>,
     /// What came out.
     pub done: ChunkDone,
 }
@@ -47,7 +51,10 @@ impl ChunkResult {
     fn judged(&self) -> gates::Judged {
         let (start, end) = (seconds(self.start_sample), seconds(self.start_sample + self.samples));
         let spoken = self.done.segments.iter().filter(|segment| !segment.text.trim().is_empty());
-        gates::judge(spoken.map(|segment| shift(segment.clone(), start, end)))
+        let channel = self.channel;
+        gates::judge(
+            spoken.map(|segment| Segment { channel, ..shift(segment.clone(), start, end) }),
+        )
     }
 
     /// Where it was transcribed.
@@ -59,6 +66,7 @@ impl ChunkResult {
             backend: self.done.backend,
             model: self.done.model.clone(),
             fallback_reason: self.done.fallback_reason.clone(),
+            channel: self.channel,
         }
     }
 }
@@ -102,23 +110,37 @@ pub fn output(
             task,
             language: route.language,
             duration,
-            segments: results.iter().flat_map(|result| result.segments()).collect(),
+            segments: Turns::of(results.iter().copied()).map(|(segment, _)| segment).collect(),
             runs,
-            skipped: skipped(&results, duration),
+            skipped: skipped(&results, &route.heard.split, duration),
+            heard: route.heard.clone(),
         },
         model: route.model.clone(),
         truncated,
     }
 }
 
-/// What of the file is not in the text: between the chunks, and within them. `results` are in order.
-fn skipped(results: &[&ChunkResult], duration: f64) -> Vec<Skipped> {
+/// What of the file is not in the text, or of each channel if it was `split`. `results` are in
+/// order.
+fn skipped(results: &[&ChunkResult], split: &[Channel], duration: f64) -> Vec<Skipped> {
+    if split.is_empty() {
+        return skipped_of(None, results, duration);
+    }
+    let channels = split.iter().copied().map(Some);
+    let mut skipped: Vec<Skipped> =
+        channels.flat_map(|channel| skipped_of(channel, results, duration)).collect();
+    skipped.sort_by(|one, other| one.start.total_cmp(&other.start));
+    skipped
+}
+
+/// What of a channel is not in the text: between its chunks, and within them.
+fn skipped_of(channel: Option<Channel>, results: &[&ChunkResult], duration: f64) -> Vec<Skipped> {
     let mut skipped = Vec::new();
     let mut heard = 0.0;
     let silence = |start: f64, end: f64| {
-        (end > start).then_some(Skipped { start, end, reason: SkipReason::NoSpeech })
+        (end > start).then_some(Skipped { start, end, reason: SkipReason::NoSpeech, channel })
     };
-    for result in results {
+    for result in results.iter().filter(|result| result.channel == channel) {
         skipped.extend(silence(heard, result.start_seconds()));
         skipped.extend(result.skipped());
         heard = result.start_seconds() + result.seconds();
@@ -145,12 +167,12 @@ fn shift(segment: Segment, chunk_start: f64, chunk_end: f64) -> Segment {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::device::{Backend, DeviceId};
     use crate::language::Language;
 
-    fn segment(start: f64, end: f64, text: &str) -> Segment {
+    pub(in crate::pipeline) fn segment(start: f64, end: f64, text: &str) -> Segment {
         Segment {
             start,
             end,
@@ -162,14 +184,20 @@ mod tests {
             no_speech_prob: 0.0,
             words: vec![Word { text: text.trim().to_owned(), start, end, probability: 1.0 }],
             logprobs: Vec::new(),
+            channel: None,
         }
     }
 
-    fn chunk(index: usize, start: u64, segments: Vec<Segment>) -> Arc<ChunkResult> {
+    pub(in crate::pipeline) fn chunk(
+        index: usize,
+        start: u64,
+        segments: Vec<Segment>,
+    ) -> Arc<ChunkResult> {
         Arc::new(ChunkResult {
             index,
             start_sample: start * 16_000,
             samples: 20 * 16_000,
+            channel: None,
             done: ChunkDone {
                 segments,
                 languages: Vec::new(),
@@ -190,7 +218,7 @@ mod tests {
             chunk(0, 0, vec![segment(1.0, 2.0, " hello"), segment(2.0, 3.0, "  ")]),
         ];
         let language = Language::ENGLISH;
-        let route = Route { model: "demo".to_owned(), language, detection: None };
+        let route = Route { model: "demo".to_owned(), language, ..Route::default() };
         let output = output(Task::Transcribe, &route, &results, 40.0, false);
         let Transcript { segments, runs, .. } = output.transcript;
         let times: Vec<_> = segments.iter().map(|s| (s.text.as_str(), s.start, s.end)).collect();
@@ -205,7 +233,7 @@ mod tests {
             Segment { no_speech_prob: 0.9, avg_logprob: -1.5, ..segment(2.0, 3.0, " a") };
         let results = [chunk(1, 40, vec![doubtful]), chunk(0, 5, vec![segment(0.0, 1.0, " b")])];
         let (english, model) = (Language::ENGLISH, "demo".to_owned());
-        let route = Route { model, language: english, detection: None };
+        let route = Route { model, language: english, ..Route::default() };
         let skipped = |results: &[Arc<ChunkResult>], duration| {
             let transcript = output(Task::Transcribe, &route, results, duration, false).transcript;
             let skipped = transcript.skipped.into_iter();
@@ -223,5 +251,21 @@ mod tests {
         );
         assert_eq!(skipped(&[], 70.0), [silence(0.0, 70.0)]);
         assert_eq!(skipped(&[chunk(0, 0, Vec::new())], 20.0), []);
+    }
+
+    #[test]
+    fn what_is_skipped_of_each_channel_is_told_with_it() {
+        let result = Arc::unwrap_or_clone(chunk(0, 5, vec![segment(0.0, 1.0, " b")]));
+        let results = [Arc::new(ChunkResult { channel: Some(Channel::Right), ..result })];
+        let mut route = Route::default();
+        route.heard.split = Channel::all(2);
+        let transcript = output(Task::Transcribe, &route, &results, 30.0, false).transcript;
+        assert_eq!(transcript.segments[0].channel, Some(Channel::Right));
+        assert_eq!(transcript.heard.split, Channel::all(2));
+        let skipped = transcript.skipped.into_iter().map(|s| (s.channel.unwrap(), s.start, s.end));
+        assert_eq!(
+            skipped.collect::<Vec<_>>(),
+            [(Channel::Left, 0.0, 30.0), (Channel::Right, 0.0, 5.0), (Channel::Right, 25.0, 30.0)]
+        );
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::audio::{AudioError, ChunkPolicy, Limits};
 use crate::language::Language;
 use crate::models::{self, ModelFile, Routing};
+use crate::recording::Selection;
 use crate::scheduler::{ChunkError, Refusal, Scheduler, Ticket};
 use crate::transcript::Options;
 
@@ -21,6 +22,7 @@ mod merge;
 mod reader;
 mod route;
 mod transcription;
+mod turns;
 
 pub use decoders::Decoders;
 pub use detect::Detection;
@@ -28,6 +30,7 @@ pub use fault::Fault;
 pub use merge::{ChunkResult, Output, output};
 pub use route::{LastDetected, Route};
 pub use transcription::{Recall, Step, Transcription};
+pub use turns::Turns;
 
 use reader::Reader;
 use route::check_language;
@@ -63,12 +66,14 @@ pub struct Input {
     pub options: Options,
     /// How it is cut, if not as the server's files are.
     pub chunks: Option<ChunkPolicy>,
+    /// Which part of it is heard.
+    pub selection: Selection,
 }
 
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Seconds of audio transcribed.
+    /// Seconds of audio transcribed; the mean of its channels, where each is heard on its own.
     pub done_seconds: f64,
     /// Seconds of audio in all: as the file claims, until it is decoded.
     pub total_seconds: f64,
@@ -146,7 +151,8 @@ impl Pipeline {
     /// [`PipelineError`], but for those of single chunks.
     pub async fn open(&self, input: Input, ticket: Ticket) -> Result<Transcription, PipelineError> {
         let prepared = self.prepare(input).await?;
-        ticket.measure(prepared.reader.estimated_seconds()).await?;
+        let work_seconds = prepared.reader.estimated_seconds() * prepared.reader.signals();
+        ticket.measure(work_seconds).await?;
         Ok(Transcription::new(self.clone(), prepared, ticket, Recall::default()))
     }
 
@@ -175,10 +181,10 @@ impl Pipeline {
     }
 
     async fn prepare(&self, input: Input) -> Result<Prepared, PipelineError> {
-        let Input { file, model, options, chunks } = input;
+        let Input { file, model, options, chunks, selection } = input;
         let model = self.find_model(model.as_deref())?.cloned();
         check_language(model.as_ref(), options.language)?;
-        let reader = Reader::open(file, chunks.unwrap_or(self.chunks), self).await?;
+        let reader = Reader::open(file, chunks.unwrap_or(self.chunks), selection, self).await?;
         Ok(Prepared { reader, model, options })
     }
 

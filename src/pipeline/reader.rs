@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Decoders, Pipeline, PipelineError};
 use crate::audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, Piece, SAMPLE_RATE_HZ};
+use crate::recording::{Heard, Selection};
 
 /// What an hour of compressed audio without a declared length is guessed to weigh: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -13,6 +14,7 @@ const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
 pub(super) struct Reader {
     /// Away on the blocking pool while a chunk is made.
     chunks: Option<Chunks>,
+    heard: Heard,
     decoders: Decoders,
     guessed_seconds: f64,
     ended: bool,
@@ -23,6 +25,7 @@ impl Reader {
     pub(super) async fn open(
         file: File,
         policy: ChunkPolicy,
+        selection: Selection,
         pipeline: &Pipeline,
     ) -> Result<Self, PipelineError> {
         let limits = Arc::clone(&pipeline.limits);
@@ -30,14 +33,15 @@ impl Reader {
         let most_seconds = limits.max_duration.as_secs_f64();
         let open = move || {
             let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-            let stream = AudioStream::open(file, &limits)?;
+            let stream = AudioStream::open_selected(file, &limits, &selection)?;
             Ok::<_, PipelineError>((Chunks::new(stream, policy), bytes))
         };
         let (chunks, bytes) = decoders.run(open).await??;
         let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());
         let guessed_seconds =
             declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND).min(most_seconds);
-        Ok(Self { chunks: Some(chunks), decoders, guessed_seconds, ended: false })
+        let heard = chunks.heard();
+        Ok(Self { chunks: Some(chunks), heard, decoders, guessed_seconds, ended: false })
     }
 
     /// The next chunk; `None` at the end. A file without a single sample is an error.
@@ -71,7 +75,17 @@ impl Reader {
         samples as f64 / f64::from(SAMPLE_RATE_HZ)
     }
 
-    /// The length of the silence left out so far, in seconds.
+    /// Which part of the file is heard.
+    pub(super) fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// How many signals there are to transcribe: one, or one for each channel.
+    pub(super) fn signals(&self) -> f64 {
+        self.heard.signals() as f64
+    }
+
+    /// The length of the silence left out so far, in seconds over all signals.
     pub(super) fn silent_seconds(&self) -> f64 {
         let samples = self.chunks.as_ref().map_or(0, Chunks::silent_samples);
         samples as f64 / f64::from(SAMPLE_RATE_HZ)

@@ -14,6 +14,7 @@ use crate::audio::Chunk;
 use crate::ipc::{ChunkOptions, Work};
 use crate::language::Language;
 use crate::models::{self, ModelFile};
+use crate::recording::Heard;
 use crate::scheduler::{ChunkDone, ChunkError, ChunkRequest};
 use crate::transcript::{Options, Task};
 
@@ -26,6 +27,17 @@ pub struct Route {
     pub language: Language,
     /// How the language was found out, if it was not given.
     pub detection: Option<ChunkDone>,
+    /// Which part of the file is heard.
+    #[serde(default)]
+    pub heard: Heard,
+}
+
+impl Default for Route {
+    /// No model, in English.
+    fn default() -> Self {
+        let (model, language) = (String::new(), Language::ENGLISH);
+        Self { model, language, detection: None, heard: Heard::default() }
+    }
 }
 
 /// The result of a chunk that has been submitted.
@@ -129,7 +141,7 @@ impl Question<'_> {
             model: "any".to_owned(),
             reason: "no model is loaded".to_owned(),
         })?;
-        Ok(Route { model: model.name.clone(), language, detection: None })
+        Ok(Route { model: model.name.clone(), language, ..Route::default() })
     }
 }
 

@@ -15,7 +15,6 @@ use super::reader::Reader;
 use super::route::{self, Running};
 use super::{Pipeline, PipelineError, Progress, Route};
 use crate::audio::Chunk;
-use crate::language::Language;
 use crate::models::ModelFile;
 use crate::scheduler::{ChunkError, Ticket};
 use crate::transcript::Options;
@@ -70,6 +69,7 @@ pub struct Transcription {
     /// Recalled, and not yet told.
     ready: VecDeque<ChunkResult>,
     results: Vec<Arc<ChunkResult>>,
+    /// Seconds of finished chunks, over all signals.
     done_seconds: f64,
 }
 
@@ -125,6 +125,7 @@ impl Transcription {
                 }
                 (None, None) => self.pipeline.route_silence(model, &self.options)?,
             };
+            let route = Route { heard: self.reader.heard().clone(), ..route };
             self.routed = true;
             return Ok(Some(Step::Routed(self.route.insert(route).clone())));
         }
@@ -146,15 +147,16 @@ impl Transcription {
         let result = Arc::new(result);
         self.results.push(Arc::clone(&result));
         let Progress { done_seconds, total_seconds } = self.progress();
-        self.ticket.charge(total_seconds - done_seconds);
+        self.ticket.charge((total_seconds - done_seconds) * self.reader.signals());
         Ok(Some(Step::Chunk { result, recalled }))
     }
 
     fn submit(&mut self, chunk: Chunk) {
-        let (index, start_sample) = (chunk.index, chunk.start_sample);
+        let Chunk { index, channel, start_sample, .. } = chunk;
         let samples = chunk.samples.len() as u64;
         if let Some(known) = self.recalled.remove(&index)
-            && (known.start_sample, known.samples) == (start_sample, samples)
+            && (known.channel, known.start_sample, known.samples)
+                == (channel, start_sample, samples)
         {
             return self.ready.push_back(known);
         }
@@ -162,15 +164,18 @@ impl Transcription {
         let running = self.ahead.take().unwrap_or_else(|| {
             Box::pin(self.ticket.run(route::request(route, &self.options, &chunk)))
         });
-        let result =
-            async move { Ok(ChunkResult { index, start_sample, samples, done: running.await? }) };
+        let result = async move {
+            let done = running.await?;
+            Ok(ChunkResult { index, start_sample, samples, channel, done })
+        };
         self.running.push(Box::pin(result));
     }
 
     /// How far it has come.
     pub fn progress(&self) -> Progress {
         let total_seconds = self.reader.estimated_seconds();
-        let done_seconds = self.done_seconds + self.reader.silent_seconds();
+        let heard_seconds = self.done_seconds + self.reader.silent_seconds();
+        let done_seconds = heard_seconds / self.reader.signals();
         Progress { done_seconds, total_seconds }
     }
 
@@ -186,11 +191,7 @@ impl Transcription {
 
     /// The result, once there is no next step.
     pub fn finish(self) -> Output {
-        let route = self.route.unwrap_or_else(|| Route {
-            model: String::new(),
-            language: Language::ENGLISH,
-            detection: None,
-        });
+        let route = self.route.unwrap_or_default();
         let (duration, truncated) = (self.reader.decoded_seconds(), self.reader.truncated());
         merge::output(self.options.task, &route, &self.results, duration, truncated)
     }

@@ -9,6 +9,7 @@
 mod cases;
 mod compare;
 mod recording;
+mod tracks;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
                 println!("{:<26} FAILED {reason}  {}", case.file, case.note);
             }
         }
+    }
+    if words.is_empty() || words.iter().any(|word| word == "tracks") {
+        let (more, more_failed) = tracks::check_all();
+        (count, failed) = (count + more, failed + more_failed);
     }
     println!("{count} cases, {failed} failed");
     if failed == 0 && count > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -25,6 +25,8 @@ async fn every_field_that_cannot_be_used_is_named() {
         ("hotwords", &"k".repeat(101), "100 characters"),
         ("max_line_length", "1", "from 10 to 200"),
         ("max_lines", "many", "from 1 to 10"),
+        ("track", "two words", "its number from 1"),
+        ("channel", "both", "mix, left, right, split"),
         ("max_chars_per_second", "1", "from 5 to 100"),
     ] {
         let answer = server.transcribe(wav(1.0, 1), &[(field, value)]).await;

@@ -12,6 +12,7 @@ mod bad_clients;
 mod bad_input;
 mod bad_models;
 mod bombs;
+mod channels;
 mod command_line;
 mod detection;
 mod doctor;

@@ -1,4 +1,4 @@
-//! Sounds to send: silence, noise, hum, clips, and what is put together of them. Mono at 16 kHz.
+//! Sounds to send: silence, noise, hum, clips, and what is put together of them. At 16 kHz.
 
 use std::f64::consts::TAU;
 use std::fs::File;
@@ -73,16 +73,24 @@ pub fn speech(name: &str) -> Vec<f32> {
 
 /// As a WAV file of 16-bit samples.
 pub fn wav_of(samples: &[f32]) -> Vec<u8> {
+    wav_of_channels(&[samples.to_vec()])
+}
+
+/// The same with several channels, each as long as the longest.
+pub fn wav_of_channels(channels: &[Vec<f32>]) -> Vec<u8> {
     let spec = hound::WavSpec {
-        channels: 1,
+        channels: channels.len() as u16,
         sample_rate: SAMPLE_RATE_HZ,
         bits_per_sample: 16,
         sample_format: hound::SampleFormat::Int,
     };
     let mut bytes = std::io::Cursor::new(Vec::new());
     let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
-    for sample in samples {
-        writer.write_sample((sample * 32_767.0) as i16).unwrap();
+    for frame in 0..channels.iter().map(Vec::len).max().unwrap_or(0) {
+        for channel in channels {
+            let sample = channel.get(frame).copied().unwrap_or(0.0);
+            writer.write_sample((sample * 32_767.0) as i16).unwrap();
+        }
     }
     writer.finalize().unwrap();
     bytes.into_inner()

@@ -3,15 +3,17 @@
 use std::fs::File;
 use std::time::Instant;
 
-use super::{Block, Decoder, guarded};
+use super::{Block, Decoder, Wanted, guarded};
 use crate::audio::budget::Budget;
 use crate::audio::codecs::{Container, codec_name};
 use crate::audio::ffmpeg::Input;
 use crate::audio::sniff::{Convertible, Sniffed, sniff};
 use crate::audio::source::{self, Access, Source};
 use crate::audio::track::{AudioTrack, usual_delay};
+use crate::audio::tracks::Tracks;
 use crate::audio::trim::{Padding, Span};
-use crate::audio::{AudioError, AudioInfo, Limits};
+use crate::audio::{AudioError, AudioInfo};
+use crate::recording::TrackChoice;
 
 impl Decoder {
     /// Finds out what `file` is and decodes up to its first samples, which go to `block`, by
@@ -21,25 +23,26 @@ impl Decoder {
     /// All variants of [`AudioError`] but [`AudioError::TooLong`].
     pub(in crate::audio) fn open(
         mut file: File,
-        limits: &Limits,
+        wanted: Wanted<'_>,
         deadline: Option<Instant>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
         match sniff(&mut file)? {
             Sniffed::Audio(container, start) => {
                 let budget = Budget::new(container, deadline);
-                Self::open_known(&Source { file, container, start, budget }, limits, block)
+                Self::open_known(&Source { file, container, start, budget }, wanted, block)
             }
             // What is left is most likely MPEG audio with junk before its first frame.
             Sniffed::Unknown => {
                 let container = Container::Mpeg;
                 let budget = Budget::new(container, deadline);
-                Self::open_known(&Source { file, container, start: 0, budget }, limits, block)
+                Self::open_known(&Source { file, container, start: 0, budget }, wanted, block)
             }
             Sniffed::Convertible(Convertible { container, demuxer }) => {
                 let budget = Budget::new(Container::Wav, deadline);
-                let input = Input { file: &file, container, demuxer, tells_delay: false };
-                Self::convert(&input, limits, budget, block)
+                let input =
+                    Input { file: &file, container, demuxer, track: None, tells_delay: false };
+                Self::convert(input, Tracks::default(), wanted, budget, block)
             }
             Sniffed::Foreign(found) => Err(AudioError::UnknownFormat { found }),
             Sniffed::Empty => Err(AudioError::Empty),
@@ -49,10 +52,10 @@ impl Decoder {
     /// Opens a container that has a reader, with ffmpeg if there is no decoder for its audio.
     fn open_known(
         source: &Source,
-        limits: &Limits,
+        wanted: Wanted<'_>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
-        let error = match Self::read(source, limits, block) {
+        let error = match Self::read(source, wanted, block) {
             // The reader does not list tracks of codecs that it does not know.
             Err(
                 error @ (AudioError::UnsupportedCodec { .. } | AudioError::NoAudioTrack { .. }),
@@ -64,9 +67,11 @@ impl Decoder {
             file: &source.file,
             container,
             demuxer: source.container.demuxer(),
+            track: None,
             tells_delay: source.container.tells_delay(),
         };
-        match Self::convert(&input, limits, source.budget.clone(), block) {
+        let tracks = Tracks::told(source.container, &source.file)?;
+        match Self::convert(input, tracks, wanted, source.budget.clone(), block) {
             Err(AudioError::NeedsFfmpeg { .. }) => Err(match error {
                 AudioError::UnsupportedCodec { codec, .. } => {
                     AudioError::NeedsFfmpeg { container, codec: Some(codec) }
@@ -75,6 +80,7 @@ impl Decoder {
             }),
             // The file's own reader knows better what is in it.
             Err(AudioError::Corrupt { .. } | AudioError::NoAudioTrack { .. }) => Err(error),
+            Err(AudioError::NoTrack { tracks, .. }) if tracks.is_empty() => Err(error),
             result => result,
         }
     }
@@ -82,36 +88,51 @@ impl Decoder {
     /// Opens a container with its reader.
     fn read(
         source: &Source,
-        limits: &Limits,
+        wanted: Wanted<'_>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
         if source.container.forward_only() || source.start > 0 {
-            return Self::start(source, Access::Forward, limits, block);
+            return Self::start(source, Access::Forward, wanted, block);
         }
-        match Self::start(source, Access::Seek, limits, block) {
+        match Self::start(source, Access::Seek, wanted, block) {
             // A truncated MP4 or WebM file can often still be read from front to back.
             Err(error @ (AudioError::Corrupt { .. } | AudioError::NoSamples { .. })) => {
-                Self::start(source, Access::Forward, limits, block).map_err(|_| error)
+                Self::start(source, Access::Forward, wanted, block).map_err(|_| error)
             }
             result => result,
         }
     }
 
-    /// Opens what ffmpeg makes of `input`.
+    /// Opens what ffmpeg makes of `input`, which has these `tracks`, if they are known.
     fn convert(
-        input: &Input<'_>,
-        limits: &Limits,
+        input: Input<'_>,
+        tracks: Tracks,
+        wanted: Wanted<'_>,
         budget: Budget,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
         let container = input.container;
-        let Some(ffmpeg) = &limits.ffmpeg else {
+        let Some(ffmpeg) = &wanted.limits.ffmpeg else {
             return Err(AudioError::NeedsFfmpeg { container, codec: None });
         };
-        let (conversion, output) = ffmpeg.convert(input, limits.max_duration)?;
+        let choice = &wanted.selection.track;
+        let may_be_several = *choice != TrackChoice::Usual || input.may_hold_several_tracks();
+        let tracks = match tracks.is_empty() && may_be_several {
+            true => ffmpeg.tracks(&input)?,
+            false => tracks,
+        };
+        let number = match tracks.find(choice, container)? {
+            Some(chosen) => Some(chosen.track.number),
+            None => tracks.usual().map(|usual| usual.track.number),
+        };
+        // The only one is found without being named, however it is counted.
+        let track = number.filter(|_| tracks.list().len() > 1);
+        let input = Input { track, ..input };
+        let (conversion, output) = ffmpeg.convert(&input, wanted.limits.max_duration)?;
         let opened = guarded(Container::Wav, || {
             let reader = source::reader(Container::Wav, Box::new(output))?;
-            let mut track = AudioTrack::choose(reader.as_ref(), Container::Wav, limits)?;
+            let mut track =
+                AudioTrack::choose(reader.as_ref(), None, Container::Wav, wanted.limits)?;
             if let Some(codec) = conversion.codec() {
                 track.codec = codec_name(codec);
                 track.usual_start = match input.tells_delay {
@@ -121,16 +142,18 @@ impl Decoder {
             } else {
                 track.codec = "unknown";
             }
-            Self::begin(Container::Wav, reader, track, Padding::NONE, limits, budget, block)
+            Self::begin(Container::Wav, reader, track, Padding::NONE, wanted, budget, block)
         });
         match opened {
             Ok((mut decoder, info)) => {
                 decoder.conversion = Some(conversion);
+                (decoder.tracks, decoder.number) = (tracks, number);
                 Ok((decoder, AudioInfo { container, ..info }))
             }
             Err(
                 error @ (AudioError::TooManyChannels { .. }
                 | AudioError::SampleRate { .. }
+                | AudioError::NoChannel { .. }
                 | AudioError::TooSlow),
             ) => Err(error),
             Err(_) => Err(conversion.failure(container)),
@@ -140,16 +163,26 @@ impl Decoder {
     fn start(
         source: &Source,
         access: Access,
-        limits: &Limits,
+        wanted: Wanted<'_>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
         let container = source.container;
-        let (reader, track) = guarded(container, || {
+        let (reader, track, tracks) = guarded(container, || {
             let reader = source.reader(access)?;
-            let track = AudioTrack::choose(reader.as_ref(), container, limits)?;
-            Ok((reader, track))
+            let tracks = Tracks::of(container, &source.file, reader.as_ref())?;
+            let chosen = match tracks.is_empty() {
+                true => None, // whatever is asked for, there is none
+                false => tracks.find(&wanted.selection.track, container.name())?,
+            };
+            let track = AudioTrack::choose(reader.as_ref(), chosen, container, wanted.limits)?;
+            Ok((reader, track, tracks))
         })?;
+        let number = tracks.number_of(track.id);
         let padding = Padding::told(container, &source.file, track.id)?;
-        Self::begin(container, reader, track, padding, limits, source.budget.clone(), block)
+        let budget = source.budget.clone();
+        let (mut decoder, info) =
+            Self::begin(container, reader, track, padding, wanted, budget, block)?;
+        (decoder.tracks, decoder.number) = (tracks, number);
+        Ok((decoder, info))
     }
 }

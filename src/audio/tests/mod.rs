@@ -1,5 +1,6 @@
 //! Whole files through the whole pipeline. What one step does alone is tested in its own module.
 
+mod channels;
 mod chunks;
 mod codecs;
 mod damage;
@@ -7,12 +8,14 @@ mod ffmpeg;
 mod limits;
 mod mutation;
 mod silence;
+mod tracks;
 
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::PathBuf;
 
 use super::*;
+use crate::recording::{Heard, Selection, TrackChoice};
 
 /// A file of tests/fixtures.
 fn fixture(name: &str) -> PathBuf {
@@ -45,6 +48,20 @@ fn decode(file: File, limits: &Limits) -> Result<Decoded, AudioError> {
     while stream.read(&mut samples)? {}
     let truncated = stream.truncated();
     Ok(Decoded { info: stream.info().clone(), samples, truncated })
+}
+
+/// The signals of a selected part of a file.
+fn decode_selected(
+    file: File,
+    limits: &Limits,
+    (track, channel): (&str, &str),
+) -> Result<(Heard, Vec<Vec<f32>>), AudioError> {
+    let track = if track.is_empty() { TrackChoice::Usual } else { track.parse().unwrap() };
+    let selection = Selection { track, channel: channel.parse().unwrap() };
+    let mut stream = AudioStream::open_selected(file, limits, &selection)?;
+    let mut signals = vec![Vec::new(); stream.signals()];
+    while stream.read_signals(&mut signals)? {}
+    Ok((stream.heard(), signals))
 }
 
 fn decode_fixture(name: &str) -> Result<Decoded, AudioError> {

@@ -2,17 +2,15 @@
 //! 5.1.3.5.7).
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 
 use super::{Padding, Span};
+use crate::audio::elements::{
+    CLUSTER, Element, SEGMENT, TRACK_ENTRY, TRACK_NUMBER, TRACKS, move_to, number,
+};
 
 // Ids of elements, with their length marks.
-const SEGMENT: u64 = 0x1853_8067;
-const TRACKS: u64 = 0x1654_ae6b;
-const TRACK_ENTRY: u64 = 0xae;
-const TRACK_NUMBER: u64 = 0xd7;
 const CODEC_DELAY: u64 = 0x56aa;
-const CLUSTER: u64 = 0x1f43_b675;
 const SIMPLE_BLOCK: u64 = 0xa3;
 const BLOCK_GROUP: u64 = 0xa0;
 const BLOCK: u64 = 0xa1;
@@ -20,9 +18,6 @@ const DISCARD_PADDING: u64 = 0x75a2;
 
 /// More elements than this, as many as a day of packets has, are a trap.
 const MAX_ELEMENTS: usize = 5_000_000;
-
-/// The same for the children of one element, which are held in memory.
-const MAX_CHILDREN: usize = 100_000;
 
 /// The clusters at the end in which a track's last block is looked for.
 const LAST_CLUSTERS: usize = 4;
@@ -58,50 +53,6 @@ pub(super) fn padding(file: &mut (impl Read + Seek), track_number: u32) -> Optio
     let tail = last_clusters.iter().find_map(|last| discard_padding(file, last, track_number));
     padding.tail = tail.unwrap_or(Span::NONE);
     Some(padding)
-}
-
-/// An element, with its content from `start` to `end`; without an end if its size is unknown.
-struct Element {
-    id: u64,
-    start: u64,
-    end: Option<u64>,
-}
-
-impl Element {
-    /// The element at this byte.
-    fn read(file: &mut (impl Read + Seek), at: u64) -> io::Result<Self> {
-        move_to(file, at)?;
-        let (id, id_bytes) = number(file, true)?;
-        let (size, size_bytes) = number(file, false)?;
-        let start = at + id_bytes + size_bytes;
-        // All bits set is a size that was not known.
-        let is_known = size != (1 << (7 * size_bytes)) - 1;
-        let end = is_known.then(|| start.checked_add(size)).flatten();
-        Ok(Self { id, start, end })
-    }
-
-    /// Its children, up to damage.
-    fn children(&self, file: &mut (impl Read + Seek)) -> Vec<Self> {
-        let mut children = Vec::new();
-        let Some(end) = self.end else { return children };
-        let mut at = self.start;
-        while at < end && children.len() < MAX_CHILDREN {
-            let Ok(child) = Self::read(file, at) else { break };
-            let Some(child_end) = child.end else { break };
-            at = child_end;
-            children.push(child);
-        }
-        children
-    }
-
-    /// Its content as a big-endian number.
-    fn value(&self, file: &mut (impl Read + Seek)) -> Option<u64> {
-        let bytes = usize::try_from(self.end? - self.start).ok().filter(|bytes| *bytes <= 8)?;
-        let mut buffer = [0; 8];
-        move_to(file, self.start).ok()?;
-        file.read_exact(&mut buffer[8 - bytes..]).ok()?;
-        Some(u64::from_be_bytes(buffer))
-    }
 }
 
 /// How much of the track's start is not of the recording.
@@ -144,45 +95,12 @@ fn is_of_track(file: &mut (impl Read + Seek), block: &Element, track_number: u32
         && number(file, false).is_ok_and(|(track, _)| track == u64::from(track_number))
 }
 
-/// A number whose first byte tells its length, and that length; `marked` leaves the mark in, as
-/// ids have it.
-fn number(file: &mut impl Read, marked: bool) -> io::Result<(u64, u64)> {
-    let mut first = [0];
-    file.read_exact(&mut first)?;
-    let [first] = first;
-    let bytes = first.leading_zeros() as usize + 1;
-    if bytes > 8 {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut rest = [0; 8];
-    file.read_exact(&mut rest[9 - bytes..])?;
-    rest[8 - bytes] = if marked { first } else { first & (0x7f_u16 >> (bytes - 1)) as u8 };
-    Ok((u64::from_be_bytes(rest), bytes as u64))
-}
-
-/// Goes to this byte without leaving the buffer, if it is near.
-fn move_to(file: &mut impl Seek, at: u64) -> io::Result<()> {
-    let here = file.stream_position()?;
-    file.seek_relative(at.wrapping_sub(here) as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
 
     use super::*;
-
-    fn element(id: u64, content: &[u8]) -> Vec<u8> {
-        with_size(id, Some(content.len()), content)
-    }
-
-    /// An element whose size is not told where `size` is `None`.
-    fn with_size(id: u64, size: Option<usize>, content: &[u8]) -> Vec<u8> {
-        let id = id.to_be_bytes();
-        let id = &id[id.iter().position(|byte| *byte != 0).unwrap()..];
-        let size = size.map_or(u64::MAX >> 7, |size| size as u64) | 1 << 56;
-        [id, &size.to_be_bytes(), content].concat()
-    }
+    use crate::audio::elements::tests::{element, with_size};
 
     /// Track 2 has a delay of 1 s; its last block, and then one of track 1, are in the cluster.
     fn cluster(last_blocks: &[u8]) -> Vec<u8> {

@@ -77,8 +77,8 @@ pub(super) struct Trim {
     usual_start: Span,
     /// Known with the first block.
     left: Option<Left>,
-    /// The last frames so far, which may turn out to be the tail.
-    held: Vec<f32>,
+    /// The last frames of each signal so far, which may turn out to be the tail.
+    held: Vec<Vec<f32>>,
 }
 
 /// What is left to do, in frames.
@@ -109,16 +109,22 @@ impl Trim {
             let hold = padding.tail.frames(rate_hz).min(most_held) as usize;
             Left { skip, keep: end.saturating_sub(skip), hold }
         });
-        let mono = &mut block.mono;
-        let skipped = left.skip.min(mono.len() as u64);
-        mono.drain(..skipped as usize);
+        let frames = block.frames() as u64;
+        let skipped = left.skip.min(frames);
         left.skip -= skipped;
-        mono.truncate(usize::try_from(left.keep).unwrap_or(usize::MAX));
-        left.keep -= mono.len() as u64;
-        if left.hold > 0 {
-            self.held.append(mono);
-            let sure = self.held.len().saturating_sub(left.hold);
-            mono.extend(self.held.drain(..sure));
+        let kept = (frames - skipped).min(left.keep);
+        left.keep -= kept;
+        // Both are at most what the block has.
+        let range = skipped as usize..(skipped + kept) as usize;
+        self.held.resize(block.signals.len(), Vec::new());
+        for (signal, held) in block.signals.iter_mut().zip(&mut self.held) {
+            signal.truncate(range.end);
+            signal.drain(..range.start);
+            if left.hold > 0 {
+                held.append(signal);
+                let sure = held.len().saturating_sub(left.hold);
+                signal.extend(held.drain(..sure));
+            }
         }
     }
 
@@ -128,7 +134,7 @@ impl Trim {
     }
 
     /// What was held back, for a file that broke off before its tail.
-    pub(super) fn take_held(&mut self) -> Vec<f32> {
+    pub(super) fn take_held(&mut self) -> Vec<Vec<f32>> {
         std::mem::take(&mut self.held)
     }
 }
@@ -143,11 +149,15 @@ mod tests {
         let frames: Vec<f32> = (0..100_u8).map(f32::from).collect();
         let mut out = Vec::new();
         for mono in frames.chunks(30) {
-            let mut block = Block { rate_hz: 1_000, mono: mono.to_vec() };
+            let mirrored = mono.iter().map(|frame| -frame).collect();
+            let mut block = Block { rate_hz: 1_000, signals: vec![mono.to_vec(), mirrored] };
             trim.apply(&mut block);
-            out.extend(block.mono);
+            let [signal, other] = &block.signals[..] else { unreachable!() };
+            assert!(signal.iter().zip(other).all(|(one, other)| *one == -*other));
+            assert_eq!(signal.len(), other.len());
+            out.extend_from_slice(signal);
         }
-        (out, trim.take_held())
+        (out, trim.take_held().swap_remove(0))
     }
 
     #[track_caller]

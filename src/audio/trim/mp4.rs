@@ -4,9 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use super::{Padding, Span};
-
-/// More boxes than this in a row are a trap: films have a handful of tracks.
-const MAX_BOXES: usize = 10_000;
+use crate::audio::boxes::{after_times, child, children, id, read, version};
 
 /// The edits that are looked at: a delay, the recording, and whether there is more.
 const MAX_EDITS: u32 = 3;
@@ -72,93 +70,12 @@ fn time_scale(file: &mut (impl Read + Seek), header: &Range<u64>) -> Option<f64>
     (scale > 0).then(|| f64::from(scale))
 }
 
-fn id(file: &mut (impl Read + Seek), header: &Range<u64>) -> Option<u32> {
-    after_times(file, header).ok()
-}
-
-/// The number behind the times of creation and change.
-fn after_times(file: &mut (impl Read + Seek), header: &Range<u64>) -> io::Result<u32> {
-    file.seek(SeekFrom::Start(header.start))?;
-    let times = if version(file)? == 1 { 16 } else { 8 };
-    file.seek_relative(times)?;
-    Ok(u32::from_be_bytes(read(file)?))
-}
-
-/// The version of a box that has one; the flags behind it are skipped.
-fn version(file: &mut impl Read) -> io::Result<u8> {
-    let [version, ..] = read::<4>(file)?;
-    Ok(version)
-}
-
-fn child(file: &mut (impl Read + Seek), parent: Range<u64>, kind: &[u8; 4]) -> Option<Range<u64>> {
-    find(file, parent, kind, 1).pop()
-}
-
-fn children(file: &mut (impl Read + Seek), parent: Range<u64>, kind: &[u8; 4]) -> Vec<Range<u64>> {
-    find(file, parent, kind, MAX_BOXES)
-}
-
-/// Where the contents of up to `most` boxes of this kind are in `parent`, up to damage.
-fn find(
-    file: &mut (impl Read + Seek),
-    parent: Range<u64>,
-    kind: &[u8; 4],
-    most: usize,
-) -> Vec<Range<u64>> {
-    let mut found = Vec::new();
-    let mut start = parent.start;
-    for _ in 0..MAX_BOXES {
-        let Ok((name, content)) = read_box(file, start, parent.end) else { break };
-        start = content.end;
-        if name == *kind {
-            found.push(content);
-        }
-        if found.len() == most {
-            break;
-        }
-    }
-    found
-}
-
-/// The name of the box at `start` and where its content is.
-fn read_box(
-    file: &mut (impl Read + Seek),
-    start: u64,
-    parent_end: u64,
-) -> io::Result<([u8; 4], Range<u64>)> {
-    file.seek(SeekFrom::Start(start))?;
-    let size = u32::from_be_bytes(read(file)?);
-    let name = read(file)?;
-    let (header, size) = match size {
-        0 => (8, parent_end.saturating_sub(start)),
-        1 => (16, u64::from_be_bytes(read(file)?)),
-        size => (8, u64::from(size)),
-    };
-    let end = start.checked_add(size).filter(|end| *end <= parent_end && size >= header);
-    let end = end.ok_or(io::ErrorKind::InvalidData)?;
-    Ok((name, start + header..end))
-}
-
-fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
 
     use super::*;
-
-    fn boxed(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        let size = (content.len() as u32 + 8).to_be_bytes();
-        [&size[..], name, content].concat()
-    }
-
-    fn numbers(numbers: &[i32]) -> Vec<u8> {
-        numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
-    }
+    use crate::audio::boxes::tests::{boxed, numbers};
 
     /// A file with the given edits (duration in ms, start in 1/44100 s) of its track 2.
     fn file(edits: &[(i32, i32)], more: &[u8]) -> Vec<u8> {

@@ -223,6 +223,7 @@ unsafe fn segment(
             Vec::new()
         },
         logprobs,
+        channel: None,
     }
 }
 

@@ -75,6 +75,7 @@ mod tests {
             no_speech_prob: 0.0,
             words: Vec::new(),
             logprobs: Vec::new(),
+            channel: None,
         };
         let check = |segment: &Segment, expected: bool| {
             assert_eq!(is_good(std::slice::from_ref(segment), 32_000), expected, "{segment:?}");

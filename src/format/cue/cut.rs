@@ -26,7 +26,7 @@ pub(super) fn push_cues(segment: &Segment, rules: CueRules, cues: &mut Vec<Cue>)
     }
     let (start_ms, end_ms) = (milliseconds(segment.start), milliseconds(segment.end));
     if cues_needed(start_ms, end_ms, &text, rules) <= 1 {
-        cues.push(Cue { start_ms, end_ms, text });
+        cues.push(Cue { start_ms, end_ms, text, channel: None });
         return;
     }
     let mut words = word_marks(&text, &segment.words);
@@ -101,7 +101,8 @@ fn push_pieces(text: &str, marks: &[Mark], rules: CueRules, cues: &mut Vec<Cue>)
     let needed = cues_needed(first.start_ms, last.end_ms, text, rules);
     if needed <= 1 || marks.len() == 1 {
         let text = text.trim().to_owned();
-        cues.push(Cue { start_ms: first.start_ms, end_ms: last.end_ms, text });
+        let (start_ms, end_ms) = (first.start_ms, last.end_ms);
+        cues.push(Cue { start_ms, end_ms, text, channel: None });
         return;
     }
     let ideal = text.len() * (needed / 2) / needed;

@@ -11,6 +11,7 @@ mod wrap;
 pub use rules::{CueRuleError, CueRules};
 
 use super::timestamp::milliseconds;
+use crate::recording::Channel;
 use crate::transcript::Transcript;
 
 /// One piece of text on screen.
@@ -22,13 +23,50 @@ pub(super) struct Cue {
     pub(super) end_ms: u64,
     /// Its lines, none blank: without mark-up, control characters or spaces at the ends.
     pub(super) text: String,
+    /// The channel in which it is said, where each was transcribed on its own.
+    pub(super) channel: Option<Channel>,
 }
 
-/// The cues of `transcript` in order, none empty, none over the next, none longer than seven
-/// seconds.
+/// The cues of `transcript` in order of time, none empty, none longer than seven seconds, and none
+/// over the next one of its channel: who speaks beside another does not cut the other short.
 pub(super) fn cues(transcript: &Transcript, rules: CueRules) -> Vec<Cue> {
+    let split = transcript.heard.split.iter().copied().map(Some);
+    // Without channels, nothing is of one.
+    let mut cues: Vec<Cue> = [None]
+        .into_iter()
+        .chain(split)
+        .flat_map(|own| of_channel(own, transcript, rules))
+        .collect();
+    cues.sort_by_key(|cue| cue.start_ms);
+    cues
+}
+
+/// The same with the channel's name in the text, for formats that have no place of their own for it.
+pub(super) fn labelled_cues(transcript: &Transcript, rules: CueRules) -> Vec<Cue> {
+    let split = &transcript.heard.split;
+    let longest = split.iter().map(|channel| label(*channel).len()).max().unwrap_or(0);
+    // So that no line is longer than it may be.
+    let line_chars = rules.line_chars.saturating_sub(longest).max(LEAST_LINE_CHARS);
+    let rules = if longest > 0 { CueRules { line_chars, ..rules } } else { rules };
+    let mut cues = cues(transcript, rules);
+    for cue in &mut cues {
+        if let Some(channel) = cue.channel {
+            cue.text.insert_str(0, &label(channel));
+        }
+    }
+    cues
+}
+
+/// The shortest line that is worth anything beside a label.
+const LEAST_LINE_CHARS: usize = 10;
+
+fn label(channel: Channel) -> String {
+    format!("{channel}: ")
+}
+
+fn of_channel(channel: Option<Channel>, transcript: &Transcript, rules: CueRules) -> Vec<Cue> {
     let mut cues = Vec::new();
-    for segment in &transcript.segments {
+    for segment in transcript.segments.iter().filter(|segment| segment.channel == channel) {
         cut::push_cues(segment, rules, &mut cues);
     }
     timing::put_in_order(&mut cues);
@@ -37,6 +75,7 @@ pub(super) fn cues(transcript: &Transcript, rules: CueRules) -> Vec<Cue> {
     }
     for cue in &mut cues {
         cue.text = wrap::wrap(&cue.text, rules.line_chars).join("\n");
+        cue.channel = channel;
     }
     cues
 }

@@ -40,7 +40,8 @@ mod tests {
     use super::*;
 
     fn cues(times: &[(u64, u64)]) -> Vec<Cue> {
-        let cue = |&(start_ms, end_ms)| Cue { start_ms, end_ms, text: "x".repeat(20) };
+        let cue =
+            |&(start_ms, end_ms)| Cue { start_ms, end_ms, text: "x".repeat(20), channel: None };
         times.iter().map(cue).collect()
     }
 

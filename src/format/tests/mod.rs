@@ -1,11 +1,13 @@
 //! One transcript in every format, and transcripts for the tests of each.
 
+mod channels;
 mod random;
 mod readers;
 
 use super::*;
 use crate::device::{Backend, DeviceId};
 use crate::language::Language;
+use crate::recording::Heard;
 use crate::transcript::{Run, Segment, SkipReason, Skipped, Task, Word};
 
 pub(super) fn segment(start: f64, end: f64, text: &str) -> Segment {
@@ -20,6 +22,7 @@ pub(super) fn segment(start: f64, end: f64, text: &str) -> Segment {
         no_speech_prob: 0.01,
         words: Vec::new(),
         logprobs: Vec::new(),
+        channel: None,
     }
 }
 
@@ -31,6 +34,7 @@ pub(super) fn transcript(segments: Vec<Segment>) -> Transcript {
         backend,
         model: "demo".to_owned(),
         fallback_reason: reason.map(str::to_owned),
+        channel: None,
     };
     Transcript {
         task: Task::Transcribe,
@@ -41,8 +45,13 @@ pub(super) fn transcript(segments: Vec<Segment>) -> Transcript {
             run(0.0, 29.5, DeviceId::indexed(Backend::Cuda, 0), Backend::Cuda, None),
             run(29.5, 61.2, DeviceId::cpu(), Backend::Cpu, Some("cuda:0 is out of memory")),
         ],
-        skipped: vec![Skipped { start: 1.95, end: 59.0, reason: SkipReason::NoSpeech }],
+        skipped: vec![silence(1.95, 59.0)],
+        heard: Heard::default(),
     }
+}
+
+fn silence(start: f64, end: f64) -> Skipped {
+    Skipped { start, end, reason: SkipReason::NoSpeech, channel: None }
 }
 
 /// Two segments with words, English and Hindi, each made elsewhere.
@@ -123,7 +132,7 @@ fn every_format_of_one_transcript() {
 
 #[test]
 fn silence_in_every_format() {
-    let skipped = vec![Skipped { start: 0.0, end: 2.0, reason: SkipReason::NoSpeech }];
+    let skipped = vec![silence(0.0, 2.0)];
     let silent = Transcript { duration: 2.0, runs: Vec::new(), skipped, ..transcript(Vec::new()) };
     let bodies =
         Format::ALL.map(|format| render(&silent, &rendering(format, Granularities::default())));

@@ -77,6 +77,8 @@ pub(super) struct DetectedLanguage {
         ("word_timestamps" = Option<bool>, Query, description = "Whether `json` has the words and their times"),
         ("encode" = Option<bool>, Query, description = "`false` says that the file is bare samples: mono, 16 bits, little-endian, 16 kHz; a WAV file is known all the same"),
         ("vad_filter" = Option<bool>, Query, description = "Whether silence is left out; without it, as the server does"),
+        ("track" = Option<String>, Query, description = "The audio track of a file that has several, as for `/v1/audio/transcriptions`"),
+        ("channel" = Option<String>, Query, description = "Which channels are heard, as for `/v1/audio/transcriptions`"),
     ),
     request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(
@@ -121,7 +123,11 @@ pub(super) async fn asr(
     path = "/detect-language",
     operation_id = "detectLanguage",
     tag = "compatible",
-    params(("encode" = Option<bool>, Query, description = "As for `/asr`")),
+    params(
+        ("encode" = Option<bool>, Query, description = "As for `/asr`"),
+        ("track" = Option<String>, Query, description = "As for `/asr`"),
+        ("channel" = Option<String>, Query, description = "As for `/asr`"),
+    ),
     request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The language; `x-device`, `x-model` and `x-fallback-reason` tell where it was found out", body = DetectedLanguage),
@@ -137,8 +143,9 @@ pub(super) async fn detect_language(
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(query.iter().chain(&fields));
     let is_raw = is_raw(&mut fields)?;
+    let selection = fields::selection(&mut fields)?;
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
-    let detection = state.pipeline.detect_language(file, ticket).await?;
+    let detection = state.pipeline.detect_language(file, selection, ticket).await?;
     let mut headers = HeaderMap::new();
     if let Some(done) = &detection.done {
         for (name, values) in [
@@ -192,6 +199,7 @@ fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
     Ok(Wishes {
         options,
         silence: fields::silence(fields)?,
+        selection: fields::selection(fields)?,
         rendering: Rendering { format, granularities, ..Rendering::default() },
         ignored: fields.ignored(),
         ..Wishes::default()

@@ -55,6 +55,15 @@ pub(in crate::http) struct TranscriptionForm {
     /// The same as `vad`, under the name that faster-whisper's servers have for it; `vad` counts if both are given.
     #[schema(nullable = false)]
     vad_filter: Option<bool>,
+    /// The audio track of a file that has several: its number from 1, or its language as the file
+    /// declares it, such as `hin`. Without it, the file's default track, or else the first.
+    #[schema(examples("2"), nullable = false)]
+    track: Option<String>,
+    /// Which channels are heard: `mix` for all of them together, `left`, `right`, or a number from
+    /// 1. `split` transcribes each on its own, as for calls with a speaker in each channel: segments
+    /// come in order of time, each with its `channel`, and each channel counts as audio of its own.
+    #[schema(default = "mix", examples("split"), nullable = false)]
+    channel: Option<String>,
     /// How the file is cut. `auto` is in pauses, 20 to 30 s after the last, and at silence of 5 s;
     /// `server_vad`, in which each pause ends a chunk, cuts finer and costs more. Its settings may
     /// also be sent as JSON, `{"type": "server_vad", "threshold": 0.5}`.

@@ -8,6 +8,7 @@ mod reader;
 mod chunking;
 mod forms;
 mod language;
+mod selection;
 mod prompt;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 use super::error::ApiError;
 use crate::format::{CueRules, Format, Granularities, Rendering};
+use crate::recording::Selection;
 use crate::transcript::{Options, Task};
 
 pub(super) use chunking::{Silence, silence};
@@ -22,6 +24,7 @@ pub(super) use forms::{JobForm, TaskName, TranscriptionForm, TranslationForm};
 pub(super) use language::language;
 pub(super) use prompt::prompt;
 pub(super) use reader::Fields;
+pub(super) use selection::selection;
 
 /// The formats that can be sent before the whole text is known.
 const STREAMED: [&str; 4] = ["json", "text", "verbose_json", "ndjson"];
@@ -46,6 +49,8 @@ pub(super) struct Wishes {
     pub(super) options: Options,
     /// What becomes of silence.
     pub(super) silence: Silence,
+    /// Which part of the file is heard.
+    pub(super) selection: Selection,
     /// What the body looks like.
     pub(super) rendering: Rendering,
     /// Whether the text is sent as it is made. Only with a format that can be.
@@ -87,6 +92,7 @@ impl Wishes {
             model: text(fields, "model")?,
             options,
             silence: silence(fields)?,
+            selection: selection(fields)?,
             rendering: Rendering {
                 format,
                 granularities,

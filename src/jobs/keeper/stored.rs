@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, JobSettings, Jobs, Running};
-use crate::audio::SAMPLE_RATE_HZ;
 use crate::jobs::error::JobsError;
 use crate::jobs::live::{End, Live, Story};
 use crate::jobs::request::JobRequest;
@@ -20,6 +19,17 @@ use crate::jobs::store::{JobId, JobState, Store, StoredChunk, StoredJob, unix_ms
 use crate::jobs::webhook::{Deliverer, RetryPolicy, Signer};
 use crate::metrics as names;
 use crate::pipeline::{self, ChunkResult, Fault, Pipeline, Progress, Recall};
+use crate::recording::Channel;
+
+/// What is stored of a chunk as JSON.
+#[derive(Serialize, Deserialize)]
+struct Stored<D> {
+    /// Its channel, where each is heard on its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel: Option<Channel>,
+    #[serde(flatten)]
+    done: D,
+}
 
 /// How often jobs whose time is over are removed.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -120,7 +130,7 @@ impl Jobs {
             _ => End::Interrupted,
         };
         let progress = Progress {
-            done_seconds: stored.done_samples as f64 / f64::from(SAMPLE_RATE_HZ),
+            done_seconds: stored.done_seconds(route.as_ref().map_or(1, |own| own.heard.signals())),
             total_seconds: stored.audio_seconds,
         };
         Ok(Story::told(route, chunks, progress, end))
@@ -141,8 +151,19 @@ fn read<T: DeserializeOwned>(job: JobId, json: &str) -> Result<T, JobsError> {
 
 fn result(job: JobId, chunk: StoredChunk) -> Result<ChunkResult, JobsError> {
     let StoredChunk { index, start_sample, samples, result_json, .. } = chunk;
-    let done = read(job, &result_json)?;
-    Ok(ChunkResult { index: index as usize, start_sample, samples, done })
+    let Stored { channel, done } = read(job, &result_json)?;
+    Ok(ChunkResult { index: index as usize, start_sample, samples, channel, done })
+}
+
+/// A finished chunk, as it is stored.
+pub(super) fn chunk(result: &ChunkResult) -> StoredChunk {
+    StoredChunk {
+        index: u32::try_from(result.index).unwrap_or(u32::MAX),
+        start_sample: result.start_sample,
+        samples: result.samples,
+        result_json: json(&Stored { channel: result.channel, done: &result.done }),
+        done_at_ms: unix_ms(),
+    }
 }
 
 fn fault(stored: &StoredJob) -> Fault {

@@ -6,8 +6,8 @@ use super::{Jobs, Running, stored};
 use crate::jobs::error::JobsError;
 use crate::jobs::live::{End, Live};
 use crate::jobs::request::JobRequest;
-use crate::jobs::store::{JobId, Outcome, StoreError, StoredChunk, unix_ms};
-use crate::pipeline::{ChunkResult, Fault, Output, Step, Transcription};
+use crate::jobs::store::{JobId, Outcome, StoreError, unix_ms};
+use crate::pipeline::{Fault, Output, Step, Transcription};
 use crate::scheduler::Ticket;
 
 /// The wait after an attempt that failed for what may pass, doubling up to the longest.
@@ -134,7 +134,7 @@ impl Jobs {
             Step::Routed(route) => self.inner.store.set_route(id, stored::json(route)).await?,
             // A file that an earlier version cut otherwise has other chunks in these places.
             Step::Chunk { result, recalled: false } => {
-                self.inner.store.put_chunk(id, &stored_chunk(result)).await?;
+                self.inner.store.put_chunk(id, &stored::chunk(result)).await?;
             }
             Step::Chunk { .. } => {}
         }
@@ -153,16 +153,6 @@ impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.live.end(End::Interrupted);
         self.jobs.forget(self.id);
-    }
-}
-
-fn stored_chunk(result: &ChunkResult) -> StoredChunk {
-    StoredChunk {
-        index: u32::try_from(result.index).unwrap_or(u32::MAX),
-        start_sample: result.start_sample,
-        samples: result.samples,
-        result_json: stored::json(&result.done),
-        done_at_ms: unix_ms(),
     }
 }
 

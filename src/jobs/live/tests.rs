@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::device::{Backend, DeviceId};
-use crate::language::Language;
 use crate::scheduler::ChunkDone;
 
 fn chunk(index: usize, recalled: bool) -> Step {
@@ -16,7 +15,8 @@ fn chunk(index: usize, recalled: bool) -> Step {
         queue_time: Duration::ZERO,
         inference_time: Duration::ZERO,
     };
-    let result = ChunkResult { index, start_sample: index as u64 * 16_000, samples: 16_000, done };
+    let (start_sample, samples) = (index as u64 * 16_000, 16_000);
+    let result = ChunkResult { index, start_sample, samples, channel: None, done };
     Step::Chunk { result: Arc::new(result), recalled }
 }
 
@@ -74,7 +74,7 @@ async fn who_writes_no_more_has_interrupted_the_story() {
 fn what_was_recalled_does_not_count_for_the_pace() {
     let live = Live::new();
     live.begin();
-    let route = Route { model: "demo".into(), language: Language::ENGLISH, detection: None };
+    let route = Route { model: "demo".into(), ..Route::default() };
     live.hear(&Step::Routed(route), progress(0.0));
     live.hear(&chunk(0, true), progress(4.0));
     let eta = |seconds| live.look(|story| story.eta_after(Duration::from_secs(seconds)));

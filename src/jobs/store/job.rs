@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::audio::SAMPLE_RATE_HZ;
+
 /// A job's name. Later jobs have greater ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -185,6 +187,11 @@ impl From<&Outcome> for JobState {
 }
 
 impl StoredJob {
+    /// How much of it is transcribed, if there are so many signals to be, in seconds.
+    pub fn done_seconds(&self, signals: usize) -> f64 {
+        self.done_samples as f64 / f64::from(SAMPLE_RATE_HZ) / signals as f64
+    }
+
     /// The job as it stands when it has ended so.
     pub fn ended(self, outcome: &Outcome, now_ms: i64) -> Self {
         let error_json = match outcome {

@@ -299,6 +299,7 @@ impl World {
             no_speech_prob: 0.0,
             words: Vec::new(),
             logprobs: Vec::new(),
+            channel: None,
         };
         (id, WorkerEvent::Chunk(Event::Segment { id: chunk, segment }))
     }

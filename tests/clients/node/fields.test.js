@@ -56,6 +56,17 @@ describe("fields", () => {
     });
   }
 
+  for (const [name, fields, expected] of [
+    ["call.opus", { channel: "split" }, `${TEXT} Turn off the office radio.`],
+    ["call.opus", { channel: "right" }, "Turn off the office radio."],
+    ["tracks.mkv", { track: "2" }, HINDI],
+  ]) {
+    test(`${JSON.stringify(fields)} chooses a part of ${name}`, async () => {
+      const file = await openAsBlob(path.join(CLIPS, "..", "codecs", name));
+      assert.equal((await transcribe(fields, await toFile(file, name))).text, expected);
+    });
+  }
+
   for (const [param, fields] of [
     ["language", { language: "klingon" }],
     ["languages[]", { languages: ["en", "klingon"] }],
@@ -66,6 +77,8 @@ describe("fields", () => {
     ["include[]", { include: ["secrets"] }],
     ["chunking_strategy", { chunking_strategy: "sometimes" }],
     ["model", { model: "gpt-9" }],
+    ["channel", { channel: "left" }],
+    ["track", { track: "2" }],
   ]) {
     test(`${JSON.stringify(fields)} names its field`, async () => {
       const error = await transcribe(fields).catch((error) => error);

@@ -86,6 +86,8 @@ def test_a_field_is_obeyed(client, name, fields, expected):
         ("stream", {"extra_body": {"stream": "perhaps"}}),
         ("max_line_length", {"response_format": "srt", "extra_body": {"max_line_length": "wide"}}),
         ("model", {"model": "gpt-9"}),
+        ("channel", {"extra_body": {"channel": "left"}}),
+        ("track", {"extra_body": {"track": "2"}}),
     ],
     ids=str,
 )
@@ -95,6 +97,29 @@ def test_a_wrong_field_is_named(client, param, fields):
     error = caught.value
     assert (error.param, error.type) == (param, "invalid_request_error"), error
     assert error.code and error.message and error.request_id
+
+
+@pytest.mark.parametrize(
+    "name, fields, expected",
+    [
+        ("call.opus", {"channel": "split"}, TEXT + " Turn off the office radio."),
+        ("call.opus", {"channel": "left"}, TEXT),
+        ("call.opus", {"channel": "right"}, "Turn off the office radio."),
+        ("tracks.mkv", {"track": "hin"}, HINDI),
+        ("tracks.mkv", {"track": 1}, TEXT),
+    ],
+    ids=str,
+)
+def test_a_part_of_a_file_is_chosen(client, name, fields, expected):
+    file = (CLIPS.parent / "codecs" / name).read_bytes()
+    raw = client.audio.transcriptions.with_raw_response.create(
+        model="demo", file=file, response_format="verbose_json", extra_body=fields
+    )
+    answer = raw.parse()
+    assert answer.text == expected
+    assert "x-ignored-fields" not in raw.headers, raw.headers
+    channels = [segment.channel for segment in answer.segments if hasattr(segment, "channel")]
+    assert channels == (["left", "right"] if fields.get("channel") == "split" else [])
 
 
 def test_what_is_not_known_is_told(client):

@@ -71,6 +71,38 @@ fn standard_output_gets_the_text_alone() {
 }
 
 #[test]
+fn a_track_and_channels_are_chosen_as_in_requests() {
+    let transcribe = |file: &str, options: &[&str]| {
+        let file = repository("tests/fixtures").join(file);
+        let all = [&["transcribe", text(&file), "--models", "demo", "--offline"], options].concat();
+        run(&mut command(&all))
+    };
+    let first = "How is the weather in Boston tomorrow?";
+    for (file, options, expected) in [
+        (
+            "codecs/call.opus",
+            ["--channel", "split"],
+            format!("left: {first}\nright: Turn off the office radio.\n"),
+        ),
+        ("codecs/call.opus", ["--channel", "left"], format!("{first}\n")),
+        ("codecs/tracks.mkv", ["--track", "hin"], "रवि मुंबई में रहता है।\n".to_owned()),
+        ("codecs/tracks.mkv", ["--track", "1"], format!("{first}\n")),
+    ] {
+        let ran = transcribe(file, &options);
+        assert_eq!((ran.code, &ran.stdout), (Some(0), &expected), "{ran:?}");
+    }
+    for (file, options, needle) in [
+        ("codecs/tracks.mkv", ["--track", "3"], "no audio track 3: it has 1 (opus, eng"),
+        ("eval/00.flac", ["--channel", "right"], "1 channel, of which none is right"),
+        ("eval/00.flac", ["--channel", "both"], "unknown channel \"both\": give mix, left"),
+        ("eval/00.flac", ["--track", "0"], "unknown track \"0\": give its number from 1"),
+    ] {
+        let ran = transcribe(file, &options);
+        assert!(ran.code != Some(0) && ran.stderr.contains(needle), "{ran:?}");
+    }
+}
+
+#[test]
 fn standard_input_gives_what_its_file_gives() {
     let desk = Desk::new(&[("a.wav", wav(2.0, 1))]);
     let named = desk.run(&["in/a.wav", "--format", "srt"]);

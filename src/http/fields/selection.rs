@@ -1,0 +1,15 @@
+//! `track` and `channel`: which part of a file is heard.
+
+use super::reader::Fields;
+use crate::http::error::ApiError;
+use crate::recording::{ChannelChoice, Selection, TrackChoice};
+
+/// What both fields ask for. Whether the file has it is found out when it is opened.
+pub(in crate::http) fn selection(fields: &mut Fields<'_>) -> Result<Selection, ApiError> {
+    let track = fields.one("track")?.map(|value| value.parse::<TrackChoice>());
+    let channel = fields.one("channel")?.map(|value| value.parse::<ChannelChoice>());
+    Ok(Selection {
+        track: track.transpose()?.unwrap_or_default(),
+        channel: channel.transpose()?.unwrap_or_default(),
+    })
+}
