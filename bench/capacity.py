@@ -5,8 +5,7 @@
 
 A MODEL is a name or a file, such as those that bench/random_model.py writes. Each server gets as
 many files at once as it has slots, of whole windows of speech, and one thread for each slot. Memory
-is the greatest resident size, in MiB; the time is the engine's, in seconds of one core
-for a second of audio, and means something with one slot on a machine that is otherwise idle.
+is the greatest resident size, in MiB; the time is the worker's CPU time for a second of audio.
 """
 
 import argparse
@@ -22,7 +21,7 @@ environment.enter()
 import requests
 
 import clips
-from server import peak_bytes, serving
+from server import cpu_seconds, peak_bytes, serving
 
 WINDOW_SECONDS = 30
 PATIENCE_SECONDS = 1800
@@ -30,18 +29,18 @@ MIB = 1 << 20
 
 
 def measure(auris, model, slots, windows, folder):
-    """Peaks of the worker and of the server in bytes, and the engine's time for a second of audio."""
+    """Peaks of the worker and of the server in bytes, and the worker's CPU time for a second of audio."""
     clip = clips.speech(folder, WINDOW_SECONDS * windows)
     arguments = ["--models", model, "--slots", str(slots), "--threads", "1", "--no-gpu"]
     arguments += ["--no-cpu-q8", "--no-vad", "--stall-seconds", "600"]
     with serving(auris, arguments) as (url, server):
         wait_until_ready(url)
-        with ThreadPoolExecutor(slots) as pool:
-            answers = list(pool.map(lambda _: transcribe(url, clip.path), range(slots)))
         (worker,) = server.children()
-        peaks = peak_bytes(worker.pid), peak_bytes(server.pid)
-    total = lambda header: sum(float(headers[header]) for headers in answers)
-    return *peaks, total("x-inference-time") / total("x-audio-duration")
+        before = cpu_seconds(worker)
+        with ThreadPoolExecutor(slots) as pool:
+            heard = sum(pool.map(lambda _: transcribe(url, clip.path), range(slots)))
+        spent = cpu_seconds(worker) - before
+        return peak_bytes(worker.pid), peak_bytes(server.pid), spent / heard
 
 
 def wait_until_ready(url):
@@ -53,12 +52,12 @@ def wait_until_ready(url):
 
 
 def transcribe(url, path):
-    """The headers of the answer, which tell where the time went."""
+    """How many seconds of audio it was."""
     with open(path, "rb") as file:
         target, fields = f"{url}/v1/audio/transcriptions", {"language": "en"}
         reply = requests.post(target, fields, files={"file": file}, timeout=PATIENCE_SECONDS)
     reply.raise_for_status()
-    return reply.headers
+    return float(reply.headers["x-audio-duration"])
 
 
 def main():
@@ -69,7 +68,7 @@ def main():
     parser.add_argument("models", nargs="+")
     options = parser.parse_args()
     auris = str(Path(options.auris).resolve())
-    print(f"{'model':<28} slots  worker  server  s of a core per s of audio")
+    print(f"{'model':<28} slots  worker  server  CPU s per s of audio")
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:
             name = Path(model).stem.removeprefix("ggml-")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use auris::probe::{Cause, Place, Wsl};
 use walkdir::WalkDir;
@@ -81,24 +82,37 @@ impl<'a> Line<'a> {
             return None;
         }
         let id = rest.split_whitespace().next()?;
-        let trouble = rest
-            .split_once("  cause: ")
-            .and_then(|(_, trouble)| trouble.split_once("  fix: "));
+        let trouble =
+            rest.split_once("  cause: ").and_then(|(_, trouble)| trouble.split_once("  fix: "));
         Some(Self { id, trouble })
     }
 }
 
-/// The string literals of doctor's checks, as written, with line breaks taken out.
+/// The sources of doctor's checks, and of what is said about workers that have ended, without tests.
+fn sources() -> Vec<String> {
+    let doctor = WalkDir::new(repository("src/doctor")).into_iter().map(Result::unwrap);
+    let paths = doctor.map(walkdir::DirEntry::into_path);
+    let paths = paths.chain([repository("src/supervisor/ending.rs")]);
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let product = paths.filter(|path| is_source(path) && !path.ends_with("tests.rs")).map(|path| {
+        let source = fs::read_to_string(path).unwrap();
+        source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+    });
+    product.collect()
+}
+
+/// The names of doctor's checks: the second argument of `Check::pass`.
+fn ids() -> BTreeSet<String> {
+    let sources = sources();
+    let calls = sources.iter().flat_map(|source| source.split("Check::pass(").skip(1));
+    let second = calls.filter_map(|call| call.split(',').nth(1)).map(str::trim);
+    second.filter_map(|id| Some(id.strip_prefix('"')?.strip_suffix('"')?.to_owned())).collect()
+}
+
+/// The string literals of the sources, with line breaks taken out.
 fn literals() -> Vec<String> {
     let mut found = Vec::new();
-    for entry in WalkDir::new(repository("src/doctor")) {
-        let entry = entry.unwrap();
-        let path = entry.path();
-        if path.extension().is_none_or(|extension| extension != "rs") || path.ends_with("tests.rs") {
-            continue;
-        }
-        let source = fs::read_to_string(path).unwrap();
-        let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    for source in sources() {
         let parts: Vec<&str> = source.split('"').collect();
         found.extend(parts.iter().skip(1).step_by(2).map(|literal| joined(literal)));
     }
@@ -119,7 +133,7 @@ fn is_made_by(format: &str, text: &str) -> bool {
         0 => part,
         _ => part.split_once('}').map_or("", |(_, rest)| rest),
     });
-    if fixed.clone().map(str::len).sum::<usize>() < 12 {
+    if fixed.clone().map(str::len).sum::<usize>() < 10 {
         return text == format;
     }
     let Some(mut rest) = fixed.next().and_then(|start| text.strip_prefix(start)) else {
@@ -132,40 +146,41 @@ fn is_made_by(format: &str, text: &str) -> bool {
     rest.is_empty() || format.ends_with('}')
 }
 
-/// Whether doctor can say this of a cause, with the fix in some place.
-fn is_of_cause(cause: Cause, problem: &str, fix: &str) -> bool {
-    // Some begin with what is special about the place.
-    let Some(at) = problem.find(cause.meaning()) else { return false };
-    let rest = &problem[at + cause.meaning().len()..];
+/// Whether doctor can say `problem` of a cause. Some lines begin with what is special about the place.
+fn is_said_of(cause: Cause, problem: &str) -> bool {
+    let Some((_, rest)) = problem.split_once(cause.meaning()) else { return false };
     let code = rest.strip_prefix(" (CUDA error ").and_then(|rest| rest.split_once(')'));
-    let fits = code.is_none_or(|(code, _)| {
+    // A driver whose devices are hidden says that there are none.
+    code.is_none_or(|(code, _)| {
         cause == Cause::Hidden || Cause::of_cuda(code.parse().unwrap()) == cause
-    });
-    let places = [None, Some(Wsl::One), Some(Wsl::Two)];
-    let places = places.into_iter().flat_map(|wsl| {
-        [false, true].map(|container| Place { wsl, container })
-    });
-    fits && (at > 0 || places.into_iter().any(|place| cause.fix(place) == fix))
+    })
+}
+
+/// What is to be done about a cause, in each place.
+fn fixes(cause: Cause) -> Vec<&'static str> {
+    let mut places = Vec::new();
+    for wsl in [None, Some(Wsl::One), Some(Wsl::Two)] {
+        places.extend([false, true].map(|container| Place { wsl, container }));
+    }
+    places.into_iter().map(|place| cause.fix(place)).collect()
 }
 
 /// Why doctor cannot print `line`; `None` if it can.
 fn objection(line: &Line<'_>, literals: &[String]) -> Option<String> {
-    if !literals.iter().any(|literal| literal == line.id) {
+    if !ids().contains(line.id) {
         return Some(format!("there is no check `{}`", line.id));
     }
     let (problem, fix) = line.trouble?;
-    let said = |text: &str| literals.iter().any(|literal| is_made_by(literal, text));
-    let fixes = |text: &str| {
-        said(text) || causes().iter().any(|cause| is_of_cause(*cause, cause.meaning(), text))
-    };
-    if causes().iter().any(|cause| is_of_cause(*cause, problem, fix)) {
-        return None;
+    let is_literal = |text: &str| literals.iter().any(|literal| is_made_by(literal, text));
+    let mut of_cause = causes();
+    of_cause.retain(|cause| is_said_of(*cause, problem));
+    if of_cause.is_empty() && !is_literal(problem) {
+        return Some(format!("doctor has no cause `{problem}`"));
     }
-    match (said(problem), fixes(fix)) {
-        (true, true) => None,
-        (false, _) => Some(format!("doctor has no cause `{problem}`")),
-        (_, false) => Some(format!("doctor has no fix `{fix}`")),
-    }
+    // Checks with words of their own for what is wrong use the fixes of causes as well.
+    let candidates = if of_cause.is_empty() { causes() } else { of_cause };
+    let is_fix = candidates.iter().any(|cause| fixes(*cause).contains(&fix));
+    (!is_fix && !is_literal(fix)).then(|| format!("doctor has no fix `{fix}`"))
 }
 
 #[test]
