@@ -8,6 +8,7 @@ sent to Prometheus; those of the dashboard must have data.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -26,9 +27,7 @@ ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "deploy/observability"
 ADAPTER = ROOT / "deploy/kubernetes/components/autoscaling/prometheus-adapter.yaml"
 CLIPS = sorted((ROOT / "tests/fixtures/eval").glob("*.flac"))
-TRAFFIC_SECONDS = 35
-# A GPU is tried again 5 s after its first failure, and 10 s after the second.
-CRASH_SECONDS = 10
+WELL_SECONDS = 20
 # What Grafana would put in for a scrape each second.
 VARIABLES = {"$__rate_interval": "10s", "$instance": ".*"}
 CRASH = "crash now"
@@ -95,22 +94,29 @@ def traffic(well, sick):
     # The same audio crashes two workers, and is refused from then on.
     for _ in range(3):
         send(sick, CLIPS[0], f"prompt={CRASH}", "language=en")
-    started, count = time.monotonic(), 0
-    while (elapsed := time.monotonic() - started) < TRAFFIC_SECONDS:
-        clip = CLIPS[count % len(CLIPS)]
-        count += 1
+    # The GPU fails, and fails again when it is tried; a clip that it failed with is the processor's
+    # from then on.
+    clips = itertools.cycle(CLIPS)
+
+    def fails_again():
+        send(well, next(clips), f"prompt={CRASH}", "language=en")
+        return "auris_device_probe_failures_total" in get(f"http://{well}/metrics")[1]
+
+    wait_for("a second failure of the GPU", fails_again, 120)
+    until = time.monotonic() + WELL_SECONDS
+
+    def is_well():
+        clip = next(clips)
+        send(well, clip)
+        send(well, clip, path="/v1/jobs")
         send(well, ROOT / "Cargo.toml")
         get(f"http://{well}/v1/nothing")
-        # At first the GPU fails each time that it is tried; a clip that it failed with before is
-        # the processor's.
-        if elapsed < CRASH_SECONDS:
-            send(well, clip, f"prompt={CRASH}", "language=en")
-        else:
-            send(well, clip)
-            send(well, clip, path="/v1/jobs")
         for client in [send(sick, clip, background=True) for clip in CLIPS[:12]]:
             client.wait()
-        time.sleep(0.5)
+        returned = "auris_device_returns_total" in get(f"http://{well}/metrics")[1]
+        return returned and time.monotonic() > until
+
+    wait_for("the return of the GPU", is_well, 120)
 
 
 def fake_driver(folder):
@@ -147,10 +153,9 @@ def prometheus(folder, targets):
         yield address
 
 
-def ask(address, expression):
-    """How many series have a number, or None if the expression is refused."""
-    end = time.time()
-    query = {"query": expression, "start": end - TRAFFIC_SECONDS, "end": end, "step": 1}
+def ask(address, expression, start):
+    """How many series have a number since then, or None if the expression is refused."""
+    query = {"query": expression, "start": start, "end": time.time(), "step": 1}
     status, text = get(f"http://{address}/api/v1/query_range?{urllib.parse.urlencode(query)}")
     if status != 200:
         return None
@@ -175,10 +180,10 @@ def scaler_expression():
     return query.replace("<<.LabelMatchers>>", 'namespace="auris",pod=~"auris-0"')
 
 
-def report(address):
+def report(address, start):
     empty, panels = [], {}
     for title, legend, expression in expressions():
-        found = ask(address, expression)
+        found = ask(address, expression, start)
         panels.setdefault(title, []).append(found)
         if not found:
             empty.append(title)
@@ -187,7 +192,7 @@ def report(address):
     queries = sum(map(len, panels.values()))
     print(f"\n{full} of {len(panels)} panels have data, in {queries} queries")
 
-    found = ask(address, scaler_expression())
+    found = ask(address, scaler_expression(), start)
     print(f"the autoscaler's metric has {found} series")
     if not found:
         empty.append("the autoscaler's metric")
@@ -215,9 +220,10 @@ def main(auris):
             server(auris, folder / "sick", "--engine", slow, "--no-gpu", *short)
         )
         address = stack.enter_context(prometheus(folder / "prometheus", [well, sick]))
+        start = time.time()
         traffic(well, sick)
         time.sleep(2)  # the last scrapes
-        empty = report(address)
+        empty = report(address, start)
     if empty:
         print(f"without data: {', '.join(dict.fromkeys(empty))}", file=sys.stderr)
     return 1 if empty else 0
