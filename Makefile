@@ -101,7 +101,9 @@ test-dashboard: AURIS = $(TARGET)/debug/auris
 test-dashboard: TOOLS += python3:python3
 test-dashboard: setup
 	@if [[ "$(origin AURIS)" != "command line" ]]; then cargo build --locked; fi
-	PATH=$$(tests/deploy/tools) tests/deploy/panels.py "$(abspath $(AURIS))"
+	PATH=$$(tests/deploy/tools)
+	export PATH
+	tests/deploy/panels.py "$(abspath $(AURIS))"
 
 # Fuzz what strangers' bytes reach, FUZZ_SECONDS=20 for each target (nightly Rust, cargo-fuzz)
 fuzz: setup
