@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-audio test-clients fuzz lint bench accuracy openapi build cuda test-gpu
+.PHONY: help setup run test test-audio test-clients test-dashboard fuzz lint lint-deploy bench accuracy openapi build cuda test-gpu
 
 # Where `make run` listens.
 PORT ?= 8000
@@ -28,7 +28,7 @@ export AURIS_MODELS_DIR := $(CURDIR)/models
 
 # List the targets
 help:
-	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:[^=]*$$/{sub(":.*",""); printf "make %-12s %s\n",$$0,about}' Makefile
+	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:[^=]*$$/{sub(":.*",""); printf "make %-14s %s\n",$$0,about}' Makefile
 
 # Install the build tools that are missing (Debian, Ubuntu)
 setup:
@@ -97,6 +97,15 @@ test-clients: setup
 	export AURIS="$(abspath $(AURIS))"
 	tests/clients/check
 
+# Ask a real Prometheus for each panel of the dashboard, with servers that work and fail (AURIS=FILE)
+test-dashboard: AURIS = $(TARGET)/debug/auris
+test-dashboard: TOOLS += python3:python3
+test-dashboard: setup
+	@if [[ "$(origin AURIS)" != "command line" ]]; then cargo build --locked; fi
+	PATH=$$(tests/deploy/tools)
+	export PATH
+	tests/deploy/panels.py "$(abspath $(AURIS))"
+
 # Fuzz what strangers' bytes reach, FUZZ_SECONDS=20 for each target (FUZZ_SANITIZER=address: nightly)
 fuzz: setup
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
@@ -122,6 +131,11 @@ lint: setup
 	# database is on the network.
 	cargo fetch --locked
 	cargo deny --offline check --hide-inclusion-graph bans licenses sources
+
+# Check Dockerfiles, compose files, Kubernetes manifests, alerts and the dashboard
+lint-deploy: TOOLS += python3:python3
+lint-deploy: setup
+	@tests/deploy/check
 
 # Build the release program
 build: setup

@@ -35,6 +35,8 @@ pub const QUARANTINE_REFUSALS: &str = "auris_quarantine_refusals_total";
 pub const DEVICE_FREE_BYTES: &str = "auris_device_free_bytes";
 /// Whether a `device` is used: 1, or 0 while it is left alone after a failure.
 pub const DEVICE_USED: &str = "auris_device_used";
+/// Resident memory of a worker in bytes, by `device` and `model`; 0 while there is none.
+pub const WORKER_BYTES: &str = "auris_worker_resident_bytes";
 /// Workers that ended badly, by `device`, `model` and `reason`.
 pub const WORKER_FAILURES: &str = "auris_worker_failures_total";
 /// Requests refused by `reason`: `full`, `share`, `draining`, or `rate` for a key's requests a minute.
@@ -72,6 +74,7 @@ pub fn describe() {
     describe_counter!(QUARANTINE_REFUSALS, "Chunks refused because they crash workers");
     describe_gauge!(DEVICE_FREE_BYTES, Unit::Bytes, "Free memory of a device");
     describe_gauge!(DEVICE_USED, "1 if a device is used, 0 while it is left alone");
+    describe_gauge!(WORKER_BYTES, Unit::Bytes, "Resident memory of a worker");
     describe_counter!(WORKER_FAILURES, "Workers that ended badly, by reason");
     describe_counter!(REFUSALS, "Requests refused, by reason");
     describe_gauge!(BACKLOG_SECONDS, Unit::Seconds, "Seconds of audio that wait or run");

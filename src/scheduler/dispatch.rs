@@ -110,6 +110,11 @@ impl State {
             if let Some((free, _)) = device.memory() {
                 gauge!(names::DEVICE_FREE_BYTES, &label).set(free as f64);
             }
+            for lane in &device.lanes {
+                let model = lane.model.name.clone();
+                let labels = [("device", device.info.id.to_string()), ("model", model)];
+                gauge!(names::WORKER_BYTES, &labels).set(lane.resident_bytes() as f64);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::fake_driver::{is_real_one_installed, settings};
-use super::harness::{Server, auris};
+use super::harness::{Server, auris, repository};
 
 /// What doctor said.
 struct Visit {
@@ -114,9 +114,14 @@ fn a_gpu_that_works_is_told_with_everything_about_it() {
 
 #[test]
 fn each_trouble_of_a_driver_has_its_line_its_cause_its_fix_and_its_exit_status() {
+    let page = std::fs::read_to_string(repository("docs/gpu-troubleshooting.md")).unwrap();
     for (init, cause, fix) in [
+        ("2", "no memory left", "end other programs"),
+        ("12", "reports an error", "nvidia-smi"),
+        ("34", "stub", "out of the loader's path"),
         ("35", "too old", "update the NVIDIA driver"),
         ("100", "sees no GPU", ""),
+        ("101", "refuses the GPU", "nvidia-smi -L"),
         ("803", "different versions", "reboot"),
         ("804", "cuda-compat", "remove cuda-compat"),
         ("999", "cannot start", "nvidia-smi"),
@@ -124,6 +129,8 @@ fn each_trouble_of_a_driver_has_its_line_its_cause_its_fix_and_its_exit_status()
     ] {
         let visit = fake(&[("FAKE_CUDA_INIT", init)]);
         assert_eq!(visit.code, 20, "{init}: {}", visit.report);
+        let line = format!("  cause: {}  fix: ", visit.check("libcuda")["cause"].as_str().unwrap());
+        assert!(page.contains(&line), "{line} is not in docs/gpu-troubleshooting.md");
         for id in ["libcuda", "gpu"] {
             visit.has(id, "FAIL", "cause", cause);
             visit.has(id, "FAIL", "fix", fix);

@@ -32,6 +32,14 @@ impl Lane {
         }
     }
 
+    /// What the worker's process told last of its resident memory in bytes; 0 without a process.
+    pub(in crate::scheduler) fn resident_bytes(&self) -> u64 {
+        match self.report {
+            Some(_) if self.has_process() => self.vitals.resident_bytes,
+            _ => 0,
+        }
+    }
+
     /// Whether nobody has used it for `limit`.
     pub(in crate::scheduler) fn is_idle_for(&self, limit: Duration, now: Instant) -> bool {
         self.phase == Phase::Ready
