@@ -123,7 +123,7 @@ fn check_refused(name: &str, choice: &str, limits: &Limits, expected: &str) {
 #[test]
 fn who_asks_for_a_track_that_is_not_there_is_told_which_are() {
     let limits = Limits::default();
-    let both = "no audio track 3: it has 1 (aac, eng, 1 channel), 2 (aac, hin, 1 channel)";
+    let both = "no audio track 3: it has 1 (aac, eng), 2 (aac, hin)";
     check_refused("tracks.mp4", "3", &limits, both);
     let both = "no audio track tam: it has 1 (AC-3, eng, 1 channel), 2 (opus, hin, 1 channel)";
     check_refused("tracks-ac3.mkv", "tam", &limits, both);

@@ -29,16 +29,13 @@ fn entry(file: &mut (impl Read + Seek), track: Range<u64>) -> Option<Entry> {
             child(file, media.clone(), b"mdhd").and_then(|header| packed_language(file, &header))
         }
     };
-    let sample = child(file, media, b"minf")
+    let kind = child(file, media, b"minf")
         .and_then(|info| child(file, info, b"stbl"))
         .and_then(|table| child(file, table, b"stsd"))
-        .and_then(|descriptions| sample(file, &descriptions).ok());
-    let (codec, channels) = match sample {
-        Some((kind, channels)) => (name(&kind).map_or("unknown".to_owned(), codec), Some(channels)),
-        None => ("unknown".to_owned(), None),
-    };
-    let language = declared.as_deref().and_then(language);
-    Some(Entry::new(id, codec, language, channels.map(u32::from)))
+        .and_then(|descriptions| kind(file, &descriptions).ok());
+    let codec = kind.and_then(|kind| name(&kind)).map_or("unknown".to_owned(), codec);
+    // Most writers put 2 where the number of channels belongs, whatever the codec's own header says.
+    Some(Entry::new(id, codec, declared.as_deref().and_then(language), None))
 }
 
 fn handler_type(file: &mut (impl Read + Seek), handler: &Range<u64>) -> io::Result<[u8; 4]> {
@@ -68,11 +65,9 @@ fn extended_language(file: &mut (impl Read + Seek), extended: &Range<u64>) -> Op
     name(&tag)
 }
 
-/// What the first sample entry is called, and how many channels it tells.
-fn sample(file: &mut (impl Read + Seek), descriptions: &Range<u64>) -> io::Result<([u8; 4], u16)> {
+/// What the first sample entry is called.
+fn kind(file: &mut (impl Read + Seek), descriptions: &Range<u64>) -> io::Result<[u8; 4]> {
     file.seek(SeekFrom::Start(descriptions.start))?;
     read::<12>(file)?; // version, flags, the number of entries, and the size of the first
-    let kind = read(file)?;
-    read::<16>(file)?; // reserved
-    Ok((kind, u16::from_be_bytes(read(file)?)))
+    read(file)
 }
