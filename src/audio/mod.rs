@@ -14,6 +14,10 @@ mod pauses;
 mod segment;
 mod stream;
 mod vad;
+// How speech is told from the rest.
+mod level;
+mod gate;
+mod tonal;
 // What the stream is made of, in the order in which the data passes.
 mod codecs;
 mod budget;

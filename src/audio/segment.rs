@@ -177,8 +177,9 @@ impl Chunks {
     /// Decodes until the next chunk can be cut.
     fn fill(&mut self) -> Result<(), AudioError> {
         // One sample more than chunk and tail together, to know whether the file ends in the tail,
-        // and what is kept of a silence that goes on.
-        let enough = self.max_samples + self.tail_samples + self.kept_silence();
+        // what is kept of a silence that goes on, and what is not judged yet.
+        let enough =
+            self.max_samples + self.tail_samples + self.kept_silence() + self.judgement_lag();
         while !self.ended && self.pending.len() <= enough {
             let before = self.pending.len();
             self.ended = !self.stream.read(&mut self.pending)?;
@@ -208,6 +209,11 @@ impl Chunks {
             Some(_) => self.padding_samples + self.tail_samples,
             None => 0,
         }
+    }
+
+    /// How far behind the judgement may be.
+    fn judgement_lag(&self) -> usize {
+        self.detector.as_ref().map_or(0, |_| SpeechDetector::LAG)
     }
 
     /// The speech among the pending samples.

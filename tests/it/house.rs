@@ -28,6 +28,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["libc"], &["engine/allocator.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
     (&["earshot"], &["audio/vad.rs"]),
+    (&["realfft"], &["audio/tonal.rs"]),
     (&["governor", "subtle"], &["http/keys.rs"]),
     (&["toml", "getrandom"], &["config/keys.rs"]),
     (&["reqwest"], &["models/", "jobs/webhook/", "jobs/error.rs", "commands.rs"]),
