@@ -15,6 +15,7 @@ mod segment;
 mod stream;
 mod vad;
 // How speech is told from the rest.
+mod network;
 mod level;
 mod gate;
 mod tonal;
@@ -41,6 +42,7 @@ use std::time::Duration;
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
+pub use network::VoiceJudge;
 pub use segment::{Chunk, ChunkPolicy, Chunks, Piece};
 pub use stream::AudioStream;
 pub use vad::Vad;

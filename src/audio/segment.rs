@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::network::VoiceJudge;
 use super::pauses::quietest;
 use super::vad::{SpeechDetector, Vad};
 use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
@@ -86,6 +87,7 @@ pub struct Chunks {
     /// The shortest silence that ends a chunk.
     silence_samples: usize,
     padding_samples: usize,
+    threshold: Option<f32>,
     /// Without one, all is speech.
     detector: Option<SpeechDetector>,
     /// Decoded, but in no chunk yet.
@@ -109,13 +111,24 @@ impl Chunks {
             tail_samples: samples_in(policy.min_tail),
             silence_samples: samples_in(silence),
             padding_samples: samples_in(padding).min(max_samples / 4),
-            detector: policy.vad.is_some().then(|| SpeechDetector::new(threshold)),
+            threshold: policy.vad.map(|vad| vad.threshold),
+            detector: policy.vad.is_some().then(|| SpeechDetector::new(threshold, None)),
             pending: Vec::new(),
             start: 0,
             next_index: 0,
             silent_samples: 0,
             ended: false,
         }
+    }
+
+    /// Lets `judge` tell where there is speech, as long as it has answers. To be called before the
+    /// first chunk.
+    pub fn judged_by(mut self, judge: Option<VoiceJudge>) -> Self {
+        let judge = judge.zip(self.threshold);
+        if let Some((judge, threshold)) = judge {
+            self.detector = Some(SpeechDetector::new(threshold, Some(judge)));
+        }
+        self
     }
 
     /// The next chunk, or none at the end. Decodes through silence, however long it is.
@@ -213,7 +226,7 @@ impl Chunks {
 
     /// How far behind the judgement may be.
     fn judgement_lag(&self) -> usize {
-        self.detector.as_ref().map_or(0, |_| SpeechDetector::LAG)
+        self.detector.as_ref().map_or(0, SpeechDetector::lag)
     }
 
     /// The speech among the pending samples.

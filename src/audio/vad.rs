@@ -1,6 +1,6 @@
 //! Voice activity: where in a stream somebody speaks.
 //!
-//! A network judges frames of 16 ms, a hysteresis makes speech of them, and held tones
+//! A network judges frames of 16 ms (`network`), a hysteresis makes speech of them, and held tones
 //! are taken out again (`gate`). What becomes of the silence between the spans of speech is decided
 //! in `segment`.
 //!
@@ -24,7 +24,12 @@
 //! at each level from -60 to -6 dB, tones and distorted tones, dial tones, held and changing chords,
 //! and melodies of 250 to 400 ms a note. Loud noise between pink and brown (1/f^1.4) still passes
 //! for speech in part; so do melodies with a strong vibrato or of 125 ms a note, sweeps, busy
-//! signals, and 64 % of 26 pieces of computer games' music (89 % without level and gate).
+//! signals, and 64 % of 26 pieces of computer games' music (89 % without level and gate). An hour
+//! takes 3.6 s of a core.
+//!
+//! Silero 6.2 in place of earshot misses 1.7 to 3.7 % of the speech and takes 6 to 10 % of the rest
+//! for it in the same files, and loses no sentence either. No noise, hum or tone passes, of melodies
+//! at most 0.2 %, and nothing of five of the pieces of music. An hour takes 13 s of a core.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -32,9 +37,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::SAMPLE_RATE_HZ;
 use super::gate::{self, Gate};
-use super::level::Leveller;
+use super::network::{Network, VoiceJudge};
 
 /// Which silence is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -69,19 +73,11 @@ const ONSET_FRAMES: usize = 6;
 /// How far below the threshold it ends, so that a soft sound within a word does not end it.
 const HYSTERESIS: f32 = 0.15;
 
-/// The network takes the start of any noise for speech. So it hears this much of the stream once
-/// before it is asked.
-const PRIMING: usize = SAMPLE_RATE_HZ as usize;
-
 /// Finds the speech in a stream that is pushed into it. All positions are samples at 16 kHz from
 /// the start of the stream.
 pub(super) struct SpeechDetector {
-    network: Box<earshot::Detector>,
+    network: Network,
     threshold: f32,
-    leveller: Leveller,
-    /// Turned down, but not judged.
-    waiting: Vec<f32>,
-    primed: bool,
     /// The frames at the threshold or above it that may become speech.
     onset: usize,
     speaking: bool,
@@ -90,16 +86,10 @@ pub(super) struct SpeechDetector {
 }
 
 impl SpeechDetector {
-    /// How far the judgement may be behind what was pushed, in samples.
-    pub(super) const LAG: usize = PRIMING + gate::LAG;
-
-    pub(super) fn new(threshold: f32) -> Self {
+    pub(super) fn new(threshold: f32, judge: Option<VoiceJudge>) -> Self {
         Self {
-            network: earshot::Detector::default_boxed(),
+            network: Network::new(judge),
             threshold,
-            leveller: Leveller::new(),
-            waiting: Vec::new(),
-            primed: false,
             onset: 0,
             speaking: false,
             gate: Gate::new(),
@@ -107,22 +97,26 @@ impl SpeechDetector {
         }
     }
 
+    /// How far the judgement may be behind what was pushed, in samples.
+    pub(super) fn lag(&self) -> usize {
+        self.network.lag() + gate::LAG
+    }
+
     /// Hears what comes next.
     pub(super) fn push(&mut self, samples: &[f32]) {
         // The resampler may overshoot, and the network asks for [-1, 1].
         let samples: Vec<f32> = samples.iter().map(|sample| sample.clamp(-1.0, 1.0)).collect();
         self.gate.push(&samples);
-        self.leveller.push(&samples, &mut self.waiting);
-        if self.primed || self.waiting.len() >= PRIMING {
-            self.judge();
-        }
+        let mut probabilities = Vec::new();
+        self.network.push(&samples, &mut probabilities);
+        probabilities.into_iter().for_each(|probability| self.hear(probability));
     }
 
     /// The stream has ended after `length` samples.
     pub(super) fn finish(&mut self, length: u64) {
-        self.leveller.finish(&mut self.waiting);
-        self.waiting.resize(self.waiting.len().next_multiple_of(FRAME), 0.0);
-        self.judge();
+        let mut probabilities = Vec::new();
+        self.network.finish(&mut probabilities);
+        probabilities.into_iter().for_each(|probability| self.hear(probability));
         self.settle_onset(false);
         self.gate.finish(&mut |is_speech| self.spans.settle(is_speech));
         self.spans.end(length);
@@ -141,22 +135,6 @@ impl SpeechDetector {
     /// What ends before `position` is of no interest any more.
     pub(super) fn forget(&mut self, position: u64) {
         self.spans.forget(position);
-    }
-
-    fn judge(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        if !self.primed {
-            self.primed = true;
-            for frame in waiting[..waiting.len().min(PRIMING)].chunks_exact(FRAME) {
-                self.network.predict_f32(frame);
-            }
-        }
-        let frames = waiting.chunks_exact(FRAME);
-        self.waiting.extend_from_slice(frames.remainder());
-        for frame in frames {
-            let probability = self.network.predict_f32(frame);
-            self.hear(probability);
-        }
     }
 
     fn hear(&mut self, probability: f32) {

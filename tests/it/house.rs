@@ -27,7 +27,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["libloading"], &["engine/driver.rs"]),
     (&["libc"], &["engine/allocator.rs"]),
     (&["symphonia", "symphonia_adapter_libopus", "rubato"], &["audio/"]),
-    (&["earshot"], &["audio/vad.rs"]),
+    (&["earshot"], &["audio/network.rs"]),
     (&["realfft"], &["audio/tonal.rs"]),
     (&["governor", "subtle"], &["http/keys.rs"]),
     (&["toml", "getrandom"], &["config/keys.rs"]),

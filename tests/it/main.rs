@@ -29,3 +29,4 @@ mod seeds;
 mod service;
 mod silence;
 mod streaming;
+mod voice;
