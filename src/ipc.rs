@@ -17,7 +17,7 @@ use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
 /// The version of everything in this module. Raise it with any change of meaning.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// The largest frame that either side accepts, in bytes: a full frame of samples and room to
 /// spare for control messages.
@@ -48,7 +48,22 @@ pub struct LoadSpec {
     pub threads: usize,
     /// Encode whole windows of 30 s also for short audio.
     pub whole_windows: bool,
+    /// What kind of model it is.
+    pub purpose: Purpose,
 }
+
+/// What a worker's model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Text: a Whisper model.
+    Text,
+    /// Voice activity: a Silero model. Always on the host's processor.
+    Voice,
+}
+
+/// The samples that a Silero model judges at once, 32 ms.
+pub const VOICE_WINDOW: usize = 512;
 
 /// What is to be done with a chunk's samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +73,8 @@ pub enum Work {
     Detect,
     /// Write it down.
     Transcribe(ChunkOptions),
+    /// Find out where somebody speaks; for a worker whose purpose is [`Purpose::Voice`].
+    Voice,
 }
 
 /// How a chunk is transcribed.
@@ -134,6 +151,13 @@ pub enum Event {
         id: ChunkId,
         /// Each language with its probability from 0 to 1.
         probabilities: Vec<(Language, f32)>,
+    },
+    /// The answer to [`Work::Voice`].
+    Voice {
+        /// The chunk's number.
+        id: ChunkId,
+        /// How probable speech is, from 0 to 1, in each [`VOICE_WINDOW`] of the samples.
+        probabilities: Vec<f32>,
     },
     /// The chunk is finished; all of its text has been sent.
     Done {
@@ -346,55 +370,4 @@ pub fn write_frame(writer: &mut impl Write, content: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_longer_than_a_frame_arrives_whole() {
-        let samples: Vec<f32> = (0..MAX_SAMPLES_PER_FRAME + 5).map(|n| n as f32).collect();
-        let mut wire = Vec::new();
-        for content in encode_samples(7, &samples) {
-            write_frame(&mut wire, &content).unwrap();
-        }
-        let mut received = Vec::new();
-        let mut reader = wire.as_slice();
-        while let Some(frame) = read_frame::<Request>(&mut reader).unwrap() {
-            match frame {
-                Frame::Samples { id: 7, samples } => received.extend(samples),
-                other => panic!("unexpected {other:?}"),
-            }
-        }
-        assert_eq!(received, samples);
-    }
-
-    #[test]
-    fn control_messages_survive_the_wire() {
-        let message = Request::Run {
-            id: 3,
-            samples: 16_000,
-            work: Work::Transcribe(ChunkOptions {
-                task: Task::Translate,
-                language: Language::parse("hi").unwrap(),
-                prompt: Some("नमस्ते".to_owned()),
-                temperature: 0.2,
-                words: true,
-                logprobs: true,
-            }),
-        };
-        let mut wire = Vec::new();
-        write_frame(&mut wire, &encode_control(&message).unwrap()).unwrap();
-        let frame = read_frame::<Request>(&mut wire.as_slice()).unwrap();
-        assert_eq!(frame, Some(Frame::Control(message)));
-    }
-
-    #[test]
-    fn garbage_is_an_error_and_not_a_panic() {
-        for content in [&b""[..], b"\x09x", b"\x00{", b"\x00{\"type\":\"nope\"}", b"\x01123"] {
-            assert!(decode::<Request>(content).is_err(), "{content:?}");
-        }
-        let absurd_length = b"Hell\x00";
-        assert!(read_frame::<Request>(&mut absurd_length.as_slice()).is_err());
-        let cut_short = b"\x00\x00\x00\x09\x00";
-        assert!(read_frame::<Request>(&mut cut_short.as_slice()).is_err());
-    }
-}
+mod tests;

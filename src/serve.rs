@@ -44,7 +44,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let plan = EnginePlan::new(&args.engine)?;
     let source = ModelSource::new(&args.engine.store)?;
     let models = config::obtain_models(&args.engine.models, &source).await?;
-    let plan = plan.with_models(models, &source.store);
+    let plan = plan.with_models(models, &source.store).with_voice(&source.store)?;
 
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), metrics::SECONDS_BUCKETS)?

@@ -128,7 +128,7 @@ pub struct Skipped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
-    /// Nobody speaks there, so it was not transcribed.
+    /// Nobody speaks there, so it was not transcribed: silence, noise, tones.
     NoSpeech,
     /// The model went on repeating itself.
     Repetition,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::network::VoiceJudge;
 use super::segment::{ChunkPolicy, Cut, Cutter};
 use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
 use crate::recording::{Channel, Heard};
@@ -79,6 +80,15 @@ impl Chunks {
             silent_samples: 0,
             ended: false,
         }
+    }
+
+    /// Lets `judge` tell where there is speech, as long as it has answers. To be called before the
+    /// first chunk.
+    pub fn judged_by(mut self, judge: Option<VoiceJudge>) -> Self {
+        if let Some(judge) = judge {
+            self.lanes.iter_mut().for_each(|lane| lane.cutter.judge_by(&judge));
+        }
+        self
     }
 
     /// The next chunk, or none at the end. Decodes through silence, however long it is.

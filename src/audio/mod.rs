@@ -15,6 +15,11 @@ mod chunks;
 mod segment;
 mod stream;
 mod vad;
+// How speech is told from the rest.
+mod network;
+mod level;
+mod gate;
+mod tonal;
 // What the stream is made of, in the order in which the data passes.
 mod codecs;
 mod budget;
@@ -42,6 +47,7 @@ pub use chunks::{Chunk, Chunks, Piece};
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
+pub use network::VoiceJudge;
 pub use segment::ChunkPolicy;
 pub use stream::AudioStream;
 pub use vad::Vad;

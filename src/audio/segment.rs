@@ -4,11 +4,13 @@
 //! Where there is speech is found out in `vad`.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::SAMPLE_RATE_HZ;
+use super::network::VoiceJudge;
 use super::pauses::quietest;
 use super::vad::{SpeechDetector, Vad};
 
@@ -60,6 +62,7 @@ pub(super) struct Cutter {
     /// The shortest silence that ends a chunk.
     silence_samples: usize,
     padding_samples: usize,
+    threshold: Option<f32>,
     /// Without one, all is speech.
     detector: Option<SpeechDetector>,
     /// Pushed, but not cut yet.
@@ -80,10 +83,19 @@ impl Cutter {
             tail_samples: samples_in(policy.min_tail),
             silence_samples: samples_in(silence),
             padding_samples: samples_in(padding).min(max_samples / 4),
-            detector: policy.vad.is_some().then(|| SpeechDetector::new(threshold)),
+            threshold: policy.vad.map(|vad| vad.threshold),
+            detector: policy.vad.is_some().then(|| SpeechDetector::new(threshold, None)),
             pending: Vec::new(),
             start: 0,
             ended: false,
+        }
+    }
+
+    /// Lets `judge` tell where there is speech, as long as it has answers. To be called before the
+    /// first push.
+    pub(super) fn judge_by(&mut self, judge: &VoiceJudge) {
+        if let Some(threshold) = self.threshold {
+            self.detector = Some(SpeechDetector::new(threshold, Some(Arc::clone(judge))));
         }
     }
 
@@ -106,8 +118,9 @@ impl Cutter {
     /// Whether more must be pushed before something can be cut.
     pub(super) fn needs_more(&self) -> bool {
         // One sample more than chunk and tail together, to know whether the file ends in the tail,
-        // and what is kept of a silence that goes on.
-        let enough = self.max_samples + self.tail_samples + self.kept_silence();
+        // what is kept of a silence that goes on, and what is not judged yet.
+        let enough =
+            self.max_samples + self.tail_samples + self.kept_silence() + self.judgement_lag();
         !self.ended && self.pending.len() <= enough
     }
 
@@ -148,6 +161,11 @@ impl Cutter {
             Some(_) => self.padding_samples + self.tail_samples,
             None => 0,
         }
+    }
+
+    /// How far behind the judgement may be.
+    fn judgement_lag(&self) -> usize {
+        self.detector.as_ref().map_or(0, SpeechDetector::lag)
     }
 
     /// The speech among the pending samples.

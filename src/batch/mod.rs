@@ -65,7 +65,7 @@ async fn transcribe_all(
     let source = ModelSource::new(&args.engine.store)?;
     let names = args.model.as_ref().map_or(args.engine.models.as_slice(), slice::from_ref);
     let models = config::obtain_models(names, &source).await?;
-    let plan = plan.with_models(models, &source.store);
+    let plan = plan.with_models(models, &source.store).with_voice(&source.store)?;
     let everything = Capacity { total_seconds: f64::INFINITY, caller_share: 1.0 };
     let pipeline = plan.start(everything).await?;
     // As many files at once as there are slots: a short file uses no more than one.

@@ -12,7 +12,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::audio::{ChunkPolicy, Ffmpeg, Limits, Vad};
 use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
-use crate::models::{self, DownloadConfig, ModelError, ModelFile, Store};
+use crate::models::{self, DownloadConfig, Languages, ModelError, ModelFile, Store};
 use crate::probe::GpuEnvironment;
 use crate::scheduler::Capacity;
 
@@ -94,6 +94,11 @@ pub async fn obtain_models(
     for name in names() {
         let progress = models::progress_bar(name);
         let model = models::obtain(&source.store, name, &source.download, &progress).await?;
+        ensure!(
+            model.languages != Languages::None,
+            "`{}` transcribes nothing, it is for voice activity: give it with --vad-model",
+            model.name
+        );
         ensure!(
             found.iter().all(|other| other.name != model.name),
             "two models are called `{}`: load one of them",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::sync::oneshot;
 
 use super::devices::{self, Gpus};
@@ -13,13 +13,18 @@ use crate::cli::{EngineArgs, OnOom, Standby};
 use crate::device::DeviceInfo;
 use crate::discovery::{Discovery, NoGpu};
 use crate::engine::EngineKind;
-use crate::models::{self, ModelFile, Routing, Store};
+use crate::models::{self, Languages, ModelError, ModelFile, Routing, Store};
 use crate::pipeline::{Decoders, LastDetected, Pipeline};
 use crate::scheduler::{Capacity, DevicePlan, MemoryNeed, ModelPlan, Scheduler, Settings, Variant};
-use crate::supervisor::StartLimits;
+use crate::supervisor::{StartLimits, WorkerProgram};
+use crate::voice::{Voice, VoicePlan};
 
 /// How long requests wait for a slow driver before the processor alone is used meanwhile.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// How long a model for voice activity, which has 1 MB, may take to load, and for a block of 17 s,
+/// which takes 0.3 s of a core.
+const VOICE_LIMIT: Duration = Duration::from_secs(20);
 
 /// See the module.
 #[derive(Debug)]
@@ -38,6 +43,9 @@ pub struct EnginePlan {
     whole_windows: bool,
     cpu_quantised: bool,
     settings: Settings,
+    vad_model: Option<String>,
+    voice_program: WorkerProgram,
+    voice: Option<VoicePlan>,
 }
 
 impl EnginePlan {
@@ -67,6 +75,9 @@ impl EnginePlan {
             chunks: chunk_policy(args)?,
             whole_windows: args.audio.whole_windows,
             cpu_quantised: !args.no_cpu_q8,
+            vad_model: args.audio.vad_model.clone(),
+            voice_program: devices::voice(&args.audio.vad_engine)?,
+            voice: None,
             settings: Settings {
                 capacity: Capacity::default(),
                 start: StartLimits {
@@ -102,6 +113,38 @@ impl EnginePlan {
         };
         self.cpu.models = self.gpu_models.iter().map(eight_bits).collect();
         Self { models, ..self }
+    }
+
+    /// Lets a model in `store` find speech: the one that was named, or else Silero's if it is there.
+    ///
+    /// # Errors
+    /// The named one is not there, or for something else.
+    pub fn with_voice(self, store: &Store) -> anyhow::Result<Self> {
+        let model = match self.vad_model.as_deref() {
+            Some("off") => return Ok(self),
+            Some(name) => store.resolve(name)?,
+            None => match store.resolve(models::SILERO.name) {
+                Ok(model) => model,
+                Err(ModelError::NotInstalled { .. }) => return Ok(self),
+                Err(error) => {
+                    tracing::warn!("speech is found by what is built in: {error}");
+                    return Ok(self);
+                }
+            },
+        };
+        ensure!(
+            model.languages == Languages::None,
+            "--vad-model: `{}` is not for voice activity; `auris models pull silero` gets one",
+            model.name
+        );
+        let start = self.settings.start;
+        let voice = VoicePlan {
+            program: self.voice_program.clone(),
+            model: model.path,
+            limits: StartLimits { load: start.load.min(VOICE_LIMIT), ..start },
+            block_limit: self.settings.stall.min(VOICE_LIMIT),
+        };
+        Ok(Self { voice: Some(voice), ..self })
     }
 
     /// How GPUs are found, or why none is wanted.
@@ -153,6 +196,7 @@ impl EnginePlan {
             limits: Arc::new(self.limits.clone()),
             chunks: self.chunks,
             decoders: Decoders::new(devices::cores()),
+            voice: self.voice.clone().map(Voice::start),
             last_detected: LastDetected::default(),
         })
     }

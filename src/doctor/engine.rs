@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::report::{Area, Check, Level, Stance};
 use crate::device::DeviceInfo;
-use crate::ipc::{LoadReport, LoadSpec};
+use crate::ipc::{LoadReport, LoadSpec, Purpose};
 use crate::models::ModelFile;
 use crate::scheduler::ModelPlan;
 use crate::supervisor::{self, EndKind, Ending, StartLimits, WorkerEvent, WorkerProgram};
@@ -170,6 +170,7 @@ async fn load(
         slots: 1,
         threads: trial.threads,
         whole_windows: false,
+        purpose: Purpose::Text,
     };
     let (events, mut received) = mpsc::unbounded_channel();
     let worker = supervisor::start(trial.program, spec, limits, events, |event| event);

@@ -16,7 +16,9 @@ use rustix::process::Signal;
 
 use super::{Loaded, Session, SessionEvent};
 use crate::device::Backend;
-use crate::ipc::{self, CRASH_PREFIX, ChunkOptions, Event, Failure, FailureKind, LoadSpec};
+use crate::ipc::{
+    self, CRASH_PREFIX, ChunkOptions, Event, Failure, FailureKind, LoadSpec, VOICE_WINDOW,
+};
 use crate::language::Language;
 use crate::transcript::{Segment, TokenLogprob, Word};
 
@@ -159,7 +161,7 @@ impl Script {
     }
 
     /// What goes wrong with a chunk, if something does.
-    fn chunk_strikes(&self, chunk: u64, samples: &[f32], options: &ChunkOptions) -> Option<Fault> {
+    fn chunk_strikes(&self, chunk: u64, samples: &[f32], prompt: Option<&str>) -> Option<Fault> {
         let of_chunks = [Fault::Abort, Fault::Oom, Fault::Hang, Fault::Error, Fault::Kill];
         if let Some(percent) = self.percent {
             let sum = checksum(samples);
@@ -174,7 +176,7 @@ impl Script {
             return Some(if self.fault == Fault::Any { any } else { self.fault });
         }
         let prompted = match &self.prompt {
-            Some(wanted) => options.prompt.as_ref().is_some_and(|prompt| prompt.contains(wanted)),
+            Some(wanted) => prompt.is_some_and(|prompt| prompt.contains(wanted)),
             None => self.chunk == 0 || self.chunk == chunk,
         };
         (of_chunks.contains(&self.fault) && prompted && self.strikes(self.fault))
@@ -264,8 +266,26 @@ impl Session for FakeSession {
         let chunk = self.chunks.fetch_add(1, Ordering::Relaxed) + 1;
         let seconds = samples.len() as f64 / 16_000.0;
         self.work(seconds / 2.0, cancel, tell)?;
-        match self.script.chunk_strikes(chunk, samples, options) {
-            None => {}
+        self.strike(self.script.chunk_strikes(chunk, samples, options.prompt.as_deref()))?;
+        self.work(seconds / 2.0, cancel, tell)?;
+        tell(SessionEvent::Segment(segment(samples, options)));
+        Ok(())
+    }
+
+    /// Whatever is loud is speech.
+    fn voice(&mut self, samples: &[f32]) -> Result<Vec<f32>, Failure> {
+        let chunk = self.chunks.fetch_add(1, Ordering::Relaxed) + 1;
+        self.strike(self.script.chunk_strikes(chunk, samples, None))?;
+        let loud = |window: &[f32]| window.iter().any(|sample| sample.abs() > 0.01);
+        Ok(samples.chunks(VOICE_WINDOW).map(|window| f32::from(u8::from(loud(window)))).collect())
+    }
+}
+
+impl FakeSession {
+    /// Fails as demanded.
+    fn strike(&self, fault: Option<Fault>) -> Result<(), Failure> {
+        match fault {
+            None => Ok(()),
             Some(Fault::Abort) => crash(
                 "CUDA error: unspecified launch failure\n  current device: 0, in function \
                  ggml_backend_cuda_synchronize",
@@ -275,16 +295,11 @@ impl Session for FakeSession {
             Some(Fault::Kill) => die_by(Signal::KILL),
             Some(_) => {
                 let message = "whisper.cpp: failed to encode".to_owned();
-                return Err(Failure { kind: FailureKind::Engine, message });
+                Err(Failure { kind: FailureKind::Engine, message })
             }
         }
-        self.work(seconds / 2.0, cancel, tell)?;
-        tell(SessionEvent::Segment(segment(samples, options)));
-        Ok(())
     }
-}
 
-impl FakeSession {
     /// Takes the time of `seconds` of audio, looking at `cancel` often.
     fn work(
         &self,
@@ -362,34 +377,4 @@ fn write_stderr(line: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scripts_are_read() {
-        let script: Script = "abort,chunk=3,times=2,marker=/m,speed=10".parse().unwrap();
-        assert_eq!(script.fault, Fault::Abort);
-        assert_eq!((script.chunk, script.times, script.speed), (3, 2, 10.0));
-        assert!("explode".parse::<Script>().is_err());
-        assert!("abort,chunk=x".parse::<Script>().is_err());
-    }
-
-    #[test]
-    fn a_marker_folder_limits_the_faults_of_all_processes() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = Script {
-            fault: Fault::Abort,
-            times: 2,
-            marker: Some(folder.path().into()),
-            ..Script::default()
-        };
-        let strikes = (0..5).filter(|_| script.strikes(Fault::Abort)).count();
-        assert_eq!(strikes, 2);
-    }
-
-    #[test]
-    fn the_text_tells_samples_apart() {
-        assert_ne!(text_of(&[0.1, 0.2]), text_of(&[0.2, 0.1]));
-        assert_eq!(text_of(&[0.1, 0.2]), text_of(&[0.1, 0.2]));
-    }
-}
+mod tests;

@@ -146,8 +146,8 @@ pub struct TranscriptionSkipped {
     /// End of the stretch in seconds.
     #[schema(examples(61.2))]
     pub end: f64,
-    /// `no_speech`: nobody speaks there, so it was not transcribed. `repetition`: the model
-    /// repeated itself. `low_confidence`: the model took it for no speech, and doubted what it
+    /// `no_speech`: nobody speaks there, be it silence, noise or tones, so it was not transcribed.
+    /// `repetition`: the model repeated itself. `low_confidence`: the model took it for no speech, and doubted what it
     /// wrote all the same.
     #[schema(value_type = String, examples("no_speech"))]
     pub reason: SkipReason,

@@ -30,24 +30,47 @@ impl Entry {
     /// The file's address below `endpoint`, which is [`DEFAULT_ENDPOINT`] or a mirror of it.
     pub fn url(&self, endpoint: &str) -> String {
         let endpoint = endpoint.trim_end_matches('/');
-        format!("{endpoint}/{REPOSITORY}/resolve/{REVISION}/{}", self.file_name)
+        let (repository, revision) = match self.languages {
+            Languages::None => VOICE_SOURCE,
+            _ => WHISPER_SOURCE,
+        };
+        format!("{endpoint}/{repository}/resolve/{revision}/{}", self.file_name)
     }
 }
 
 /// The entry of that name.
 pub fn find(name: &str) -> Option<&'static Entry> {
-    REGISTRY.iter().find(|entry| entry.name == name)
+    all().find(|entry| entry.name == name)
 }
 
 /// The entry whose file has that name.
 pub(super) fn find_file(file_name: &str) -> Option<&'static Entry> {
-    REGISTRY.iter().find(|entry| entry.file_name == file_name)
+    all().find(|entry| entry.file_name == file_name)
 }
 
-const REPOSITORY: &str = "ggerganov/whisper.cpp";
+/// Every entry: the models that transcribe, and the one for voice activity.
+pub(super) fn all() -> impl Iterator<Item = &'static Entry> {
+    REGISTRY.iter().chain([&SILERO])
+}
 
-/// Pinned, so that a change upstream cannot make the checksums below wrong.
-const REVISION: &str = "5359861c739e955e79d9a303bcbc70fb988958b1";
+/// Repository and revision of the models that transcribe. The revision is pinned, so that a change
+/// upstream cannot make the checksums below wrong.
+const WHISPER_SOURCE: (&str, &str) =
+    ("ggerganov/whisper.cpp", "5359861c739e955e79d9a303bcbc70fb988958b1");
+
+/// The same for voice activity. The file's name carries its version.
+const VOICE_SOURCE: (&str, &str) = ("ggml-org/whisper-vad", "main");
+
+/// Silero's model for voice activity, version 6.2, as whisper.cpp reads it.
+pub const SILERO: Entry = Entry {
+    name: "silero",
+    file_name: "ggml-silero-v6.2.0.bin",
+    size_bytes: 885_098,
+    sha256: "2aa269b785eeb53a82983a20501ddf7c1d9c48e33ab63a41391ac6c9f7fb6987",
+    languages: Languages::None,
+    dimensions: Dimensions { state: 0, text_layers: 0, audio_context: 0, text_context: 0 },
+    bundled: false,
+};
 
 const V1: Languages = Languages::Multilingual { count: 99 };
 const V3: Languages = Languages::Multilingual { count: 100 };
@@ -64,7 +87,7 @@ const fn whisper(state: u32, text_layers: u32) -> Dimensions {
     Dimensions { state, text_layers, audio_context: 1_500, text_context: 448 }
 }
 
-/// Every model known by name, from small to large.
+/// Every model that transcribes and is known by name, from small to large.
 ///
 /// Lengths and checksums are those of the repository's Git LFS objects at the pinned revision.
 /// (The SHA-1 values in whisper.cpp's models/README.md are of the same files.)
@@ -141,6 +164,7 @@ mod tests {
     #[test]
     fn the_address_is_below_the_endpoint() {
         let tiny = find("tiny-q8_0").unwrap();
+        insta::assert_snapshot!(SILERO.url(DEFAULT_ENDPOINT), @"https://huggingface.co/ggml-org/whisper-vad/resolve/main/ggml-silero-v6.2.0.bin");
         insta::assert_snapshot!(tiny.url("https://mirror.example/"), @"https://mirror.example/ggerganov/whisper.cpp/resolve/5359861c739e955e79d9a303bcbc70fb988958b1/ggml-tiny-q8_0.bin");
     }
 }

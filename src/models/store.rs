@@ -11,7 +11,7 @@ use etcetera::BaseStrategy;
 
 use super::error::ModelError;
 use super::header::{self, Dimensions, Languages};
-use super::registry::{self, DEFAULT_ENDPOINT, Entry, REGISTRY};
+use super::registry::{self, DEFAULT_ENDPOINT, Entry};
 
 /// A model file that is there and looks like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Store {
 
     /// Every known model, and every other model file in the folders, with where it is.
     pub fn list(&self) -> Vec<Row> {
-        let known = REGISTRY.iter().map(|entry| Row {
+        let known = registry::all().map(|entry| Row {
             name: entry.name.to_owned(),
             size_bytes: entry.size_bytes,
             languages: Some(entry.languages),

@@ -64,6 +64,8 @@ impl State {
                 }
                 false
             }
+            // Not of a worker that writes text.
+            Event::Voice { .. } => false,
             Event::Languages { id, probabilities } => {
                 if let Some(running) = lane.running.progress(id, now) {
                     running.languages = probabilities;

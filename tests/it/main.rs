@@ -32,3 +32,4 @@ mod seeds;
 mod service;
 mod silence;
 mod streaming;
+mod voice;

@@ -78,38 +78,144 @@ fn server_vad(silence_ms: u64, padding_ms: u64) -> ChunkPolicy {
     ChunkPolicy { vad: Some(vad), ..ChunkPolicy::default() }
 }
 
+/// The root mean square of the sentences of a file.
+fn level_of(samples: &[f32], sentences: &[(f64, f64)]) -> f32 {
+    let at = |seconds: f64| ((seconds * SECOND as f64) as usize).min(samples.len());
+    let spoken = sentences.iter().flat_map(|(start, end)| &samples[at(*start)..at(*end)]);
+    let (sum, count) = spoken.fold((0.0, 0.0), |(sum, n), sample| (sum + sample * sample, n + 1.0));
+    f32::sqrt(sum / count)
+}
+
+/// Speech at `speech_db` of full scale beside `noise`, which is quieter by `below_db`.
+#[track_caller]
+fn check_no_sentence_is_lost(speech_db: f32, noise: impl Fn(f64, f32) -> Vec<f32>, below_db: f32) {
+    let ratio = |db: f32| 10_f32.powf(db / 20.0);
+    for number in 0..31 {
+        let name = format!("{number:02}.flac");
+        let spoken = sentences(&name);
+        let mut samples = speech(&name);
+        let gain = ratio(speech_db) / level_of(&samples, &spoken);
+        let noise = noise(seconds(samples.len() as u64), ratio(speech_db - below_db));
+        samples.iter_mut().zip(noise).for_each(|(sample, noise)| {
+            *sample = (*sample * gain + noise).clamp(-1.0, 1.0);
+        });
+        let chunks = cut(&samples, ChunkPolicy::default());
+        for (start, end) in spoken {
+            let held = |chunk: &(f64, f64)| chunk.0 <= start && end <= chunk.1;
+            let what = format!("{name} at {speech_db} dB, noise {below_db} dB below it");
+            assert!(chunks.iter().any(held), "{what}: {start} to {end} is not in {chunks:?}");
+        }
+    }
+}
+
+fn no_noise(seconds: f64, _: f32) -> Vec<f32> {
+    silence(seconds)
+}
+
 #[test]
-fn no_sentence_of_the_evaluation_set_is_left_out_even_beside_noise() {
-    for (quieter, noise_level) in [(1.0, 0.0), (1.0, 0.03), (0.03, 0.0)] {
-        for number in 0..31 {
-            let name = format!("{number:02}.flac");
-            let mut samples = speech(&name);
-            let noise = noise(seconds(samples.len() as u64), noise_level, false);
-            samples.iter_mut().zip(noise).for_each(|(sample, noise)| {
-                *sample = (*sample * quieter + noise).clamp(-1.0, 1.0);
-            });
-            let chunks = cut(&samples, ChunkPolicy::default());
-            for (start, end) in sentences(&name) {
-                let held = |chunk: &(f64, f64)| chunk.0 <= start && end <= chunk.1;
-                assert!(chunks.iter().any(held), "{name} {start} to {end}: {chunks:?}");
-            }
+fn no_sentence_is_left_out_however_loud_it_is() {
+    for level_db in [-12.0, -20.0, -30.0, -40.0, -50.0] {
+        check_no_sentence_is_lost(level_db, no_noise, 0.0);
+    }
+}
+
+#[test]
+fn no_sentence_is_left_out_beside_noise() {
+    for below_db in [20.0, 10.0, 5.0] {
+        for pink in [false, true] {
+            let noise = |seconds, level| noise(seconds, level, pink);
+            check_no_sentence_is_lost(-20.0, noise, below_db);
         }
     }
 }
 
 #[test]
+fn no_sentence_is_left_out_beside_a_tone_or_a_chord() {
+    let tone = |seconds, level| sum_of(&[440.0], seconds, level);
+    check_no_sentence_is_lost(-20.0, tone, 10.0);
+    check_no_sentence_is_lost(-20.0, |seconds, level| sum_of(CHORD, seconds, level), 10.0);
+}
+
+const CHORD: &[f32] = &[261.6, 329.6, 392.0];
+
+/// Tones together, with `level` as their root mean square.
+fn sum_of(frequencies_hz: &[f32], seconds: f64, level: f32) -> Vec<f32> {
+    let peak = level * (2.0 / frequencies_hz.len() as f32).sqrt();
+    let tone = |n: usize, frequency: &f32| {
+        (n as f64 / SECOND as f64 * f64::from(*frequency) * std::f64::consts::TAU).sin() as f32
+    };
+    let sum = |n| frequencies_hz.iter().map(|frequency| tone(n, frequency)).sum::<f32>() * peak;
+    (0..(seconds * SECOND as f64) as usize).map(sum).collect()
+}
+
+/// The same sound, five times too loud for what it went through.
+fn clipped(samples: Vec<f32>) -> Vec<f32> {
+    let peak = samples.iter().copied().fold(0.0, f32::max);
+    samples.into_iter().map(|sample| (sample * 5.0).clamp(-peak, peak)).collect()
+}
+
+/// Notes of 0.3 s, with the overtones and the decay of a string.
+fn melody(seconds: f64, level: f32) -> Vec<f32> {
+    let note = |step: i32| {
+        let frequency = 220.0 * 2_f32.powf(step as f32 / 12.0);
+        let overtones: Vec<f32> = (1..=6).map(|n| frequency * n as f32).collect();
+        let fade = (0..SECOND * 3 / 10).map(|n| (-4.0 * n as f32 / SECOND as f32).exp());
+        sum_of(&overtones, 0.3, level).into_iter().zip(fade).map(|(sample, fade)| sample * fade)
+    };
+    let steps = [0, 4, 7, 12, 9, 5, 2, 11, 7, 3].iter().cycle();
+    steps.take((seconds / 0.3) as usize).flat_map(|step| note(*step)).collect()
+}
+
+#[test]
 fn a_file_in_which_nobody_speaks_has_no_chunks() {
-    let hum = |n: usize| (n as f32 * std::f32::consts::TAU * 50.0 / SECOND as f32).sin();
-    for level in [0.003, 0.01, 0.03, 0.05] {
-        let hum: Vec<f32> = (0..60 * SECOND).map(|n| hum(n) * level).collect();
-        assert_eq!(cut(&hum, ChunkPolicy::default()), [], "hum at {level}");
-        for pink in [false, true] {
-            let noise = noise(60.0, level, pink);
-            assert_eq!(cut(&noise, ChunkPolicy::default()), [], "noise at {level}, pink: {pink}");
-        }
-    }
     for seconds in [0.001, 0.5, 5.0, 200.0] {
         assert_eq!(cut(&silence(seconds), ChunkPolicy::default()), [], "{seconds} s of silence");
+    }
+    for level_db in (-60..=-6).step_by(6) {
+        let level = 10_f32.powf(level_db as f32 / 20.0);
+        let hum: Vec<f32> = (1..12).map(|n| 50.0 * n as f32).collect();
+        for (name, samples) in [
+            ("white noise", noise(60.0, level, false)),
+            ("pink noise", noise(60.0, level, true)),
+            ("a hum of 50 Hz", sum_of(&[50.0], 60.0, level)),
+            ("a hum of 100 Hz", sum_of(&[100.0], 60.0, level)),
+            ("a hum with overtones", sum_of(&hum, 60.0, level)),
+        ] {
+            assert_eq!(cut(&samples, ChunkPolicy::default()), [], "{name} at {level_db} dB");
+        }
+    }
+}
+
+#[test]
+fn tones_and_chords_are_no_speech() {
+    for level_db in [-30.0, -20.0, -12.0, -6.0] {
+        let level = 10_f32.powf(level_db / 20.0);
+        for tones in [&[220.0][..], &[440.0], &[1_000.0], &[350.0, 440.0], CHORD] {
+            let pure = sum_of(tones, 20.0, level);
+            assert_eq!(cut(&pure, ChunkPolicy::default()), [], "{tones:?} at {level_db} dB");
+            let distorted = clipped(pure);
+            assert_eq!(cut(&distorted, ChunkPolicy::default()), [], "{tones:?}, distorted");
+        }
+        assert_eq!(cut(&melody(20.0, level), ChunkPolicy::default()), [], "at {level_db} dB");
+    }
+}
+
+#[test]
+fn what_is_said_at_once_after_a_tone_or_a_melody_is_kept() {
+    for before in [sum_of(&[440.0], 5.0, 0.1), melody(5.0, 0.1)] {
+        for number in 0..28 {
+            let name = format!("{number:02}.flac");
+            let (start, end) = sentences(&name)[0];
+            let at = |seconds: f64| (seconds * SECOND as f64) as usize;
+            let spoken = &speech(&name)[at(start)..at(end)];
+            let samples = [&before, spoken, &before].concat();
+            let chunks = cut(&samples, ChunkPolicy::default());
+            let [(first, last)] = chunks[..] else { panic!("{name}: {chunks:?}") };
+            let speech =
+                (seconds(before.len() as u64), seconds((before.len() + spoken.len()) as u64));
+            assert!(first <= speech.0 && speech.1 <= last, "{name}: {chunks:?}");
+            assert!(first > speech.0 - 2.0 && last < speech.1 + 2.0, "{name}: {chunks:?}");
+        }
     }
 }
 

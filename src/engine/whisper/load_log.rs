@@ -43,7 +43,7 @@ pub(super) fn weights() -> Vec<Weights> {
 }
 
 /// The last line that was logged as an error.
-pub(super) fn last_error() -> Option<String> {
+pub(in crate::engine) fn last_error() -> Option<String> {
     heard().last_error.clone()
 }
 

@@ -25,6 +25,7 @@ mod window;
 
 pub use gpu::Gpu;
 use listener::{Heard, Listener};
+pub(super) use load_log::last_error;
 
 /// What whisper.cpp uses by default when it samples, and what it allocates memory for.
 const BEST_OF: c_int = 5;
@@ -52,10 +53,7 @@ const MIN_SAMPLES: usize = 16_000;
 /// `BadModel` for a file that whisper.cpp refuses, `OutOfMemory` when a state cannot be made,
 /// `WrongDevice` when the GPU that was asked for is not there or the model not on it.
 pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
-    // SAFETY: the callback is a plain function that stays valid, and is set before any other
-    // thread of this process calls ggml.
-    unsafe { sys::ggml_set_abort_callback(Some(record_crash)) };
-    load_log::listen();
+    listen();
     let uuid = spec.gpu_uuid.as_deref();
     let gpu_index = spec.gpu_index.map(|index| Gpu::locate(index, uuid)).transpose()?;
     let gpu = gpu_index.map(Gpu::find).transpose()?;
@@ -119,6 +117,14 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
         warm_up_seconds: started.elapsed().as_secs_f64(),
         gpu,
     })
+}
+
+/// Passes on what whisper.cpp and ggml log, and why ggml ends the process, from now on.
+pub(super) fn listen() {
+    // SAFETY: the callback is a plain function that stays valid, and is set before any other
+    // thread of this process calls ggml.
+    unsafe { sys::ggml_set_abort_callback(Some(record_crash)) };
+    load_log::listen();
 }
 
 /// Called by ggml with its message just before it calls `abort()`.

@@ -5,12 +5,21 @@ use std::path::Path;
 
 use super::*;
 use crate::audio::{AudioStream, Limits};
+use crate::ipc::Purpose;
 use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
 fn demo(gpu_index: Option<u32>) -> LoadSpec {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/ggml-demo-q8_0.bin");
-    LoadSpec { model, gpu_index, gpu_uuid: None, slots: 1, threads: 1, whole_windows: false }
+    LoadSpec {
+        model,
+        gpu_index,
+        gpu_uuid: None,
+        slots: 1,
+        threads: 1,
+        whole_windows: false,
+        purpose: Purpose::Text,
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn the_list_has_every_known_model_and_the_users_own() {
     fs::write(store.folder().join("ggml-half.bin.part"), "x").unwrap();
     fs::write(store.folder().join("notes.txt"), "x").unwrap();
     let rows = store.list();
-    assert_eq!(rows.len(), REGISTRY.len() + 1);
+    assert_eq!(rows.len(), registry::all().count() + 1);
     let installed: Vec<_> =
         rows.iter().filter(|row| row.path.is_some()).map(|row| row.name.as_str()).collect();
     assert_eq!(installed, ["demo", "my-own"]);
