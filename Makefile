@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-audio test-clients fuzz lint bench accuracy openapi build cuda test-gpu
+.PHONY: help setup run test test-audio test-clients test-containers fuzz lint bench accuracy openapi build cuda test-gpu up
 
 # Where `make run` listens.
 PORT ?= 8000
@@ -27,7 +27,7 @@ export AURIS_MODELS_DIR := $(CURDIR)/models
 
 # List the targets
 help:
-	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:[^=]*$$/{sub(":.*",""); printf "make %-12s %s\n",$$0,about}' Makefile
+	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:[^=]*$$/{sub(":.*",""); printf "make %-15s %s\n",$$0,about}' Makefile
 
 # Install the build tools that are missing (Debian, Ubuntu)
 setup:
@@ -95,6 +95,14 @@ test-clients: setup
 	if [[ "$(origin AURIS)" != "command line" ]]; then cargo build --locked; fi
 	export AURIS="$(abspath $(AURIS))"
 	tests/clients/check
+
+# Build both images in a Docker engine, started here if none runs, and drive them (CASES='-k gpu')
+test-containers:
+	@tests/containers/check $(CASES)
+
+# Start auris in a container, with the GPU if there is one, and wait until it is ready
+up:
+	@./up
 
 # Fuzz what strangers' bytes reach, FUZZ_SECONDS=20 for each target (nightly Rust, cargo-fuzz)
 fuzz: setup
