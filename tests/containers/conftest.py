@@ -73,11 +73,9 @@ def engine_without_toolkit(tmp_path):
     options = ["--host", address, "--bridge", "none", "--iptables=false", "--pidfile", tmp_path / "pid"]
     folders = ["--data-root", tmp_path / "data", "--exec-root", tmp_path / "run"]
     with open(tmp_path / "log", "w") as log:
+        within = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec dockerd "$@"', "sh"]
         engine = subprocess.Popen(
-            ["unshare", "--net", "dockerd", *options, *folders],
-            stdout=log,
-            stderr=log,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            [*within, *options, *folders], stdout=log, stderr=log, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         )
     with engine:
         there = {"DOCKER_HOST": address}
