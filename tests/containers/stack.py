@@ -148,6 +148,12 @@ class Stack:
     def exec(self, *command, **options):
         return docker("exec", self.container, *command, **options)
 
+    def known_as_auris(self):
+        """What a container beside it hears from http://auris:8000."""
+        beside = ["run", "--rm", "--network", f"{PROJECT}_default", "--entrypoint"]
+        address = docker(*beside, "getent", CPU, "hosts", "auris").stdout.split()[0]
+        return docker(*beside, "auris", CPU, "healthcheck", "--listen", f"{address}:8000").stdout
+
     def workers(self):
         """Process ids of the workers, within the container."""
         found = self.exec("sh", "-c", "grep -lsz '^worker$' /proc/[0-9]*/cmdline || true").stdout

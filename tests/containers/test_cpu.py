@@ -7,8 +7,6 @@ import wave
 
 import pytest
 from stack import (
-    CPU,
-    PROJECT,
     REPOSITORY,
     SAMPLE,
     SAMPLE_TEXT,
@@ -103,10 +101,7 @@ def test_models_jobs_and_uploads_have_their_places(stack):
 
 
 def test_other_containers_know_it_as_auris(stack):
-    beside = ["run", "--rm", "--network", f"{PROJECT}_default", "--entrypoint"]
-    address = docker(*beside, "getent", CPU, "hosts", "auris").stdout.split()[0]
-    said = docker(*beside, "auris", CPU, "healthcheck", "--listen", f"{address}:8000").stdout
-    assert said.startswith("200")
+    assert stack.known_as_auris().startswith("200")
 
 
 def test_a_killed_worker_costs_no_transcript(stack, speech, text):

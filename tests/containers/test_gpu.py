@@ -78,7 +78,7 @@ def device(name):
 
 
 def test_one_profile_takes_the_place_of_the_other(fake_driver):
-    """The volumes stay, so a job that was accepted on the one is told of by the other."""
+    """With the same port, the same volumes, and the same name for other containers."""
     override = fake_driver(DOUBLE, FAKE_CUDA_INIT="0")
     with Stack("cpu") as cpu:
         # Both at once cannot be: they have one port.
@@ -93,6 +93,7 @@ def test_one_profile_takes_the_place_of_the_other(fake_driver):
         gpu.until_healthy()
         until("the GPU is ready", lambda: "ready" in [m["state"] for m in device("cuda:0")["models"]])
         assert transcribe().headers["x-device"] == "cuda:0"
+        assert gpu.known_as_auris().startswith("200")
         gpu.compose("stop")
         cpu.up()
         cpu.until_healthy()
