@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-audio test-clients test-dashboard test-silero fuzz lint lint-deploy bench accuracy openapi build cuda test-gpu
+.PHONY: help setup run test test-audio test-clients test-dashboard test-silero test-containers fuzz lint lint-deploy bench accuracy openapi build cuda test-gpu up
 
 # Where `make run` listens.
 PORT ?= 8000
@@ -28,7 +28,7 @@ export AURIS_MODELS_DIR := $(CURDIR)/models
 
 # List the targets
 help:
-	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:[^=]*$$/{sub(":.*",""); printf "make %-14s %s\n",$$0,about}' Makefile
+	@awk '/^# /{about=substr($$0,3)} /^[a-z-]+:[^=]*$$/{sub(":.*",""); printf "make %-15s %s\n",$$0,about}' Makefile
 
 # Install the build tools that are missing (Debian, Ubuntu)
 setup:
@@ -118,6 +118,14 @@ test-silero: setup
 	fi
 	echo "2aa269b785eeb53a82983a20501ddf7c1d9c48e33ab63a41391ac6c9f7fb6987  $$TEST_SILERO_MODEL" | sha256sum --check --quiet
 	cargo test --locked --test it voice::silero
+
+# Build both images in a Docker engine, started here if none runs, and drive them (CASES='-k gpu')
+test-containers:
+	@tests/containers/check $(CASES)
+
+# Start auris in a container, with the GPU if there is one, and wait until it is ready
+up:
+	@./up
 
 # Fuzz what strangers' bytes reach, FUZZ_SECONDS=20 for each target (FUZZ_SANITIZER=address: nightly)
 fuzz: setup

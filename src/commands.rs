@@ -20,7 +20,7 @@ use crate::config::{self, EnginePlan, ModelSource};
 use crate::device::{Backend, DeviceInfo};
 use crate::engine::fake::Fault;
 use crate::engine::quantise::{Precision, quantise};
-use crate::engine::{self, EngineKind};
+use crate::engine::{self, EngineKind, processor};
 use crate::http;
 use crate::models::{self, Languages, Row, Store};
 use crate::output;
@@ -232,6 +232,8 @@ pub fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
             engine::fake::misgreet(script, pipes.events);
         }
     }
+    // A worker of another build than the server's, as auris-cuda can be, is not vouched for by it.
+    processor::check()?;
     let result = worker::run(pipes.requests, pipes.events, args.engine);
     // Slots may still be in C code, which nothing can interrupt: end without waiting for them.
     std::process::exit(match result {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::ServeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::doctor;
+use crate::engine::processor;
 use crate::http::{self, AppState};
 use crate::jobs::{JobSettings, Jobs};
 use crate::metrics;
@@ -30,6 +31,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Whatever keeps it from starting, in words to act on.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    processor::check()?;
     // Whatever can be wrong is told before a model is downloaded, a port in use first.
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!("cannot listen on {}: give another address with --listen", args.listen)

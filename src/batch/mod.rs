@@ -17,6 +17,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::cli::TranscribeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
+use crate::engine::processor;
 use crate::format::{self, Format, Granularities, Rendering};
 use crate::output as terminal;
 use crate::pipeline::{Input, Output, Pipeline};
@@ -33,6 +34,7 @@ use plan::{Job, Plan};
 /// # Errors
 /// What keeps it from beginning.
 pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
+    processor::check()?;
     ensure!((0.0..=1.0).contains(&args.temperature), "--temperature must be from 0 to 1");
     args.cue_rules().map_err(anyhow::Error::msg)?;
     let Plan { jobs, mut failed } = plan::plan(&args)?;

@@ -2,6 +2,7 @@
 
 use super::facts::Host;
 use super::report::{Area, Check, Level, Stance};
+use crate::engine::processor::LackingInstructions;
 use crate::probe::{Cause, Wsl};
 
 /// The checks that come before any driver is asked.
@@ -107,32 +108,17 @@ fn device_nodes(host: &Host, stance: Stance) -> Check {
     }
 }
 
-/// Whether the processor has `lacking` none of the instructions that whisper.cpp is built with.
-pub(super) fn cpu_features(name: &str, lacking: &[&str]) -> Check {
+/// Whether the processor can run the engine as it was built.
+pub(super) fn cpu_features(name: &str, engine: Result<(), LackingInstructions>) -> Check {
     let check = Check::pass(Area::Service, "cpu-features", name);
-    if lacking.is_empty() {
-        return check;
+    match engine {
+        Ok(()) => check,
+        Err(lacking) => check.but(
+            Level::Fail,
+            format!("it lacks {}, which this auris was built to use", lacking.0.join(", ")),
+            "take a processor that has it, or build auris on this machine (`make build`)",
+        ),
     }
-    check.but(
-        Level::Warn,
-        format!("it lacks {}: released programs end with SIGILL on it", lacking.join(", ")),
-        "build auris on this machine (`make build`)",
-    )
-}
-
-/// The instructions of the released programs that this processor lacks.
-pub(super) fn lacking_features() -> Vec<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let has = [
-            ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
-            ("FMA", std::arch::is_x86_feature_detected!("fma")),
-            ("F16C", std::arch::is_x86_feature_detected!("f16c")),
-        ];
-        has.into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    Vec::new()
 }
 
 /// Whether `slots` of `threads` each have a core of their own for every thread.
@@ -258,8 +244,9 @@ mod tests {
 
     #[test]
     fn missing_instructions_are_named() {
-        assert_eq!(cpu_features("A processor", &[]).level, Level::Pass);
-        let check = cpu_features("A processor", &["AVX2", "FMA"]);
+        assert_eq!(cpu_features("A processor", Ok(())).level, Level::Pass);
+        let check = cpu_features("A processor", Err(LackingInstructions(vec!["AVX2", "FMA"])));
+        assert_eq!(check.level, Level::Fail);
         assert!(check.cause.as_ref().unwrap().contains("AVX2, FMA"), "{check:?}");
     }
 }

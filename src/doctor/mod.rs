@@ -12,6 +12,7 @@ use crate::cli::{DoctorArgs, EngineArgs};
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::device::DeviceInfo;
 use crate::discovery::Discovery;
+use crate::engine::processor;
 use crate::models::ModelFile;
 use crate::output;
 use crate::supervisor::StartLimits;
@@ -130,7 +131,7 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     let trial = Trial { info: &plan.cpu.info, program: &plan.cpu.program, threads };
     checks.push(engine::cpu_load(&trial, model, limits).await);
     checks.extend(of_models);
-    checks.push(host::cpu_features(&plan.cpu.info.name, &host::lacking_features()));
+    checks.push(host::cpu_features(&plan.cpu.info.name, processor::check()));
     checks.push(host::threads(&visit.host, slots, threads, config::cores()));
     checks.extend(service::listen(args.listen, visit.stance).await);
     checks.push(service::spool(args.spool_dir.as_deref()));

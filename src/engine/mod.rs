@@ -22,6 +22,8 @@ mod silero;
 #[allow(unsafe_code)] // ggml's quantiser
 pub mod quantise;
 // what there is to run on
+#[allow(unsafe_code)] // ggml's build flags
+pub mod processor;
 #[allow(unsafe_code)] // functions of NVIDIA's driver
 mod driver;
 #[allow(unsafe_code)] // ggml's list of devices
