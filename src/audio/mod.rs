@@ -47,7 +47,7 @@ pub use chunks::{Chunk, Chunks, Piece};
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
-pub use network::VoiceJudge;
+pub use network::{BUILT_IN_VOICE_NETWORK, VoiceJudge};
 pub use segment::ChunkPolicy;
 pub use stream::AudioStream;
 pub use vad::Vad;

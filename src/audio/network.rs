@@ -12,6 +12,9 @@ use super::vad::FRAME;
 /// before.
 pub type VoiceJudge = Arc<dyn Fn(&[f32]) -> Option<Vec<f32>> + Send + Sync>;
 
+/// What judges where no judge does.
+pub const BUILT_IN_VOICE_NETWORK: &str = "earshot";
+
 /// The samples of a judge's window, in frames.
 const WINDOW_FRAMES: usize = 2;
 const WINDOW: usize = WINDOW_FRAMES * FRAME;

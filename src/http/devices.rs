@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
+use crate::audio::BUILT_IN_VOICE_NETWORK;
 use crate::scheduler::{self, BreakerStatus, DeviceStatus, ModelState, ModelStatus, Snapshot};
 use crate::voice::{Voice, VoiceState};
 
@@ -159,7 +160,7 @@ pub(super) struct DeviceModel {
 pub(super) struct VoiceActivity {
     /// `earshot`, which is built in, or `silero`, in a worker process; while that is away, files go
     /// on with earshot.
-    #[schema(examples("earshot"))]
+    #[schema(examples("silero"))]
     engine: &'static str,
     /// `ready`, `starting` or `restarting`.
     #[schema(examples("ready"))]
@@ -228,7 +229,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<DeviceLis
 
 fn built_in() -> VoiceActivity {
     VoiceActivity {
-        engine: "earshot",
+        engine: BUILT_IN_VOICE_NETWORK,
         state: VoiceState::Ready.as_str(),
         workers_started: 0,
         blocks: 0,

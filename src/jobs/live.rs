@@ -92,7 +92,7 @@ impl Story {
 
     fn hear(&mut self, step: &Step, progress: Progress) {
         match step {
-            Step::Routed(route) => self.route = Some(route.clone()),
+            Step::Routed(route) => self.route = Some(Route::clone(route)),
             Step::Chunk { result, .. } => {
                 // Another attempt recalls what is told already.
                 if result.index >= self.chunks.len() {

@@ -32,7 +32,7 @@ pub struct Recall {
 #[derive(Debug, Clone)]
 pub enum Step {
     /// It is settled which model hears it.
-    Routed(Route),
+    Routed(Box<Route>),
     /// Another chunk is finished. Chunks come in the order in which they are finished.
     Chunk {
         /// The chunk.
@@ -127,7 +127,7 @@ impl Transcription {
             };
             let route = Route { heard: self.reader.heard().clone(), ..route };
             self.routed = true;
-            return Ok(Some(Step::Routed(self.route.insert(route).clone())));
+            return Ok(Some(Step::Routed(Box::new(self.route.insert(route).clone()))));
         }
         while self.running.len() < self.pipeline.chunks_in_flight()
             && self.ready.is_empty()

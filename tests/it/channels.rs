@@ -106,13 +106,9 @@ async fn each_channel_is_transcribed_and_who_speaks_first_comes_first_in_every_f
     assert_eq!(text, expected().into_iter().map(line).collect::<String>());
 
     for (format, first, second) in [
-        ("srt", "\nleft: How is the weather in Boston", "\nright: Turn off the office radio.\n"),
-        (
-            "vtt",
-            "\n<v left>How is the weather in Boston",
-            "\n<v right>Turn off the office radio.\n",
-        ),
-        ("lrc", "]left: How is the weather in Boston", "]right: Turn off the office radio.\n"),
+        ("srt", "\nleft: How is the weather", "\nright: Turn off the office radio."),
+        ("vtt", "\n<v left>How is the weather", "\n<v right>Turn off the office radio."),
+        ("lrc", "]left: How is the weather", "]right: Turn off the office radio.\n"),
         ("tsv", "\tHow is the weather in Boston tomorrow?\tleft\n", "\tright\n"),
     ] {
         let body = transcribe(&server, &[("response_format", format)]).await.body;

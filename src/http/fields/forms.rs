@@ -59,8 +59,8 @@ pub(in crate::http) struct TranscriptionForm {
     /// declares it, such as `hin`. Without it, the file's default track, or else the first.
     #[schema(examples("2"), nullable = false)]
     track: Option<String>,
-    /// Which channels are heard: `mix` for all of them together, `left`, `right`, or a number from
-    /// 1. `split` transcribes each on its own, as for calls with a speaker in each channel: segments
+    /// Which channels are heard: `mix` for all of them together, `left`, `right`, or one by its
+    /// number. `split` transcribes each on its own, as for calls with a speaker in each channel: segments
     /// come in order of time, each with its `channel`, and each channel counts as audio of its own.
     #[schema(default = "mix", examples("split"), nullable = false)]
     channel: Option<String>,

@@ -75,7 +75,7 @@ fn what_was_recalled_does_not_count_for_the_pace() {
     let live = Live::new();
     live.begin();
     let route = Route { model: "demo".into(), ..Route::default() };
-    live.hear(&Step::Routed(route), progress(0.0));
+    live.hear(&Step::Routed(Box::new(route)), progress(0.0));
     live.hear(&chunk(0, true), progress(4.0));
     let eta = |seconds| live.look(|story| story.eta_after(Duration::from_secs(seconds)));
     assert_eq!(eta(3), None);
