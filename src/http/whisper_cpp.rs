@@ -43,10 +43,14 @@ pub(super) struct InferenceForm {
     #[schema(nullable = false)]
     vad: Option<bool>,
     /// The audio track of a file that has several, as for `/v1/audio/transcriptions`.
-    #[schema(nullable = false)]
+    #[schema(pattern = "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9-]{0,34})$", nullable = false)]
     track: Option<String>,
     /// Which channels are heard, as for `/v1/audio/transcriptions`.
-    #[schema(default = "mix", nullable = false)]
+    #[schema(
+        default = "mix",
+        pattern = "^(mix|left|right|split|[1-9][0-9]{0,3})$",
+        nullable = false
+    )]
     channel: Option<String>,
     /// The shape of the answer.
     #[schema(default = "json", nullable = false)]

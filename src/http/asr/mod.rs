@@ -77,8 +77,8 @@ pub(super) struct DetectedLanguage {
         ("word_timestamps" = Option<bool>, Query, description = "Whether `json` has the words and their times"),
         ("encode" = Option<bool>, Query, description = "`false` says that the file is bare samples: mono, 16 bits, little-endian, 16 kHz; a WAV file is known all the same"),
         ("vad_filter" = Option<bool>, Query, description = "Whether silence is left out; without it, as the server does"),
-        ("track" = Option<String>, Query, description = "The audio track of a file that has several, as for `/v1/audio/transcriptions`"),
-        ("channel" = Option<String>, Query, description = "Which channels are heard, as for `/v1/audio/transcriptions`"),
+        ("track" = Option<String>, Query, description = "The audio track of a file that has several, as for `/v1/audio/transcriptions`", pattern = "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9-]{0,34})$"),
+        ("channel" = Option<String>, Query, description = "Which channels are heard, as for `/v1/audio/transcriptions`", pattern = "^(mix|left|right|split|[1-9][0-9]{0,3})$"),
     ),
     request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(
@@ -125,8 +125,8 @@ pub(super) async fn asr(
     tag = "compatible",
     params(
         ("encode" = Option<bool>, Query, description = "As for `/asr`"),
-        ("track" = Option<String>, Query, description = "As for `/asr`"),
-        ("channel" = Option<String>, Query, description = "As for `/asr`"),
+        ("track" = Option<String>, Query, description = "As for `/asr`", pattern = "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9-]{0,34})$"),
+        ("channel" = Option<String>, Query, description = "As for `/asr`", pattern = "^(mix|left|right|split|[1-9][0-9]{0,3})$"),
     ),
     request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(

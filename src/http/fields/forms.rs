@@ -57,12 +57,21 @@ pub(in crate::http) struct TranscriptionForm {
     vad_filter: Option<bool>,
     /// The audio track of a file that has several: its number from 1, or its language as the file
     /// declares it, such as `hin`. Without it, the file's default track, or else the first.
-    #[schema(examples("2"), nullable = false)]
+    #[schema(
+        examples("1"),
+        pattern = "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9-]{0,34})$",
+        nullable = false
+    )]
     track: Option<String>,
     /// Which channels are heard: `mix` for all of them together, `left`, `right`, or one by its
     /// number. `split` transcribes each on its own, as for calls with a speaker in each channel: segments
     /// come in order of time, each with its `channel`, and each channel counts as audio of its own.
-    #[schema(default = "mix", examples("split"), nullable = false)]
+    #[schema(
+        default = "mix",
+        examples("split"),
+        pattern = "^(mix|left|right|split|[1-9][0-9]{0,3})$",
+        nullable = false
+    )]
     channel: Option<String>,
     /// How the file is cut. `auto` is in pauses, 20 to 30 s after the last, and at silence of 5 s;
     /// `server_vad`, in which each pause ends a chunk, cuts finer and costs more. Its settings may

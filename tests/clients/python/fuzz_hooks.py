@@ -11,8 +11,9 @@ from audio import clip, tone
 NOWHERE = "http://127.0.0.1:9/hook"
 
 # Fields that can be refused although their values are as openapi.json has them: what the server
-# runs and knows decides, or another field does, as `word` needs `verbose_json`.
+# runs and knows decides, or the file, or another field does, as `word` needs `verbose_json`.
 BEYOND_THE_SCHEMA = {
+    "channel",
     "chunking_strategy",
     "include",
     "known_speaker_names",
@@ -22,6 +23,7 @@ BEYOND_THE_SCHEMA = {
     "model",
     "stream",
     "timestamp_granularities",
+    "track",
 }
 
 schemathesis.openapi.format(
