@@ -21,6 +21,8 @@ CUDA_ARCHITECTURES ?=
 # How long `make fuzz` tries to break each target.
 FUZZ_SECONDS ?= 20
 FUZZ_SANITIZER ?= none
+# Where its chance begins; 0 is elsewhere each time.
+FUZZ_SEED ?= 0
 # What `make setup` looks for, each with its package; a target below may want more.
 TOOLS := cmake:cmake c++:g++ curl:curl
 # A release looks for the bundled model beside itself, which a target folder elsewhere is not.
@@ -139,7 +141,7 @@ fuzz: setup
 	  mkdir -p fuzz/corpus/$$target
 	  cargo fuzz run --sanitizer $(FUZZ_SANITIZER) --target-dir $(TARGET)/fuzz $$target \
 	    fuzz/corpus/$$target $$seeds -- \
-	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=20 -max_len=100000
+	    -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=20 -max_len=100000
 	done
 
 # Check formatting, lints, licences and sources of the dependencies
