@@ -1,5 +1,6 @@
-//! The cost of decoding, resampling and cutting one file:
-//! `cargo bench --bench decode -- FILE [CHANNEL]`, where CHANNEL is `mix`, `split` or another choice.
+//! The cost of decoding and resampling one file, and of cutting it into chunks:
+//! `cargo bench --bench decode -- FILE [CHANNEL] [vad]`, where CHANNEL is `mix`, `split` or another
+//! choice, and `vad` looks for speech as well.
 //!
 //! Prints seconds of audio, chunks, CPU seconds (user and system) and the peak of resident memory.
 //! To compare, in turns: `ffmpeg -threads 1 -i FILE -f f32le -ac 1 -ar 16000 -y /dev/null`.
@@ -9,7 +10,7 @@
 use std::fs::File;
 use std::time::Instant;
 
-use auris::audio::{AudioStream, ChunkPolicy, Chunks, Limits, SAMPLE_RATE_HZ};
+use auris::audio::{AudioStream, ChunkPolicy, Chunks, Limits, SAMPLE_RATE_HZ, Vad};
 use auris::recording::Selection;
 
 fn main() -> anyhow::Result<()> {
@@ -17,12 +18,18 @@ fn main() -> anyhow::Result<()> {
     let short = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/eval/29.flac");
     let mut words = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let file = File::open(words.next().as_deref().unwrap_or(short))?;
-    let channel = words.next().map(|channel| channel.parse()).transpose()?.unwrap_or_default();
+    let (mut channel, mut vad) = (Default::default(), None);
+    for word in words {
+        match word.as_str() {
+            "vad" => vad = Some(Vad::default()),
+            word => channel = word.parse()?,
+        }
+    }
     let selection = Selection { channel, ..Selection::default() };
 
     let started = Instant::now();
     let stream = AudioStream::open_selected(file, &Limits::default(), &selection)?;
-    let mut chunks = Chunks::new(stream, ChunkPolicy::default());
+    let mut chunks = Chunks::new(stream, ChunkPolicy { vad, ..ChunkPolicy::default() });
     let mut count = 0;
     while chunks.next_chunk()?.is_some() {
         count += 1;

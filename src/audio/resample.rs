@@ -110,11 +110,12 @@ impl Filter {
 }
 
 /// The input frames of one transform, such that it has an even number of output frames: the delay
-/// is half of them, and half a sample could not be dropped.
+/// is half of them, and half a sample could not be dropped. It is a power of two times the least
+/// such number, since a transform is slow where its length has large prime factors.
 fn block_frames(rate_hz: u32) -> usize {
     let divisor = gcd(rate_hz, SAMPLE_RATE_HZ);
     let step = 2 * (rate_hz / divisor) as usize;
-    BLOCK_FRAMES.div_ceil(step) * step
+    BLOCK_FRAMES.div_ceil(step).next_power_of_two() * step
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -172,6 +173,25 @@ mod tests {
         for (rate, frames) in [(44_100, 1), (44_100, 100_001), (8_000, 7_999), (44_099, 50_000)] {
             let expected = (frames as u64 * 16_000).div_ceil(u64::from(rate));
             assert_eq!(resample(rate, &vec![0.1; frames]).len() as u64, expected, "{rate} Hz");
+        }
+    }
+
+    #[test]
+    fn transforms_of_usual_rates_have_small_prime_factors() {
+        for rate in [8_000, 11_025, 12_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000]
+        {
+            let frames = block_frames(rate);
+            let resampled = frames * SAMPLE_RATE_HZ as usize / rate as usize;
+            for length in [frames, resampled] {
+                let rest = [2, 3, 5, 7].iter().fold(length, |mut rest, prime| {
+                    while rest % prime == 0 {
+                        rest /= prime;
+                    }
+                    rest
+                });
+                assert_eq!(rest, 1, "{rate} Hz: {length} frames");
+            }
+            assert_eq!(resampled % 2, 0, "{rate} Hz: {resampled} frames");
         }
     }
 

@@ -147,6 +147,11 @@ impl EnginePlan {
         Ok(Self { voice: Some(voice), ..self })
     }
 
+    /// The model that finds speech, if it is not what is built in.
+    pub fn voice(&self) -> Option<&VoicePlan> {
+        self.voice.as_ref()
+    }
+
     /// How GPUs are found, or why none is wanted.
     ///
     /// # Errors

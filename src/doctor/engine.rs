@@ -81,7 +81,7 @@ pub(super) async fn cpu_load(
 ) -> Check {
     let check = |observed: String| Check::pass(Area::Service, "cpu-load", observed);
     let Some(model) = model else { return not_tried(check("not tried".to_owned())) };
-    match load(trial, model, limits).await {
+    match try_model(trial, model, limits).await {
         Ok(report) => check(loaded(trial.info, model, &report)),
         Err(ending) => check(format!("{} does not load on the processor", model.name)).but(
             Level::Fail,
@@ -102,7 +102,7 @@ pub(super) async fn gpu_loads(
     let mut results = Vec::new();
     for trial in trials {
         let result = match model {
-            Some(model) => Some((model, load(trial, model, limits).await)),
+            Some(model) => Some((model, try_model(trial, model, limits).await)),
             None => None,
         };
         results.push((trial, result));
@@ -157,8 +157,7 @@ fn fix(kind: EndKind, model: &str) -> String {
     }
 }
 
-/// Starts a worker, waits until it has loaded `model` and warmed up, and ends it.
-async fn load(
+async fn try_model(
     trial: &Trial<'_>,
     model: &ModelFile,
     limits: StartLimits,
@@ -172,8 +171,17 @@ async fn load(
         whole_windows: false,
         purpose: Purpose::Text,
     };
+    load(trial.program, spec, limits).await
+}
+
+/// Starts a worker, waits until it has loaded its model and warmed up, and ends it.
+pub(super) async fn load(
+    program: &WorkerProgram,
+    spec: LoadSpec,
+    limits: StartLimits,
+) -> Result<LoadReport, Ending> {
     let (events, mut received) = mpsc::unbounded_channel();
-    let worker = supervisor::start(trial.program, spec, limits, events, |event| event);
+    let worker = supervisor::start(program, spec, limits, events, |event| event);
     // `start` keeps to its limits and always tells of an end.
     let result = loop {
         match received.recv().await {

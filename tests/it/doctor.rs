@@ -1,6 +1,7 @@
 //! `auris doctor` on machines that are well and on machines that are not: real processes, a fake
 //! driver.
 
+use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use super::fake_driver::{is_real_one_installed, settings};
 use super::harness::{Server, auris, repository};
+use super::voice;
 
 /// What doctor said.
 struct Visit {
@@ -114,7 +116,7 @@ fn a_gpu_that_works_is_told_with_everything_about_it() {
 
 #[test]
 fn each_trouble_of_a_driver_has_its_line_its_cause_its_fix_and_its_exit_status() {
-    let page = std::fs::read_to_string(repository("docs/gpu-troubleshooting.md")).unwrap();
+    let page = fs::read_to_string(repository("docs/gpu-troubleshooting.md")).unwrap();
     for (init, cause, fix) in [
         ("2", "no memory left", "end other programs"),
         ("12", "reports an error", "nvidia-smi"),
@@ -202,6 +204,35 @@ fn what_keeps_the_service_from_working_at_all_is_told_apart() {
     let engine = visit(&["--engine", "fake:load-bad"], &[]);
     assert_eq!(engine.code, 30, "{}", engine.report);
     engine.has("cpu-load", "FAIL", "cause", "bad magic");
+}
+
+#[test]
+fn what_finds_speech_is_told_and_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("voice.bin");
+    fs::write(&model, voice::HEADER).unwrap();
+    let model = model.to_str().unwrap();
+    let id = "voice-activity";
+    visit(&["--no-vad"], &[]).has(id, "PASS", "observed", "off");
+    visit(&["--vad-model", "off"], &[]).has(id, "PASS", "observed", "earshot");
+    let good = visit(&["--vad-model", model, "--vad-engine", "fake:none"], &[]);
+    good.has(id, "PASS", "observed", "voice.bin: loaded in");
+    let bad = visit(&["--vad-model", model, "--vad-engine", "fake:load-bad"], &[]);
+    bad.has(id, "WARN", "cause", "bad magic");
+    bad.has(id, "WARN", "observed", "earshot");
+    assert_ne!(bad.code, 30, "{}", bad.report);
+    let wrong = visit(&["--vad-model", "demo"], &[]);
+    wrong.has(id, "FAIL", "fix", "`auris models pull silero`");
+    assert_eq!(wrong.code, 30, "{}", wrong.report);
+}
+
+#[test]
+fn a_damaged_model_for_voice_activity_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ggml-silero-v6.2.0.bin"), "nothing").unwrap();
+    let models = folder.path().to_str().unwrap().to_owned();
+    let visit = visit(&[], &[("AURIS_MODELS_DIR".into(), models)]);
+    visit.has("voice-activity", "WARN", "fix", "`auris models pull silero`");
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use super::harness::{Server, clip};
 use super::signals::{silence, speech, tone, wav_of, white_noise};
 
 /// What stands at the start of a Silero model.
-const HEADER: &[u8] = b"lmgg\x0a\0\0\0silero-16k\x06\0\0\0\x02\0\0\0\0\0\0\0\0\x02\0\0\x40\0\0\0";
+pub(super) const HEADER: &[u8] =
+    b"lmgg\x0a\0\0\0silero-16k\x06\0\0\0\x02\0\0\0\0\0\0\0\0\x02\0\0\x40\0\0\0";
 
 /// A server on the fake engine, whose voice activity is by a fake engine with `script`.
 struct Voice {
