@@ -220,6 +220,7 @@ pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
 /// A broken pipe or protocol.
 pub fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     worker::die_of_panics();
+    worker::go_first_when_memory_ends();
     let pipes = worker::claim_stdio()?;
     if args.probe || args.probe_driver.is_some() {
         return probe(args, pipes);

@@ -17,8 +17,9 @@
 //!
 //! With 400 ms around each span not one of the 95 sentences loses anything, but for one at -55 dB.
 //! Nor does one of 470 recorded prompts in four languages, joined with pauses, beside noise of 10
-//! and 5 dB less; at -40 dB one does. A hum of 100 Hz with overtones of 5 dB less, or a tone as
-//! loud as the speech, cost one sentence.
+//! and 5 dB less; at -40 dB one does. With 8 s between the sentences, a hum of 100 Hz with overtones
+//! of 5 dB less costs one of the 95, a tone of 440 Hz as loud as the speech two; of 10 dB less,
+//! neither costs any.
 //!
 //! Left out altogether are white, pink and brown noise and mains hum, with and without overtones,
 //! at each level from -60 to -6 dB, tones and distorted tones, dial tones, held and changing chords,

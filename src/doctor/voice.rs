@@ -2,6 +2,7 @@
 
 use super::engine;
 use super::report::{Area, Check, Level};
+use crate::audio::BUILT_IN_VOICE_NETWORK;
 use crate::cli::AudioArgs;
 use crate::config::EnginePlan;
 use crate::ipc::{LoadSpec, Purpose};
@@ -26,9 +27,9 @@ pub(super) async fn activity(args: &AudioArgs, plan: EnginePlan, store: &Store) 
             return check(observed.to_owned()).but(Level::Fail, format!("{error:#}"), fix);
         }
     };
-    let built_in = "earshot, which is built in";
+    let built_in = format!("{BUILT_IN_VOICE_NETWORK}, which is built in");
     let Some(voice) = plan.voice() else {
-        let check = check(built_in.to_owned());
+        let check = check(built_in.clone());
         return match store.resolve(name) {
             Ok(_) | Err(ModelError::NotInstalled { .. }) => check,
             // Somebody wanted none.

@@ -158,7 +158,8 @@ def test_too_little_memory_for_the_model_is_said_and_the_server_lives():
     try:
         stack.up()
         until("it listens", lambda: "listening" in stack.log())
-        until("a worker is killed", lambda: oom_kills(stack) > 0)
+        # Not asked within the container, whose memory has no room for another process.
+        until("a worker is killed", lambda: "killed" in stack.log())
         answer = transcribe()
         assert answer.status == 503, answer
         assert answer.json()["error"]["code"] == "model_unavailable" and answer.headers["retry-after"]

@@ -56,9 +56,9 @@ def test_without_a_driver_the_gpu_service_runs_on_the_cpu(tmp_path, image):
 
 @pytest.mark.cuda
 def test_the_real_gpu_worker_does_not_trust_a_driver_that_only_says_it_is_well(fake_driver):
-    """cuInit succeeds and a device is listed; the CUDA runtime in auris-cuda then finds the rest
-    of the driver missing."""
-    with Stack("gpu", fake_driver(CUDA, FAKE_CUDA_INIT="0")) as stack:
+    """cuInit succeeds and the version is new enough; the CUDA runtime in auris-cuda then finds the
+    rest of the driver missing."""
+    with Stack("gpu", fake_driver(CUDA, FAKE_CUDA_INIT="0", FAKE_CUDA_VERSION="13020")) as stack:
         answer = transcribe()
         assert (answer.status, answer.json()["text"]) == (200, SAMPLE_TEXT), answer
         assert answer.headers["x-device"] == "cpu" and answer.headers["x-fallback-reason"], answer

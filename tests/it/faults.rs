@@ -1,6 +1,7 @@
 //! Workers that abort, hang, are killed and print garbage: each costs time and no transcript,
 //! and the reason can be read.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use auris::engine::fake::text_of;
@@ -48,6 +49,17 @@ async fn an_abort_costs_no_transcript() {
 #[tokio::test]
 async fn running_out_of_memory_costs_no_transcript() {
     check("oom", "out-of-memory").await;
+}
+
+#[tokio::test]
+async fn the_kernel_takes_a_worker_before_the_server_when_memory_ends() {
+    let score = |pid: i32| {
+        let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        score.trim().parse::<i32>().unwrap()
+    };
+    let server = Server::fake("none", &[]).await;
+    let [worker] = server.workers()[..] else { panic!("{:?}", server.workers()) };
+    assert!(score(worker) >= 500 && score(worker) > score(server.pid()));
 }
 
 #[tokio::test]
@@ -136,7 +148,7 @@ async fn a_load_that_fails_once_is_tried_again() {
 async fn workers_killed_while_they_load_do_not_lose_who_waits() {
     const KILLS: usize = 9;
     let marker = tempfile::tempdir().unwrap();
-    let hung = || std::fs::read_dir(marker.path()).unwrap().count();
+    let hung = || fs::read_dir(marker.path()).unwrap().count();
     let script = format!("load-hang,times={KILLS},marker={}", marker.path().display());
     let server = Server::start(&format!("fake:{script}"), &[]);
     let audio = wav(1.0, 1);
