@@ -1,6 +1,9 @@
 """`docker compose --profile gpu up` with an engine that believes in a GPU, and a driver that is well
 or fails on command. What runs on a real GPU is tests/gpu's business."""
 
+import os
+import re
+
 import pytest
 from stack import (
     CUDA,
@@ -24,6 +27,11 @@ FAULTS = [
     ("hang", "init-hangs", "does not answer"),
     ("abort", "init-aborts", "ends the process"),
 ]
+
+# What auris-cuda is built for, first of all, as `check` has it.
+CAPABILITY = re.match(r"\d+", os.environ.get("CUDA_ARCHITECTURES", "75-real"))[0]
+# The version of a driver that is newer than any CUDA.
+NEWER = 99000
 
 
 def check_fallback(cause, words):
@@ -55,14 +63,21 @@ def test_without_a_driver_the_gpu_service_runs_on_the_cpu(tmp_path, image):
 
 
 @pytest.mark.cuda
-def test_the_real_gpu_worker_does_not_trust_a_driver_that_only_says_it_is_well(fake_driver):
-    """cuInit succeeds and the version is new enough; the CUDA runtime in auris-cuda then finds the
-    rest of the driver missing."""
-    with Stack("gpu", fake_driver(CUDA, FAKE_CUDA_INIT="0", FAKE_CUDA_VERSION="13020")) as stack:
-        answer = transcribe()
-        assert (answer.status, answer.json()["text"]) == (200, SAMPLE_TEXT), answer
-        assert answer.headers["x-device"] == "cpu" and answer.headers["x-fallback-reason"], answer
-        tell("cuInit: 0, and no more than that", stack.exec("auris", "devices").stdout)
+@pytest.mark.parametrize(
+    ("cause", "words", "version", "capability"),
+    [
+        ("driver-too-old", "CUDA 11.8", 11080, CAPABILITY),
+        ("no-kernel", "Fake GPU 0 has 6.1", NEWER, 61),
+        # It passes for a good one, until the CUDA runtime finds the rest of it missing.
+        ("driver-error", "the driver lists GPUs, and the engine none", NEWER, CAPABILITY),
+    ],
+)
+def test_the_real_gpu_worker_does_not_trust_a_driver_that_only_says_it_is_well(
+    fake_driver, cause, words, version, capability
+):
+    driver = {"FAKE_CUDA_INIT": 0, "FAKE_CUDA_VERSION": version, "FAKE_CUDA_CAPABILITY": capability}
+    with Stack("gpu", fake_driver(CUDA, **driver)):
+        tell(f"{CUDA}, cuInit: 0", f"{cause}: {check_fallback(cause, words)}")
 
 
 def test_a_driver_that_is_well_puts_the_work_on_the_gpu(fake_driver):
