@@ -5,7 +5,6 @@ use super::report::{Area, Check, Level};
 use crate::audio::BUILT_IN_VOICE_NETWORK;
 use crate::cli::AudioArgs;
 use crate::config::EnginePlan;
-use crate::ipc::{LoadSpec, Purpose};
 use crate::models::{ModelError, SILERO, Store};
 
 /// Loads the model that `plan` would find speech with, if it has one in `store`.
@@ -37,17 +36,8 @@ pub(super) async fn activity(args: &AudioArgs, plan: EnginePlan, store: &Store) 
             Err(error) => check.but(Level::Warn, error.to_string(), again),
         };
     };
-    let spec = LoadSpec {
-        model: voice.model.clone(),
-        gpu_index: None,
-        gpu_uuid: None,
-        slots: 1,
-        threads: 1,
-        whole_windows: false,
-        purpose: Purpose::Voice,
-    };
     let file = voice.model.display();
-    match engine::load(&voice.program, spec, voice.limits).await {
+    match engine::load(&voice.program, voice.load_spec(), voice.limits).await {
         Ok(report) => check(format!("{file}: loaded in {:.1} s", report.load_seconds)),
         // A server goes on with what is built in.
         Err(ending) => {

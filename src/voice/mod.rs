@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audio::VoiceJudge;
+use crate::ipc::{LoadSpec, Purpose};
 use crate::supervisor::{StartLimits, WorkerProgram};
 
 mod task;
@@ -26,6 +27,21 @@ pub struct VoicePlan {
     pub limits: StartLimits,
     /// How long a block may take before the worker is taken for hung.
     pub block_limit: Duration,
+}
+
+impl VoicePlan {
+    /// What the worker is told to load.
+    pub fn load_spec(&self) -> LoadSpec {
+        LoadSpec {
+            model: self.model.clone(),
+            gpu_index: None,
+            gpu_uuid: None,
+            slots: 1,
+            threads: 1,
+            whole_windows: false,
+            purpose: Purpose::Voice,
+        }
+    }
 }
 
 /// The way to the worker. Cheap to clone; the last one to go ends it.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Question, VoicePlan, VoiceState, VoiceStatus};
-use crate::ipc::{ChunkId, Event, LoadSpec, Purpose, VOICE_WINDOW, Work};
+use crate::ipc::{ChunkId, Event, VOICE_WINDOW, Work};
 use crate::metrics::{VOICE_BLOCKS, VOICE_FALLBACKS};
 use crate::supervisor::{self, EndKind, Ending, WorkerEvent, WorkerHandle, restart_delay};
 
@@ -89,19 +89,10 @@ impl Task {
             status.state = VoiceState::Starting;
             status.workers_started
         });
-        let spec = LoadSpec {
-            model: self.plan.model.clone(),
-            gpu_index: None,
-            gpu_uuid: None,
-            slots: 1,
-            threads: 1,
-            whole_windows: false,
-            purpose: Purpose::Voice,
-        };
-        let events = self.events.clone();
+        let VoicePlan { program, limits, .. } = &self.plan;
+        let (spec, events) = (self.plan.load_spec(), self.events.clone());
         let wrap = move |event| (number, event);
-        self.worker =
-            Some(supervisor::start(&self.plan.program, spec, self.plan.limits, events, wrap));
+        self.worker = Some(supervisor::start(program, spec, *limits, events, wrap));
         self.loaded = false;
     }
 
