@@ -1,5 +1,5 @@
-//! Tells the linker where CUDA's libraries are. Only `--features cuda` needs it, which makes the
-//! GPU worker program; the server's build links no CUDA and does nothing here.
+//! Options of the linker: which calls inside whisper.cpp go through the engine, and where CUDA's
+//! libraries are. The latter is for `--features cuda` only, which makes the GPU worker program.
 //!
 //! The run path belongs to the program, so it is here and not in flags of one build command: with
 //! `RUSTFLAGS` every change would compile all kernels again, which takes most of an hour.
@@ -11,8 +11,15 @@ use std::path::{Path, PathBuf};
 /// package puts them.
 const RUN_PATHS: [&str; 2] = ["$ORIGIN", "$ORIGIN/../lib/auris"];
 
+/// What whisper.cpp calls and `engine/whisper/attention.rs` takes part in.
+const WRAPPED: [&str; 3] =
+    ["ggml_soft_max_ext", "ggml_flash_attn_ext", "ggml_build_forward_expand"];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    for function in WRAPPED {
+        println!("cargo::rustc-link-arg=-Wl,--wrap={function}");
+    }
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }

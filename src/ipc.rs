@@ -7,6 +7,7 @@
 //! processes, no async runtime and no engine.
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -17,7 +18,7 @@ use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
 /// The version of everything in this module. Raise it with any change of meaning.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// The largest frame that either side accepts, in bytes: a full frame of samples and room to
 /// spare for control messages.
@@ -92,6 +93,11 @@ pub struct ChunkOptions {
     pub words: bool,
     /// Whether each token's log probability is wanted.
     pub logprobs: bool,
+    /// Whether tokens for sounds other than speech, such as `♪` or `[`, are ruled out.
+    pub suppress_non_speech: bool,
+    /// Where somebody speaks, in seconds from the start of the chunk and in order; empty if that
+    /// is not known.
+    pub speech: Vec<Range<f64>>,
 }
 
 /// Parent to child.

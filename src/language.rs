@@ -37,9 +37,14 @@ impl Language {
             .ok_or_else(|| UnknownLanguage(text.chars().take(40).collect()))
     }
 
-    /// The language with whisper.cpp's number `id`, which is its place in the vocabulary.
-    pub fn from_whisper_id(id: i32) -> Option<Self> {
-        u8::try_from(id).ok().filter(|id| usize::from(*id) < LANGUAGES.len()).map(Self)
+    /// Its place among the languages of Whisper's vocabulary.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// Whether its script parts words by spaces.
+    pub fn has_spaces(self) -> bool {
+        !matches!(self.code(), "zh" | "ja" | "th" | "lo" | "my" | "yue" | "km" | "bo")
     }
 
     /// Whisper's code: ISO 639-1 but for `yue`, `haw` and the old `jw`.

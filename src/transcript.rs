@@ -36,6 +36,9 @@ pub struct Options {
     pub words: bool,
     /// Whether each token's log probability is wanted.
     pub logprobs: bool,
+    /// Whether notes of sounds other than speech, such as `[Music]`, are kept.
+    #[serde(default)]
+    pub keep_non_speech: bool,
 }
 
 /// A word and when it was spoken, in seconds from the start of the file.
@@ -143,6 +146,8 @@ pub struct Transcript {
     pub task: Task,
     /// The spoken language, given or detected.
     pub language: Language,
+    /// How probable each language is, if that was found out, most probable first.
+    pub detected: Vec<(Language, f32)>,
     /// The length of the decoded audio in seconds.
     pub duration: f64,
     /// The text in order of time.

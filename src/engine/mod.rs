@@ -12,7 +12,6 @@ use crate::transcript::Segment;
 
 #[allow(unsafe_code)] // one setting of glibc
 pub mod allocator;
-mod sequences;
 mod words;
 
 pub mod fake;

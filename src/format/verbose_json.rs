@@ -3,6 +3,8 @@
 //! The keys are OpenAI's, and all those it requires are always there; `runs`, `skipped`, `tracks`, `channels`
 //! and `channel` are ours.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,6 +15,9 @@ use crate::language::Language;
 use crate::recording::{Channel, Heard};
 use crate::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript};
 
+/// How many languages an answer lists.
+const MOST_PROBABLE_LANGUAGES: usize = 5;
+
 /// The answer in the format `verbose_json`. All times are in seconds, to the millisecond.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionVerbose {
@@ -22,6 +27,14 @@ pub struct TranscriptionVerbose {
     /// The language of the text: its English name in lower case. A translation's is `english`.
     #[schema(examples("hindi"))]
     pub language: String,
+    /// How probable the language is, from 0 to 1, if it was detected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples(0.97), nullable = false)]
+    pub language_probability: Option<f32>,
+    /// How probable the most probable languages are, by their codes, if they were detected.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(examples(json!({"en": 0.02, "hi": 0.97})))]
+    pub language_probabilities: BTreeMap<&'static str, f32>,
     /// The length of the audio in seconds.
     #[schema(examples(8.47))]
     pub duration: f64,
@@ -179,14 +192,19 @@ pub struct TranscriptionTrack {
 impl TranscriptionVerbose {
     /// The whole answer for `transcript`, with what `granularities` asks for.
     pub fn new(transcript: &Transcript, granularities: Granularities) -> Self {
-        let Transcript { task, language, duration, segments, runs, skipped, heard } = transcript;
+        let Transcript { task, language: spoken, detected, .. } = transcript;
+        let Transcript { duration, segments, runs, skipped, heard, .. } = transcript;
         let language = match task {
-            Task::Transcribe => *language,
+            Task::Transcribe => *spoken,
             Task::Translate => Language::ENGLISH,
         };
+        let probability = detected.iter().find(|found| found.0 == *spoken).map(|found| found.1);
+        let most_probable = detected.iter().take(MOST_PROBABLE_LANGUAGES);
         Self {
             task: *task,
             language: language.name().to_owned(),
+            language_probability: probability,
+            language_probabilities: most_probable.map(|(l, p)| (l.code(), *p)).collect(),
             duration: rounded(*duration),
             text: transcript.text(),
             segments: granularities.segments.then(|| {

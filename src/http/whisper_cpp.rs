@@ -101,6 +101,7 @@ fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
         temperature: fields::temperature(fields)?,
         words: fields::needs_words(format, granularities),
         logprobs: false,
+        keep_non_speech: fields::keep_non_speech(fields)?,
     };
     Ok(Wishes {
         model: fields::text(fields, "model")?,

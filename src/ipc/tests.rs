@@ -30,6 +30,8 @@ fn control_messages_survive_the_wire() {
             temperature: 0.2,
             words: true,
             logprobs: true,
+            suppress_non_speech: true,
+            speech: Vec::new(),
         }),
     };
     let mut wire = Vec::new();

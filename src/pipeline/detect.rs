@@ -1,5 +1,7 @@
-//! Which language is spoken: asked of a model that hears the first chunk.
+//! Which language is spoken: by a model and the first chunk, or the first few where one is short or
+//! leaves doubt.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -26,6 +28,16 @@ pub struct Detection {
 /// The longest that the first chunk is, in seconds.
 const FIRST_CHUNK_SECONDS: f64 = 30.0;
 
+/// So probable, a language is taken whatever it was found by.
+const CERTAIN: f32 = 0.9;
+
+/// So probable, and by so much audio in seconds, it is taken as well.
+const LIKELY: f32 = 0.5;
+const ENOUGH_SECONDS: f64 = 10.0;
+
+/// The most chunks to look at.
+const MAX_CHUNKS: usize = 3;
+
 impl Pipeline {
     /// Finds out which language is spoken at first in a file, or the `selection` of it: decodes the first chunk and no more.
     /// Dropping the future takes back what is not finished.
@@ -45,7 +57,9 @@ impl Pipeline {
         let Some(first) = reader.next().await? else {
             return Ok(Detection { language: Language::ENGLISH, probability: 0.0, done: None });
         };
-        let done = detect(&ticket, detector, &first).await?;
+        let detecting = detect(&ticket, detector, &first);
+        let mut chunks = VecDeque::from([first]);
+        let done = conclude(detecting, &ticket, detector, &[], &mut reader, &mut chunks).await?;
         let Some(&(language, probability)) = done.languages.first() else {
             return Err(PipelineError::CannotDetect);
         };
@@ -65,6 +79,59 @@ pub(super) fn detect(
         samples: Arc::clone(&chunk.samples),
     };
     ticket.run(request)
+}
+
+/// The languages of a file, whose first chunk is being looked at. Reads more chunks if that leaves
+/// doubt, and adds them to `chunks`.
+pub(super) async fn conclude(
+    first: impl Future<Output = Result<ChunkDone, ChunkError>>,
+    ticket: &Ticket,
+    detector: &ModelFile,
+    candidates: &[Language],
+    reader: &mut Reader,
+    chunks: &mut VecDeque<Chunk>,
+) -> Result<ChunkDone, PipelineError> {
+    let mut done = first.await?;
+    let mut seconds = chunks.iter().map(|chunk| chunk.duration().as_secs_f64()).sum::<f64>();
+    while !is_settled(&done.languages, candidates, seconds)
+        && chunks.len() < MAX_CHUNKS
+        && let Some(next) = reader.next().await?
+    {
+        let more = detect(ticket, detector, &next).await?;
+        let length = next.duration().as_secs_f64();
+        done.languages = mean((&done.languages, seconds), (&more.languages, length));
+        done.inference_time += more.inference_time;
+        done.fallback_reason = done.fallback_reason.or(more.fallback_reason);
+        seconds += length;
+        chunks.push_back(next);
+    }
+    Ok(done)
+}
+
+/// Whether the most probable candidate is probable enough, among the candidates, for so much audio.
+fn is_settled(detected: &[(Language, f32)], candidates: &[Language], seconds: f64) -> bool {
+    let possible = |found: &&(Language, f32)| candidates.is_empty() || candidates.contains(&found.0);
+    let possible = || detected.iter().filter(possible).map(|found| found.1);
+    let share = possible().next().unwrap_or(0.0) / possible().sum::<f32>().max(f32::MIN_POSITIVE);
+    share >= CERTAIN || (share >= LIKELY && seconds >= ENOUGH_SECONDS)
+}
+
+/// The mean of two detections by the length of their audio, most probable first.
+fn mean(
+    (one, one_seconds): (&[(Language, f32)], f64),
+    (other, other_seconds): (&[(Language, f32)], f64),
+) -> Vec<(Language, f32)> {
+    let share = (one_seconds / (one_seconds + other_seconds).max(f64::MIN_POSITIVE)) as f32;
+    let probability = |detected: &[(Language, f32)], language: Language| {
+        detected.iter().find(|found| found.0 == language).map_or(0.0, |found| found.1)
+    };
+    let both = |&(language, _): &(Language, f32)| {
+        let (one, other) = (probability(one, language), probability(other, language));
+        (language, one * share + other * (1.0 - share))
+    };
+    let mut mean: Vec<(Language, f32)> = one.iter().map(both).collect();
+    mean.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    mean
 }
 
 /// The most probable of the `detected` languages that is among the `candidates`, or is any if
@@ -95,5 +162,34 @@ mod tests {
             assert_eq!(choose(&detected, &candidates), expected.map(|code| language(&code)));
         }
         assert_eq!(choose(&[], &[]), None);
+    }
+
+    fn languages(detected: &[(&str, f32)]) -> Vec<(Language, f32)> {
+        detected.iter().map(|(code, p)| (Language::parse(code).unwrap(), *p)).collect()
+    }
+
+    #[test]
+    fn little_audio_must_be_certain_and_more_may_be_likely() {
+        let welsh = Language::parse("cy").unwrap();
+        for (detected, candidates, seconds, expected) in [
+            (&[("en", 0.95)][..], &[][..], 1.0, true),
+            (&[("en", 0.7), ("cy", 0.2)], &[], 3.0, false),
+            (&[("en", 0.7), ("cy", 0.2)], &[], 12.0, true),
+            (&[("cy", 0.4), ("en", 0.35)], &[], 25.0, false),
+            // Only what may be chosen counts.
+            (&[("en", 0.5), ("cy", 0.3), ("de", 0.01)], &[welsh], 1.0, true),
+            (&[], &[], 30.0, false),
+        ] {
+            let detected = languages(detected);
+            assert_eq!(is_settled(&detected, candidates, seconds), expected, "{detected:?}");
+        }
+    }
+
+    #[test]
+    fn longer_audio_weighs_more() {
+        let (short, long) = (languages(&[("cy", 0.6), ("en", 0.4)]), languages(&[("en", 0.8), ("cy", 0.2)]));
+        let mean = mean((&short, 1.0), (&long, 3.0));
+        assert_eq!(mean[0].0, Language::ENGLISH);
+        assert!((mean[0].1 - 0.7).abs() < 1e-6 && (mean[1].1 - 0.3).abs() < 1e-6);
     }
 }

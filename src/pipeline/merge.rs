@@ -109,6 +109,7 @@ pub fn output(
         transcript: Transcript {
             task,
             language: route.language,
+            detected: route.detection.iter().flat_map(|done| done.languages.clone()).collect(),
             duration,
             segments: Turns::of(results.iter().copied()).map(|(segment, _)| segment).collect(),
             runs,

@@ -4,11 +4,13 @@
 //! So the first chunk is run meanwhile, if a slot is idle, in the language that it is most likely
 //! in, and its result is kept if detection agrees.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::reader::Reader;
 use super::{Pipeline, PipelineError, Ticket, detect};
 use crate::audio::Chunk;
 use crate::ipc::{ChunkOptions, Work};
@@ -76,24 +78,28 @@ struct Question<'a> {
 }
 
 impl Pipeline {
-    /// Settles the model and the language; hears the first chunk if the language is not given,
-    /// and chooses among the candidates that the model knows. Returns the running first chunk as
-    /// well if it was submitted meanwhile.
+    /// Settles the model and the language. If the language is not given, it is detected by the
+    /// first of the `chunks`, to which others of the `reader` are added if need be, and chosen among
+    /// the candidates that the model knows. Returns the running first chunk as well if it was
+    /// submitted meanwhile.
     pub(super) async fn route(
         &self,
         model: Option<&ModelFile>,
         options: &Options,
         ticket: &Ticket,
-        first: &Chunk,
+        reader: &mut Reader,
+        chunks: &mut VecDeque<Chunk>,
     ) -> Result<(Route, Option<Running>), PipelineError> {
         let question = self.question(model, options)?;
-        let Some(detector) = question.detector else {
+        let (Some(detector), Some(first)) = (question.detector, chunks.front()) else {
             return Ok((question.answer(&[])?, None));
         };
         let detecting = detect::detect(ticket, detector, first);
         let likely = question.answer(&[(self.last_detected.get(), 1.0)])?;
         let ahead = ticket.run_ahead(request(&likely, options, first)).await;
-        let detection = detecting.await?;
+        let candidates = &question.candidates;
+        let detection =
+            detect::conclude(detecting, ticket, detector, candidates, reader, chunks).await?;
         if let Some((heard, _)) = detection.languages.first() {
             self.last_detected.set(*heard);
         }
@@ -101,15 +107,6 @@ impl Pipeline {
         let was_right = (&likely.model, likely.language) == (&route.model, route.language);
         let ahead = ahead.filter(|_| was_right).map(|running| Box::pin(running) as Running);
         Ok((Route { detection: Some(detection), ..route }, ahead))
-    }
-
-    /// Settles the model and the language of a file in which nobody speaks: as given, or English.
-    pub(super) fn route_silence(
-        &self,
-        model: Option<&ModelFile>,
-        options: &Options,
-    ) -> Result<Route, PipelineError> {
-        self.question(model, options)?.answer(&[])
     }
 
     fn question<'a>(
@@ -156,6 +153,8 @@ pub(super) fn request(route: &Route, options: &Options, chunk: &Chunk) -> ChunkR
         temperature: options.temperature,
         words: options.words,
         logprobs: options.logprobs,
+        suppress_non_speech: !options.keep_non_speech,
+        speech: Vec::new(),
     });
     ChunkRequest { model: route.model.clone(), work, samples: Arc::clone(&chunk.samples) }
 }

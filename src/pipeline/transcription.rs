@@ -62,7 +62,7 @@ pub struct Transcription {
     routed: bool,
     recalled: HashMap<usize, ChunkResult>,
     /// Decoded, and not yet submitted.
-    next: Option<Chunk>,
+    upcoming: VecDeque<Chunk>,
     /// The first chunk, if it was submitted while its language was being detected.
     ahead: Option<Running>,
     running: FuturesUnordered<BoxFuture<'static, Result<ChunkResult, ChunkError>>>,
@@ -97,7 +97,7 @@ impl Transcription {
             route,
             routed: false,
             recalled,
-            next: None,
+            upcoming: VecDeque::new(),
             ahead: None,
             running: FuturesUnordered::new(),
             ready: VecDeque::new(),
@@ -113,17 +113,16 @@ impl Transcription {
     /// [`PipelineError`]; the transcription has failed then.
     pub async fn next(&mut self) -> Result<Option<Step>, PipelineError> {
         if !self.routed {
-            self.next = self.reader.next().await?;
-            let model = self.model.as_ref();
-            let route = match (self.route.take(), &self.next) {
-                (Some(route), _) => route,
-                (None, Some(first)) => {
-                    let (route, ahead) =
-                        self.pipeline.route(model, &self.options, &self.ticket, first).await?;
+            self.upcoming.extend(self.reader.next().await?);
+            let route = match self.route.take() {
+                Some(route) => route,
+                None => {
+                    let Self { pipeline, model, options, ticket, reader, upcoming, .. } = self;
+                    let routed = pipeline.route(model.as_ref(), options, ticket, reader, upcoming);
+                    let (route, ahead) = routed.await?;
                     self.ahead = ahead;
                     route
                 }
-                (None, None) => self.pipeline.route_silence(model, &self.options)?,
             };
             let route = Route { heard: self.reader.heard().clone(), ..route };
             self.routed = true;
@@ -131,10 +130,12 @@ impl Transcription {
         }
         while self.running.len() < self.pipeline.chunks_in_flight()
             && self.ready.is_empty()
-            && let Some(chunk) = self.next.take()
+            && let Some(chunk) = self.upcoming.pop_front()
         {
             self.submit(chunk);
-            self.next = self.reader.next().await?;
+            if self.upcoming.is_empty() {
+                self.upcoming.extend(self.reader.next().await?);
+            }
         }
         let (result, recalled) = match self.ready.pop_front() {
             Some(result) => (result, true),

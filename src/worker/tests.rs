@@ -48,6 +48,8 @@ impl Harness {
             temperature: 0.0,
             words: false,
             logprobs: false,
+            suppress_non_speech: true,
+            speech: Vec::new(),
         });
         self.send(&Request::Run { id, samples: samples.len(), work });
         for content in ipc::encode_samples(id, samples) {

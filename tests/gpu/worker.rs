@@ -118,6 +118,9 @@ impl Worker {
             prompt: None,
             temperature: 0.0,
             words: false,
+            logprobs: false,
+            suppress_non_speech: true,
+            speech: Vec::new(),
         });
         self.handle.run(self.next, work, Arc::clone(samples));
         self.next += 1;

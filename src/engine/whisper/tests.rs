@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::audio::{AudioStream, Limits};
-use crate::ipc::Purpose;
+use crate::engine::{Session, SessionEvent};
+use crate::ipc::{ChunkOptions, Purpose};
 use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
@@ -61,6 +64,8 @@ fn options(language: &str) -> ChunkOptions {
         temperature: 0.0,
         words: false,
         logprobs: false,
+        suppress_non_speech: true,
+        speech: Vec::new(),
     }
 }
 
@@ -105,15 +110,12 @@ fn noise() -> Vec<f32> {
 
 /// The probability of no speech in the first window, by OpenAI's definition.
 fn no_speech_prob(samples: &[f32]) -> f32 {
-    let mut params = WhisperContextParameters::default();
-    params.use_gpu(false).flash_attn(false);
-    let context = WhisperContext::new_with_params(&demo(None).model, params).unwrap();
-    let mut state = context.create_state().unwrap();
-    state.pcm_to_mel(samples, 1).unwrap();
-    state.encode(0, 1).unwrap();
-    state.decode(&[context.token_sot()], 0, 1).unwrap();
-    let weights: Vec<f32> = state.get_logits().unwrap().iter().map(|logit| logit.exp()).collect();
-    weights[context.token_nosp() as usize] / weights.iter().sum::<f32>()
+    let model = ffi::Model::load(&demo(None).model, None, false).unwrap();
+    let mut state = model.state(1).unwrap();
+    state.encode(samples, model.shape.positions).unwrap();
+    let logits = state.decode(&[model.shape.start_of_transcript], 0).unwrap();
+    let weights: Vec<f32> = logits.iter().map(|logit| logit.exp()).collect();
+    weights[model.shape.no_speech as usize] / weights.iter().sum::<f32>()
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub(super) fn transcript(segments: Vec<Segment>) -> Transcript {
             run(29.5, 61.2, DeviceId::cpu(), Backend::Cpu, Some("cuda:0 is out of memory")),
         ],
         skipped: vec![silence(1.95, 59.0)],
+        detected: Vec::new(),
         heard: Heard::default(),
     }
 }

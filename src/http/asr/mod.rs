@@ -195,6 +195,7 @@ fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
         temperature: 0.0,
         words: fields::needs_words(format, granularities),
         logprobs: false,
+        keep_non_speech: fields::keep_non_speech(fields)?,
     };
     Ok(Wishes {
         options,

@@ -55,6 +55,10 @@ pub(in crate::http) struct TranscriptionForm {
     /// The same as `vad`, under the name that faster-whisper's servers have for it; `vad` counts if both are given.
     #[schema(nullable = false)]
     vad_filter: Option<bool>,
+    /// Whether notes of sounds other than speech, such as `[Music]` or `♪`, are ruled out, as in
+    /// OpenAI's decoder.
+    #[schema(default = true, nullable = false)]
+    suppress_non_speech: Option<bool>,
     /// The audio track of a file that has several: its number from 1, or its language as the file
     /// declares it, such as `hin`. Without it, the file's default track, or else the first.
     #[schema(

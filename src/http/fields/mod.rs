@@ -83,6 +83,7 @@ impl Wishes {
             temperature: temperature(fields)?,
             words: needs_words(format, granularities),
             logprobs,
+            keep_non_speech: keep_non_speech(fields)?,
         };
         let stream = match endpoint {
             Endpoint::Jobs => false,
@@ -136,6 +137,12 @@ pub(super) fn text(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>
 /// `temperature`.
 pub(super) fn temperature(fields: &mut Fields<'_>) -> Result<f32, ApiError> {
     fields.one("temperature")?.map_or(Ok(0.0), |value| value.number(0.0..=1.0))
+}
+
+/// The opposite of `suppress_non_speech`, which is on by default.
+pub(super) fn keep_non_speech(fields: &mut Fields<'_>) -> Result<bool, ApiError> {
+    let suppress = fields.one("suppress_non_speech")?.map_or(Ok(true), |value| value.flag())?;
+    Ok(!suppress)
 }
 
 /// `response_format`.

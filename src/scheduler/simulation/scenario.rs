@@ -96,6 +96,8 @@ pub(super) fn work() -> Work {
         temperature: 0.0,
         words: false,
         logprobs: false,
+        suppress_non_speech: true,
+        speech: Vec::new(),
     })
 }
 

@@ -1,0 +1,218 @@
+//! Which tokens may come next. OpenAI's rules (`decoding.py` of openai-whisper).
+
+use super::ffi::{Model, Shape};
+
+/// Seconds to a time token.
+pub(super) const SECONDS_PER_TIMESTAMP: f64 = 0.02;
+
+/// The latest that a window's first segment may begin: 1 s, in time tokens.
+const MAX_FIRST_TIMESTAMP: i32 = 50;
+
+/// Symbols that stand for sounds other than speech; also those that begin such a note, as in
+/// `[Music]`. Each is a token by itself or after a space.
+const NON_SPEECH: &[&str] = &[
+    "\"", "#", "(", ")", "*", "+", "/", ":", ";", "<", "=", ">", "@", "[", "\\", "]", "^", "_",
+    "`", "{", "|", "}", "~", "「", "」", "『", "』", "<<", ">>", "<<<", ">>>", "--", "---", "-(",
+    "-[", "('", "(\"", "((", "))", "(((", ")))", "[[", "]]", "{{", "}}", "♪♪", "♪♪♪", "♩", "♪",
+    "♫", "♬", "♭", "♮", "♯",
+];
+
+/// Within a word these two are fine, as its beginning they are not.
+const NON_SPEECH_AT_START: &[&str] = &[" -", " '"];
+
+/// What a model's vocabulary means for the rules.
+pub(super) struct Rules {
+    shape: Shape,
+    /// The token of a single space, which would begin an empty text.
+    space: Option<i32>,
+    non_speech: Vec<i32>,
+    /// Distilled models of the first release write no time tokens.
+    timestamps: bool,
+}
+
+impl Rules {
+    pub(super) fn new(model: &Model) -> Self {
+        let shape = model.shape;
+        let is_non_speech = |token: &i32| {
+            let bytes = model.token_bytes(*token);
+            let Ok(text) = std::str::from_utf8(bytes) else { return false };
+            let symbol = text.strip_prefix(' ').unwrap_or(text);
+            NON_SPEECH.contains(&symbol) || NON_SPEECH_AT_START.contains(&text)
+        };
+        Self {
+            shape,
+            space: (0..shape.end_of_text).find(|token| model.token_bytes(*token) == b" "),
+            non_speech: (0..shape.end_of_text).filter(is_non_speech).collect(),
+            timestamps: shape.text_layers != 2 || shape.vocabulary == 51_866,
+        }
+    }
+
+    pub(super) fn timestamps(&self) -> bool {
+        self.timestamps
+    }
+
+    pub(super) fn is_timestamp(&self, token: i32) -> bool {
+        token >= self.shape.first_timestamp
+    }
+
+    /// Turns logits into log probabilities of what may follow `text`, which the window has so far;
+    /// what may not is at minus infinity.
+    pub(super) fn apply(&self, logits: &mut [f32], text: &[i32], suppress_non_speech: bool) {
+        let Shape { end_of_text, first_timestamp, .. } = self.shape;
+        let (end, first) = (end_of_text as usize, first_timestamp as usize);
+        // All control tokens stand between the end of the text and the time tokens.
+        ban(&mut logits[end + 1..first]);
+        if suppress_non_speech {
+            for token in &self.non_speech {
+                logits[*token as usize] = f32::NEG_INFINITY;
+            }
+        }
+        if text.is_empty() {
+            logits[end] = f32::NEG_INFINITY;
+            if let Some(space) = self.space {
+                logits[space as usize] = f32::NEG_INFINITY;
+            }
+        }
+        if !self.timestamps {
+            ban(&mut logits[first..]);
+            return log_softmax(logits);
+        }
+        self.pair_timestamps(logits, text);
+        log_softmax(logits);
+        // If a time token is more probable than any text, it is one.
+        let (text, times) = logits.split_at_mut(first);
+        let most_probable = text.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if log_sum_exp(times) > most_probable {
+            ban(text);
+            log_softmax(times);
+        }
+    }
+
+    /// Time tokens come in pairs, but for the first and the last, and in order.
+    fn pair_timestamps(&self, logits: &mut [f32], text: &[i32]) {
+        let Shape { end_of_text, first_timestamp, .. } = self.shape;
+        let (end, first) = (end_of_text as usize, first_timestamp as usize);
+        let is_time = |token: Option<&i32>| token.is_some_and(|token| self.is_timestamp(*token));
+        let last_is_time = is_time(text.last());
+        let opens = text.len() < 2 || is_time(text.get(text.len() - 2));
+        if text.is_empty() {
+            ban(&mut logits[..first]);
+            ban_from(logits, first_timestamp + MAX_FIRST_TIMESTAMP + 1);
+        } else if last_is_time && opens {
+            ban(&mut logits[first..]);
+        } else if last_is_time {
+            ban(&mut logits[..end]);
+        }
+        if let Some(newest) = text.iter().rev().find(|token| self.is_timestamp(**token)) {
+            // Only a segment that opens where the last one ended may begin at the same time.
+            let earliest = if last_is_time && !opens { *newest } else { *newest + 1 };
+            let earliest = (earliest as usize).min(logits.len());
+            ban(&mut logits[first..earliest]);
+        }
+    }
+}
+
+fn ban(logits: &mut [f32]) {
+    logits.fill(f32::NEG_INFINITY);
+}
+
+fn ban_from(logits: &mut [f32], token: i32) {
+    let from = (token as usize).min(logits.len());
+    ban(&mut logits[from..]);
+}
+
+/// Below the largest by this much, a value adds nothing to a sum of f32.
+const NEGLIGIBLE: f32 = 20.0;
+
+pub(super) fn log_sum_exp(values: &[f32]) -> f32 {
+    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if largest == f32::NEG_INFINITY {
+        return largest;
+    }
+    let weights = values.iter().map(|value| value - largest);
+    let sum: f32 = weights.filter(|weight| *weight > -NEGLIGIBLE).map(f32::exp).sum();
+    largest + sum.ln()
+}
+
+pub(super) fn log_softmax(values: &mut [f32]) {
+    let sum = log_sum_exp(values);
+    values.iter_mut().for_each(|value| *value -= sum);
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::engine::whisper) const END: i32 = 10;
+    pub(in crate::engine::whisper) const START: i32 = 11;
+    pub(in crate::engine::whisper) const NO_SPEECH_TOKEN: i32 = 12;
+    pub(in crate::engine::whisper) const TIME: i32 = 20;
+
+    /// Tokens 0 to 9 are text, 3 a space, 4 a note; 20 and on are times, to 30 s.
+    pub(in crate::engine::whisper) fn rules() -> Rules {
+        let shape = Shape {
+            vocabulary: 20 + 1_501,
+            text_layers: 3,
+            text_heads: 2,
+            text_state: 128,
+            text_context: 448,
+            positions: 1_500,
+            multilingual: true,
+            languages: 2,
+            end_of_text: END,
+            start_of_transcript: START,
+            previous: 15,
+            no_speech: NO_SPEECH_TOKEN,
+            no_timestamps: 16,
+            translate: 17,
+            transcribe: 18,
+            first_timestamp: TIME,
+        };
+        Rules { shape, space: Some(3), non_speech: vec![4], timestamps: true }
+    }
+
+    /// The tokens that may follow `text` where all are alike to the model.
+    fn allowed(text: &[i32], suppress_non_speech: bool) -> Vec<i32> {
+        let rules = rules();
+        let mut logits = vec![0.0; rules.shape.vocabulary];
+        // Text is more probable than all times together.
+        logits[..TIME as usize].fill(9.0);
+        rules.apply(&mut logits, text, suppress_non_speech);
+        let finite = logits.iter().enumerate().filter(|(_, logit)| logit.is_finite());
+        finite.map(|(token, _)| token as i32).collect()
+    }
+
+    #[test]
+    fn a_window_begins_with_a_time_of_at_most_a_second() {
+        assert_eq!(allowed(&[], true), (TIME..=TIME + 50).collect::<Vec<i32>>());
+    }
+
+    #[test]
+    fn times_come_in_pairs_and_in_order() {
+        let text = [0, 1, 2, 3, 5, 6, 7, 8, 9, END];
+        assert_eq!(allowed(&[TIME], true), text);
+        let later: Vec<i32> = text.into_iter().chain(TIME + 6..TIME + 1_501).collect();
+        assert_eq!(allowed(&[TIME + 5, 1], true), later);
+        // Behind the end of a segment comes the end of the text or a segment that begins then.
+        let next: Vec<i32> = [END].into_iter().chain(TIME + 9..TIME + 1_501).collect();
+        assert_eq!(allowed(&[TIME + 5, 1, TIME + 9], true), next);
+        assert_eq!(allowed(&[TIME + 5, 1, TIME + 9, TIME + 9], true), text);
+    }
+
+    #[test]
+    fn notes_of_sounds_are_ruled_out_unless_wanted() {
+        assert!(!allowed(&[TIME], true).contains(&4));
+        assert!(allowed(&[TIME], false).contains(&4));
+    }
+
+    #[test]
+    fn a_time_is_next_if_times_together_are_more_probable_than_any_text() {
+        let rules = rules();
+        let mut logits = vec![0.0; rules.shape.vocabulary];
+        logits[2] = 5.0; // one text token against 1,500 times
+        rules.apply(&mut logits, &[TIME, 1], true);
+        assert!(logits[..TIME as usize].iter().all(|logit| *logit == f32::NEG_INFINITY));
+        let total: f32 = logits.iter().map(|logprob| logprob.exp()).sum();
+        assert!((total - 1.0).abs() < 1e-3, "{total}");
+    }
+}

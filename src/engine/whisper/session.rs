@@ -1,0 +1,322 @@
+//! One slot: a chunk's samples to segments, with the words' times if they are wanted.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::attention::Head;
+use super::decode::{self, Decoded, Prompt, TextDecoder};
+use super::ffi::{self, State};
+use super::rules::{self, Rules};
+use super::segments::{self, Cut, Stretch};
+use super::{alignment, not_a_number, window};
+use crate::engine::words::{self, Token as TimedToken};
+use crate::engine::{Session, SessionEvent};
+use crate::ipc::{ChunkOptions, Failure, FailureKind};
+use crate::language::Language;
+use crate::transcript::{Segment, Task, TokenLogprob};
+
+/// The most characters of a prompt that can matter: whisper takes 224 tokens of it.
+const PROMPT_CHARACTERS: usize = 1_000;
+
+const SAMPLES_PER_SECOND: f64 = 16_000.0;
+
+/// A rest of a chunk is decoded again if somebody speaks in it for so long, in seconds, or if it is
+/// so long where that is not known.
+const LEAST_SPEECH: f64 = 0.2;
+const LEAST_REST: f64 = 0.5;
+
+/// The most windows for one chunk, whatever the decoder leaves unfinished.
+const MAX_WINDOWS: usize = 8;
+
+pub(super) struct WhisperSession {
+    pub(super) state: State,
+    pub(super) rules: Arc<Rules>,
+    pub(super) heads: Arc<[Head]>,
+    pub(super) whole_windows: bool,
+}
+
+/// A chunk, and what is wanted of it.
+struct Chunk<'a> {
+    samples: &'a [f32],
+    options: &'a ChunkOptions,
+    cancel: &'a AtomicBool,
+}
+
+impl Session for WhisperSession {
+    fn detect(&mut self, samples: &[f32]) -> Result<Vec<(Language, f32)>, Failure> {
+        if !self.state.model().shape.multilingual {
+            return Ok(vec![(Language::ENGLISH, 1.0)]);
+        }
+        self.state.encode(samples, self.positions(samples.len()))?;
+        let start = self.state.model().shape.start_of_transcript;
+        let model = Arc::clone(self.state.model());
+        let logits = self.state.decode(&[start], 0)?;
+        let known: Vec<(Language, f32)> = Language::all()
+            .filter_map(|language| {
+                let token = usize::try_from(model.language_token(language)?).ok()?;
+                Some((language, *logits.get(token)?))
+            })
+            .collect();
+        let mut logprobs: Vec<f32> = known.iter().map(|(_, logit)| *logit).collect();
+        rules::log_softmax(&mut logprobs);
+        if logprobs.iter().any(|logprob| !logprob.is_finite()) {
+            return Err(not_a_number());
+        }
+        let languages = known.iter().map(|(language, _)| *language);
+        let mut probabilities: Vec<(Language, f32)> =
+            languages.zip(logprobs.iter().map(|logprob| logprob.exp())).collect();
+        probabilities.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        Ok(probabilities)
+    }
+
+    fn transcribe(
+        &mut self,
+        samples: &[f32],
+        options: &ChunkOptions,
+        cancel: &AtomicBool,
+        on_event: &mut (dyn FnMut(SessionEvent) + Send),
+    ) -> Result<(), Failure> {
+        let mut prompt = self.prompt(options);
+        let pauses = words::pauses(samples, &options.speech);
+        let mut start = 0;
+        for _ in 0..MAX_WINDOWS {
+            let chunk = Chunk { samples: &samples[start..], options, cancel };
+            let (decoded, cut) = self.decode_window(&chunk, &prompt, on_event)?;
+            let offset = start as f64 / SAMPLES_PER_SECOND;
+            for segment in self.segments(&chunk, &decoded, &cut, (offset, &pauses))? {
+                on_event(SessionEvent::Segment(segment));
+            }
+            // The decoder writes two time tokens where more is said than it wrote. That is decoded
+            // in a window of its own, as short as the rest.
+            let Some(rest) = cut.unfinished_from.filter(|rest| chunk.is_worth_decoding(*rest, offset))
+            else {
+                return Ok(());
+            };
+            start += (rest * SAMPLES_PER_SECOND) as usize;
+            let said = decoded.tokens.iter().map(|token| token.id);
+            let said = said.filter(|token| !self.rules.is_timestamp(*token));
+            prompt.previous = self.previous(prompt.previous.iter().skip(1).copied().chain(said));
+        }
+        Ok(())
+    }
+}
+
+impl Chunk<'_> {
+    /// Whether something is said after `rest` seconds; the chunk itself began after `offset`.
+    fn is_worth_decoding(&self, rest: f64, offset: f64) -> bool {
+        let seconds = self.samples.len() as f64 / SAMPLES_PER_SECOND;
+        if rest <= 0.0 || self.options.speech.is_empty() {
+            return rest > 0.0 && seconds - rest >= LEAST_REST;
+        }
+        let from = offset + rest;
+        let speech = self.options.speech.iter().map(|span| span.end - span.start.max(from));
+        speech.filter(|seconds| *seconds > 0.0).sum::<f64>() >= LEAST_SPEECH
+    }
+}
+
+impl WhisperSession {
+    /// Encodes a window and decodes a word, so that every buffer is allocated now.
+    pub(super) fn warm_up(&mut self) -> Result<(), Failure> {
+        self.state.encode(&[0.0; ffi::MIN_SAMPLES], self.state.model().shape.positions)?;
+        let start = self.state.model().shape.start_of_transcript;
+        self.state.decode(&[start], 0).map(|_| ())
+    }
+
+    fn positions(&self, samples: usize) -> usize {
+        let all = self.state.model().shape.positions;
+        if self.whole_windows { all } else { window::positions(samples, all) }
+    }
+
+    fn prompt(&self, options: &ChunkOptions) -> Prompt {
+        let model = self.state.model();
+        let shape = model.shape;
+        let previous = match &options.prompt {
+            Some(prompt) => {
+                // The end of a long prompt matters most.
+                let skipped = prompt.chars().count().saturating_sub(PROMPT_CHARACTERS);
+                let tail: String = prompt.chars().skip(skipped).collect();
+                self.previous(model.tokenize(&format!(" {}", tail.trim())).into_iter())
+            }
+            None => Vec::new(),
+        };
+        let mut task = Vec::new();
+        if shape.multilingual {
+            task.extend(model.language_token(options.language));
+            task.push(match options.task {
+                Task::Transcribe => shape.transcribe,
+                Task::Translate => shape.translate,
+            });
+        }
+        if !self.rules.timestamps() {
+            task.push(shape.no_timestamps);
+        }
+        Prompt {
+            previous,
+            start_of_transcript: shape.start_of_transcript,
+            task,
+            no_speech: shape.no_speech,
+            end_of_text: shape.end_of_text,
+            text_context: shape.text_context,
+            suppress_non_speech: options.suppress_non_speech,
+        }
+    }
+
+    /// The last of the text before a window, as far as the decoder takes it.
+    fn previous(&self, text: impl Iterator<Item = i32>) -> Vec<i32> {
+        let shape = self.state.model().shape;
+        let text: Vec<i32> = text.collect();
+        let most = (shape.text_context / 2).saturating_sub(1);
+        let tail = &text[text.len().saturating_sub(most)..];
+        match tail {
+            [] => Vec::new(),
+            tail => [&[shape.previous], tail].concat(),
+        }
+    }
+
+    /// Decodes a chunk in a window as short as its audio, and in the whole one if that was poor.
+    fn decode_window(
+        &mut self,
+        chunk: &Chunk<'_>,
+        prompt: &Prompt,
+        on_event: &mut (dyn FnMut(SessionEvent) + Send),
+    ) -> Result<(Decoded, Cut), Failure> {
+        let shape = self.state.model().shape;
+        let seconds = chunk.samples.len() as f64 / SAMPLES_PER_SECOND;
+        let cut = |decoded: &Decoded| {
+            segments::cut(decoded, shape.first_timestamp, prompt.max_tokens(), seconds)
+        };
+        let positions = self.positions(chunk.samples.len());
+        let rules = Arc::clone(&self.rules);
+        self.state.encode(chunk.samples, positions)?;
+        let mut decoder = Decoder { state: &mut self.state, cancel: chunk.cancel, on_event };
+        decoder.progress()?;
+        let first = decode::decode(&mut decoder, &rules, prompt, chunk.options.temperature)?;
+        if positions == shape.positions {
+            let temperature = chunk.options.temperature;
+            let best =
+                decode::decode_with_fallback(&mut decoder, &rules, prompt, Some(first), temperature)?;
+            let cut = cut(&best);
+            return Ok((best, cut));
+        }
+        let in_short = cut(&first);
+        if first.is_confident() && !in_short.stretches.is_empty() {
+            return Ok((first, in_short));
+        }
+        // What is poor is tried again in the whole window, not at a higher temperature.
+        self.state.encode(chunk.samples, shape.positions)?;
+        let mut decoder = Decoder { state: &mut self.state, cancel: chunk.cancel, on_event };
+        decoder.progress()?;
+        let temperature = chunk.options.temperature;
+        let best = decode::decode_with_fallback(&mut decoder, &rules, prompt, None, temperature)?;
+        let cut = cut(&best);
+        Ok((best, cut))
+    }
+
+    /// The segments of the window that was decoded last, which began `offset` seconds after the
+    /// chunk; `pauses` are the chunk's.
+    fn segments(
+        &mut self,
+        chunk: &Chunk<'_>,
+        decoded: &Decoded,
+        cut: &Cut,
+        (offset, pauses): (f64, &[Range<f64>]),
+    ) -> Result<Vec<Segment>, Failure> {
+        let mut times = match chunk.options.words {
+            true => self.token_times(chunk, &cut.stretches)?.into_iter(),
+            false => Vec::new().into_iter(),
+        };
+        let model = Arc::clone(self.state.model());
+        let segment = |stretch: &Stretch| {
+            let bytes: Vec<u8> =
+                stretch.tokens.iter().flat_map(|token| model.token_bytes(token.id)).copied().collect();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let timed: Vec<TimedToken> = stretch
+                .tokens
+                .iter()
+                .zip(times.by_ref())
+                .map(|(token, time)| TimedToken {
+                    bytes: model.token_bytes(token.id).to_vec(),
+                    probability: token.logprob.exp(),
+                    start: offset + time.start,
+                    end: offset + time.end,
+                })
+                .collect();
+            let spaced = chunk.options.language.has_spaces();
+            let words = words::words(&timed, spaced, pauses);
+            let mean = stretch.tokens.iter().map(|token| token.logprob).sum::<f32>()
+                / stretch.tokens.len().max(1) as f32;
+            let logprob = |token: &decode::Token| TokenLogprob {
+                bytes: model.token_bytes(token.id).to_vec(),
+                logprob: token.logprob,
+            };
+            let logprobs = stretch.tokens.iter().filter(|_| chunk.options.logprobs).map(logprob);
+            Segment {
+                start: words.first().map_or(offset + stretch.start, |word| word.start),
+                end: words.last().map_or(offset + stretch.end, |word| word.end),
+                text,
+                tokens: stretch.tokens.iter().map(|token| token.id).collect(),
+                temperature: decoded.temperature,
+                avg_logprob: mean,
+                compression_ratio: segments::compression_ratio(&bytes),
+                no_speech_prob: decoded.no_speech_prob,
+                words,
+                logprobs: logprobs.collect(),
+                channel: None,
+            }
+        };
+        let segments: Vec<Segment> = cut.stretches.iter().map(segment).collect();
+        Ok(segments.into_iter().filter(|segment| !segment.text.trim().is_empty()).collect())
+    }
+
+    /// When each token of the stretches is said, in seconds from the start of the window.
+    fn token_times(
+        &mut self,
+        chunk: &Chunk<'_>,
+        stretches: &[Stretch],
+    ) -> Result<Vec<Range<f64>>, Failure> {
+        let shape = self.state.model().shape;
+        let text: Vec<i32> =
+            stretches.iter().flat_map(|stretch| &stretch.tokens).map(|token| token.id).collect();
+        let mut tokens = vec![shape.start_of_transcript];
+        if shape.multilingual {
+            tokens.extend(self.state.model().language_token(chunk.options.language));
+            tokens.push(shape.transcribe);
+        }
+        let first = tokens.len();
+        tokens.push(shape.no_timestamps);
+        tokens.extend(&text);
+        let frames = chunk.samples.len().div_ceil(window::SAMPLES_PER_POSITION);
+        let heads = self.state.attention(&tokens, &self.heads, frames)?;
+        // A token's place is where the decoder looks while it decides on it: at the token before.
+        let entries = alignment::entry_frames(&heads, first, tokens.len());
+        let time = |frame: &usize| *frame as f64 * rules::SECONDS_PER_TIMESTAMP;
+        Ok(entries.windows(2).map(|pair| time(&pair[0])..time(&pair[1])).collect())
+    }
+}
+
+/// The decoder of the window that is encoded, as long as somebody waits for its text.
+struct Decoder<'a> {
+    state: &'a mut State,
+    cancel: &'a AtomicBool,
+    on_event: &'a mut (dyn FnMut(SessionEvent) + Send),
+}
+
+impl TextDecoder for Decoder<'_> {
+    fn logits(&mut self, tokens: &[i32], past: usize) -> Result<&[f32], Failure> {
+        if self.cancel.load(Ordering::Relaxed) {
+            let message = "the request was cancelled".to_owned();
+            return Err(Failure { kind: FailureKind::Cancelled, message });
+        }
+        self.state.decode(tokens, past)
+    }
+
+    fn progress(&mut self) -> Result<(), Failure> {
+        (self.on_event)(SessionEvent::Progress);
+        Ok(())
+    }
+
+    fn bytes(&self, token: i32) -> &[u8] {
+        self.state.model().token_bytes(token)
+    }
+}
