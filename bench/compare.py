@@ -1,95 +1,93 @@
 #!/usr/bin/env python3
-"""Compares the server with pywhispercpp and faster-whisper: same weights, language and cores.
+"""Compares the cost of the server with faster-whisper and pywhispercpp: same weights, files and cores.
 
-    bench/compare.py [--auris target/release/auris] [--model models/ggml-demo-q8_0.bin]
+    bench/compare.py [--speech FOLDER] [--auris target/release/auris] [--model FILE]
 
-Clips of 1, 2 and 5 s from 1, 4 and 16 clients, ten minutes of speech, and ten minutes of which half
-is silence. The server and pywhispercpp as it comes are measured in turns; the bars are about them.
-What else the peers can do is measured once, with 4 clients and with the files of ten minutes.
-Prints Markdown, and exits with 1 if a bar is missed.
+Clips of English speech from one caller and from four, and one long file joined of them. All
+programs run in turns; CPU seconds are user and system time of a program with all its processes.
+Prints Markdown, writes target/compare.json, and exits with 1 if auris is slower than pywhispercpp.
 """
 
 import argparse
+import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import environment
 
 environment.enter()
 
-import psutil
+import numpy
+import soundfile
+from faster_whisper.audio import decode_audio
 
-import clips
 import convert
+import report
 import server
-from evaluation import error_rate
-from peer import Peer
+import speech
+from accuracy import bundled
+from peer import Peer, call
+from peer_results import FASTER_WHISPER, WHISPER_CPP
+from score import Errors
+from side import Side, ask_server
 
-DEMO = environment.ROOT / "models" / "ggml-demo-q8_0.bin"
-WHISPER_CPP, FASTER_WHISPER = "peer_whisper_cpp.py", "peer_faster_whisper.py"
-TITLES = {WHISPER_CPP: "pywhispercpp", FASTER_WHISPER: "faster-whisper"}
-FASTER = [
-    (FASTER_WHISPER, f"{quantization}, {settings}")
-    for quantization in convert.QUANTIZATIONS
-    for settings in ("beam_size=1", "defaults")
-]
-CLIP_RIVALS = [(WHISPER_CPP, "models"), *FASTER]
-LONG_RIVALS = [(WHISPER_CPP, "parallel"), *FASTER, (FASTER_WHISPER, "int8, beam_size=1 and vad_filter")]
-# How much faster than pywhispercpp as it comes the server shall be …
-CLIPS_BAR, SPEECH_BAR, HALF_SILENCE_BAR = 2.5, 1.1, 1.8
-# … with a word error rate that is higher by no more than this.
-WER_SLACK = 0.005
-# The server's and the default peer's row.
-OURS, DEFAULT = "auris", "pywhispercpp, default"
+RATE_HZ = 16_000
+PEERS = {
+    "faster-whisper, int8, beam 1": (FASTER_WHISPER, "int8 beam_size=1"),
+    "faster-whisper, int8, beam 5": (FASTER_WHISPER, "int8 defaults"),
+    "faster-whisper, int8, batched, beam 1": (FASTER_WHISPER, "int8 batched beam_size=1"),
+    "faster-whisper, int8, batched, beam 5": (FASTER_WHISPER, "int8 batched"),
+    "pywhispercpp": (WHISPER_CPP, "default"),
+}
+# Short clips measure what a program does with its first window, long ones what it does at the edges.
+SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 30.0
 
 
 @dataclass
 class Contest:
-    """What everyone transcribes."""
-
     title: str
-    rounds: list
-    """The clips of each turn."""
-    clients: int
-    bar: float
-    rivals: list = field(default_factory=list)
-    """(program, variant): the other ways that are measured once."""
-    text_counts: bool = True
-    """Whether there are words enough to compare error rates."""
+    clips: list
+    callers: int
+    rounds: int
 
 
 def main():
     options = arguments()
     with tempfile.TemporaryDirectory() as folder:
-        first = clips.short(Path(folder), seconds=5, count=max(options.clients))
-        results = [duel(options, contest, first) for contest in contests(options, Path(folder))]
-    print("### Bars\n")
-    print("| | auris / pywhispercpp | by CPU time | bar | |")
-    print("|---|---|---|---|---|")
-    print("\n".join(line for line, _ in results))
-    sys.exit(0 if all(passed for _, passed in results) else 1)
+        parts, figures, slower = [], {}, []
+        for contest in contests(options, Path(folder)):
+            rows, ratios = duel(options, contest)
+            parts.append(f"### {contest.title}\n\n{rows}\n")
+            print(f"\n{parts[-1]}", flush=True)
+            figures[contest.title] = ratios
+            if ratios.get("pywhispercpp", (1, 1))[0] < 1:
+                slower.append(contest.title)
+    options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    if options.write:
+        command = f"make bench SPEECH=FOLDER MODEL={options.model.name}"
+        head = f"`{command}` on {report.machine()}.\n"
+        report.insert(options.write, "compare", "\n".join([head, *parts]).rstrip())
+    sys.exit(f"slower than pywhispercpp: {', '.join(slower)}" if slower else 0)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    target = environment.ROOT / "target"
     numbers = lambda text: [int(number) for number in text.split(",") if number]
-    parser.add_argument("--auris", default=environment.ROOT / "target/release/auris", help="the program")
-    parser.add_argument("--model", default=DEMO, type=Path, help="a model file of whisper.cpp")
-    parser.add_argument("--cost-only", action="store_true", help="leave out the text: for random weights")
-    parser.add_argument("--seconds", default=[1, 2, 5], type=numbers, help="lengths of clips: 1,2,5")
-    parser.add_argument("--clients", default=[1, 4, 16], type=numbers, help="at once: 1,4,16")
-    parser.add_argument("--clips", default=24, type=int, help="clips in a turn")
-    parser.add_argument("--minutes", default=10, type=int, help="length of the files; 0: none")
-    parser.add_argument("--rounds", default=3, type=int, help="turns of both sides with clips")
-    parser.add_argument("--long-rounds", default=2, type=int, help="turns with the long files")
-    parser.add_argument("--no-rivals", action="store_true", help="only the server and the default peer")
+    parser.add_argument("--speech", default=speech.FIXTURES, help="a folder with truth.json")
+    parser.add_argument("--auris", default=str(target / "release/auris"), help="the program")
+    parser.add_argument("--model", default=bundled(), type=Path, help="a model file of whisper.cpp")
+    parser.add_argument("--callers", default=[1, 4], type=numbers, help="at once: 1,4")
+    parser.add_argument("--clips", default=40, type=int, help="clips in a turn, at most")
+    parser.add_argument("--long-seconds", default=231, type=int, help="length of the long file; 0: none")
+    parser.add_argument("--rounds", default=3, type=int, help="turns of each program")
+    parser.add_argument("--no-peers", action="store_true", help="only auris")
+    parser.add_argument("--serve", default="", type=str.split, help="more options of `auris serve`")
+    parser.add_argument("--write", help="a document to put the tables into, such as docs/benchmarks.md")
+    parser.add_argument("--json", default=target / "compare.json", type=Path)
     options = parser.parse_args()
     # The server is started in another folder.
     options.model = options.model.resolve()
@@ -97,128 +95,87 @@ def arguments():
 
 
 def contests(options, folder):
-    """In their order; each makes its audio when its turn comes."""
-    for seconds in options.seconds:
-        made = clips.short(folder, seconds, options.clips * options.rounds)
-        # Other sentences in each turn, for there are few words in one.
-        rounds = [made[turn :: options.rounds] for turn in range(options.rounds)]
-        for clients in options.clients:
-            yield Contest(
-                title=f"{seconds} s clips, {clients} client{'s' if clients > 1 else ''}",
-                rounds=rounds,
-                clients=clients,
-                bar=CLIPS_BAR,
-                rivals=CLIP_RIVALS if clients == 4 else [],
-                # Five sentences of 16 words fit into a second: one word is 6 points.
-                text_counts=seconds > 1,
-            )
-    if options.minutes:
-        length = options.minutes * 60
-        for title, file, bar in (
-            ("speech", clips.speech(folder, length), SPEECH_BAR),
-            ("half speech, half silence", clips.half_silence(folder, length), HALF_SILENCE_BAR),
-        ):
-            title = f"a file of {options.minutes} minutes, {title}"
-            yield Contest(title, [[file]] * options.long_rounds, 1, bar, LONG_RIVALS)
+    english = [clip for clip in speech.load(options.speech) if clip.language == "en" and clip.is_scored()]
+    fitting = [c for c in english if SHORTEST_SECONDS <= c.seconds <= LONGEST_SECONDS and c.kind != "container"]
+    # From the whole collection, not its first folder.
+    chosen = fitting[:: max(1, -(-len(fitting) // options.clips))]
+    seconds = sum(clip.seconds for clip in chosen)
+    for callers in options.callers:
+        said = f"{len(chosen)} clips of {seconds / len(chosen):.1f} s on average, {callers} caller"
+        yield Contest(said + "s" * (callers > 1), chosen, callers, options.rounds)
+    if options.long_seconds:
+        file = joined(fitting, options.long_seconds, folder)
+        yield Contest(f"one file of {file.seconds:.0f} s", [file], 1, options.rounds)
 
 
-def duel(options, contest, first):
-    """Measures everyone and prints a table. The line for the table of bars, and whether all are met.
-    The clips `first` are for what a program does at its first calls only."""
-    first = first[: contest.clients]
+def joined(clips, seconds, folder):
+    """The longest clips, one after another, until they fill so many seconds."""
+    samples, texts = [], []
+    for clip in sorted(clips, key=lambda clip: -clip.seconds):
+        decoded = decode_audio(str(clip.path))
+        if sum(map(len, samples)) + len(decoded) <= seconds * RATE_HZ:
+            samples.append(decoded)
+            texts.append(clip.text)
+    path = folder / "joined.wav"
+    soundfile.write(path, numpy.concatenate(samples), RATE_HZ, subtype="PCM_16")
+    length = sum(map(len, samples)) / RATE_HZ
+    return speech.Clip(path.name, path, "en", " ".join(texts), length, "longform")
+
+
+def duel(options, contest):
+    """The table, and for each peer how many times as fast auris is, by wall clock and by CPU time."""
     with ExitStack() as stack:
-        arguments = ("--models", options.model, "--offline", "--device", "cpu")
-        url, process = stack.enter_context(server.serving(options.auris, arguments))
-        peer = stack.enter_context(started(options, contest, WHISPER_CPP, "default"))
-        ours = Side(OURS, process, lambda files: ask_server(url, files, contest.clients))
-        theirs = Side(DEFAULT, peer.process, peer.transcribe)
-        for side in (ours, theirs):
-            side.transcribe(first)
-        for files in contest.rounds:
-            for side in (ours, theirs):
-                side.turn(files)
-        rows = [ours.row(), theirs.row()]
-    for program, variant in [] if options.no_rivals else contest.rivals:
-        with started(options, contest, program, variant) as peer:
-            side = Side(f"{TITLES[program]}, {variant}", peer.process, peer.transcribe)
-            side.transcribe(first)
-            side.turn(contest.rounds[0])
-            rows.append(side.row())
-    columns = ["", "audio s per wall s", "CPU s per audio minute", "peak MiB", "WER"]
-    width = len(columns) - options.cost_only
-    print(f"### {contest.title}\n")
-    for row in (columns, ["---" for _ in columns], *rows):
-        print("|", " | ".join(row[:width]), "|")
-    print(flush=True)
-    return verdict(contest, ours, theirs, options.cost_only)
+        sides = [stack.enter_context(ours(options, contest))]
+        if not options.no_peers:
+            sides += [stack.enter_context(theirs(options, contest, title)) for title in PEERS]
+        for side in sides:
+            # What a program does at its first calls only.
+            side.transcribe(contest.clips[: contest.callers])
+        for _ in range(contest.rounds):
+            for side in sides:
+                side.turn(contest.clips)
+        rows = [row(side, sides[0]) for side in sides]
+    columns = ["", "audio s per s", "CPU s per audio minute", "peak MiB", "words wrong"]
+    columns += ["auris is faster by", "auris needs less CPU by"]
+    ratios = {
+        side.name: (
+            sides[0].speed() / side.speed(),
+            side.cpu_seconds_per_minute() / sides[0].cpu_seconds_per_minute(),
+        )
+        for side in sides[1:]
+    }
+    return report.table(columns, rows), ratios
 
 
-def verdict(contest, ours, theirs, cost_only):
-    pairs = list(zip(ours.turns, theirs.turns))
-    ratio = median(b.wall_seconds / a.wall_seconds for a, b in pairs)
-    cpu_ratio = median(b.cpu_seconds / a.cpu_seconds for a, b in pairs)
-    worse = ours.error_rate() - theirs.error_rate()
-    misses = []
-    if ratio < contest.bar:
-        misses.append("too slow")
-    if contest.text_counts and not cost_only and worse > WER_SLACK:
-        misses.append(f"WER {worse * 100:.1f} points higher")
-    said = ", ".join(misses) or "met"
-    return f"| {contest.title} | {ratio:.2f} | {cpu_ratio:.2f} | {contest.bar} | {said} |", not misses
+def row(side, first):
+    errors = Errors()
+    for clip, text in side.results():
+        errors.add(clip, text)
+    faster = first.speed() / side.speed()
+    cheaper = side.cpu_seconds_per_minute() / first.cpu_seconds_per_minute()
+    cells = [side.name, f"{side.speed():.1f}", f"{side.cpu_seconds_per_minute():.2f}"]
+    cells += [f"{side.peak_mib():.0f}", f"{errors.percent():.1f} %"]
+    return cells + (["", ""] if side is first else [f"{faster:.2f}", f"{cheaper:.2f}"])
 
 
-def started(options, contest, program, variant):
+@contextmanager
+def ours(options, contest):
+    """The server as a side."""
+    arguments = ["--models", str(options.model), "--offline", "--device", "cpu", *options.serve]
+    with server.serving(options.auris, arguments) as (url, process):
+        yield Side("auris", process, lambda clips: ask_server(url, clips, contest.callers))
+
+
+@contextmanager
+def theirs(options, contest, title):
+    """A peer as a side."""
+    program, variant = PEERS[title]
     model = options.model
     if program == FASTER_WHISPER:
-        model = convert.converted(model, variant.split(",")[0])
-    return Peer(program, model, variant, contest.clients)
-
-
-def ask_server(url, files, clients):
-    """Posts the files, as many at once as there are clients; their texts in order."""
-    ask = lambda file: server.transcribe(url, file.path, model="whisper-1", language=file.language)
-    with ThreadPoolExecutor(clients) as pool:
-        return list(pool.map(ask, files))
-
-
-@dataclass
-class Turn:
-    clips: list
-    texts: list
-    wall_seconds: float
-    cpu_seconds: float
-
-    def audio_seconds(self):
-        return sum(clip.seconds for clip in self.clips)
-
-
-@dataclass
-class Side:
-    """One of those who are compared."""
-
-    name: str
-    process: psutil.Process
-    transcribe: Callable
-    """Clips to their texts."""
-    turns: list = field(default_factory=list)
-
-    def turn(self, files):
-        cpu, start = server.family_cpu_seconds(self.process), time.monotonic()
-        texts = self.transcribe(files)
-        wall = time.monotonic() - start
-        self.turns.append(Turn(files, texts, wall, server.family_cpu_seconds(self.process) - cpu))
-
-    def error_rate(self):
-        """Over all turns."""
-        pairs = ((clip.text, text) for turn in self.turns for clip, text in zip(turn.clips, turn.texts))
-        return error_rate(list(pairs))
-
-    def row(self):
-        """The cells of the table. While the process lives."""
-        speed = median(turn.audio_seconds() / turn.wall_seconds for turn in self.turns)
-        cpu = median(turn.cpu_seconds * 60 / turn.audio_seconds() for turn in self.turns)
-        peak = server.family_peak_bytes(self.process) / 2**20
-        return [self.name, f"{speed:.1f}", f"{cpu:.2f}", f"{peak:.0f}", f"{self.error_rate():.2%}"]
+        model = convert.converted(model, variant.split()[0])
+    with Peer(program, model, variant, contest.callers) as peer:
+        ask = lambda clips: peer.transcribe([call(clip, clip.language) for clip in clips])
+        yield Side(title, peer.process, lambda clips: [result["text"] for result in ask(clips)])
 
 
 if __name__ == "__main__":

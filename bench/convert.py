@@ -27,6 +27,16 @@ from tokenizer import special_tokens, tokenizer
 
 FOLDER = environment.ROOT / "target" / "bench-models"
 QUANTIZATIONS = ["int8", "float32"]
+# OpenAI's models by vocabulary and layers: the layers and heads that words are timed with, as in
+# whisper.cpp's g_aheads.
+ALIGNMENT_HEADS = {
+    (51864, 4): [(1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)],
+    (51865, 4): [(2, 2), (3, 0), (3, 2), (3, 3), (3, 4), (3, 5)],
+    (51864, 6): [(3, 3), (4, 7), (5, 1), (5, 5), (5, 7)],
+    (51865, 6): [(3, 1), (4, 2), (4, 3), (4, 7), (5, 1), (5, 2), (5, 4), (5, 6)],
+    (51865, 12): [(5, 3), (5, 9), (8, 0), (8, 4), (8, 7), (8, 8), (9, 0), (9, 7), (9, 9), (10, 5)],
+    (51865, 24): [(13, 15), (15, 4), (15, 15), (16, 1), (20, 0), (23, 4)],
+}
 
 
 def main():
@@ -88,9 +98,10 @@ def whisper_spec(model):
     ]
     spec.config.suppress_ids_begin = [model.tokens.index(b" "), numbers["<|endoftext|>"]]
     spec.config.lang_ids = [numbers["<|startoftranscript|>"] + 1 + index for index in range(sizes.languages())]
-    # Needed for word times only; this is what the converter takes for unknown models.
+    # This is what the converter takes for unknown models.
     layers = range(sizes.text_layers // 2, sizes.text_layers)
-    spec.config.alignment_heads = list(product(layers, range(sizes.text_heads)))
+    heads = list(product(layers, range(sizes.text_heads)))
+    spec.config.alignment_heads = ALIGNMENT_HEADS.get((sizes.vocabulary, sizes.text_layers), heads)
     return spec
 
 

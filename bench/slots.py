@@ -19,8 +19,9 @@ environment.enter()
 
 import clips
 import server
-from compare import DEMO, Side, ask_server
+from environment import DEMO
 from peer import CORES
+from side import Side, ask_server
 
 LONG_SECONDS = 300
 

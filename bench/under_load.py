@@ -22,7 +22,7 @@ import requests
 
 import clips
 import server
-from compare import ask_server
+from side import ask_server
 
 CLIENTS = 4
 REQUESTS = 50
