@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn without_spaces_every_character_is_a_word() {
-        let tokens = tokens(&["今".as_bytes(), "日は".as_bytes(), "。".as_bytes(), b"\xe9", b"\x9b\xa8"]);
+        let tokens =
+            tokens(&["今".as_bytes(), "日は".as_bytes(), "。".as_bytes(), b"\xe9", b"\x9b\xa8"]);
         let words = words(&tokens, false, &[]);
         assert_eq!(times(&words), [("今", 0.0, 0.5), ("日は。", 0.5, 1.0), ("雨", 1.5, 2.5)]);
     }
@@ -221,7 +222,8 @@ mod tests {
 
     #[test]
     fn pauses_lie_between_speech_and_grow_into_its_silent_ends() {
-        let tone = |seconds: f64| (0..(seconds * 16_000.0) as usize).map(|n| (n as f32 * 0.3).sin());
+        let tone =
+            |seconds: f64| (0..(seconds * 16_000.0) as usize).map(|n| (n as f32 * 0.3).sin());
         let silence = |seconds: f64| vec![0.0; (seconds * 16_000.0) as usize];
         let samples: Vec<f32> =
             tone(1.0).chain(silence(1.0)).chain(tone(1.0)).chain(silence(0.5)).collect();
@@ -230,7 +232,10 @@ mod tests {
         assert_eq!(found.len(), 3);
         for (found, expected) in found.iter().zip(&expected) {
             let close = |a: f64, b: f64| a == b || (a - b).abs() < 0.02;
-            assert!(close(found.start, expected.start) && close(found.end, expected.end), "{found:?}");
+            assert!(
+                close(found.start, expected.start) && close(found.end, expected.end),
+                "{found:?}"
+            );
         }
         assert!(pauses(&samples, &[]).is_empty());
         // Shorter pauses are part of speech, and spans beyond the samples do no harm.

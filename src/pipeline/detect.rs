@@ -110,7 +110,8 @@ pub(super) async fn conclude(
 
 /// Whether the most probable candidate is probable enough, among the candidates, for so much audio.
 fn is_settled(detected: &[(Language, f32)], candidates: &[Language], seconds: f64) -> bool {
-    let possible = |found: &&(Language, f32)| candidates.is_empty() || candidates.contains(&found.0);
+    let possible =
+        |found: &&(Language, f32)| candidates.is_empty() || candidates.contains(&found.0);
     let possible = || detected.iter().filter(possible).map(|found| found.1);
     let share = possible().next().unwrap_or(0.0) / possible().sum::<f32>().max(f32::MIN_POSITIVE);
     share >= CERTAIN || (share >= LIKELY && seconds >= ENOUGH_SECONDS)
@@ -187,7 +188,8 @@ mod tests {
 
     #[test]
     fn longer_audio_weighs_more() {
-        let (short, long) = (languages(&[("cy", 0.6), ("en", 0.4)]), languages(&[("en", 0.8), ("cy", 0.2)]));
+        let (short, long) =
+            (languages(&[("cy", 0.6), ("en", 0.4)]), languages(&[("en", 0.8), ("cy", 0.2)]));
         let mean = mean((&short, 1.0), (&long, 3.0));
         assert_eq!(mean[0].0, Language::ENGLISH);
         assert!((mean[0].1 - 0.7).abs() < 1e-6 && (mean[1].1 - 0.3).abs() < 1e-6);

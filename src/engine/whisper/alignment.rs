@@ -162,7 +162,8 @@ mod tests {
     /// A head that looks at `spots`, a frame for each row, among `frames`.
     fn head(spots: &[usize], frames: usize) -> Scores {
         let score = |spot: usize, frame: usize| -0.5 * (frame as f32 - spot as f32).abs();
-        let values = spots.iter().flat_map(|spot| (0..frames).map(move |frame| score(*spot, frame)));
+        let values =
+            spots.iter().flat_map(|spot| (0..frames).map(move |frame| score(*spot, frame)));
         Scores { frames, values: values.collect() }
     }
 

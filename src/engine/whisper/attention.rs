@@ -178,9 +178,7 @@ unsafe extern "C" fn __wrap_ggml_flash_attn_ext(
         next_layer(scale, || unsafe { sys::ggml_mul_mat(context, k, q) });
     }
     // SAFETY: passes everything on.
-    unsafe {
-        __real_ggml_flash_attn_ext(context, q, k, v, mask, scale, max_bias, logit_softcap)
-    }
+    unsafe { __real_ggml_flash_attn_ext(context, q, k, v, mask, scale, max_bias, logit_softcap) }
 }
 
 /// # Safety

@@ -17,7 +17,11 @@ const TEMPERATURE_STEP: f32 = 0.2;
 const TOKENS_PER_PROGRESS: usize = 16;
 
 /// A text that ends with the same tokens so often in a row goes on with them for ever.
-const MAX_REPEATS: usize = 6;
+const ENDLESS_REPEATS: usize = 6;
+/// A finished one with so many is doubtful: a phrase, or one or two tokens ("no, no, no").
+const MAX_REPEATS: usize = 2;
+const MAX_SHORT_REPEATS: usize = 5;
+const PHRASE: usize = 3;
 const MAX_PERIOD: usize = 24;
 
 /// The text decoder of a window that is encoded.
@@ -71,7 +75,7 @@ pub(super) struct Decoded {
     pub(super) avg_logprob: f32,
     pub(super) compression_ratio: f32,
     pub(super) no_speech_prob: f32,
-    /// Given up since it repeats its end.
+    /// Whether it repeats its end.
     pub(super) is_looping: bool,
 }
 
@@ -97,19 +101,15 @@ impl Decoded {
     }
 }
 
-/// The text at `temperature`, or the best one at that and the higher temperatures.
-pub(super) fn decode_with_fallback(
+/// The first text that is good, of `first` and those at higher temperatures, or else the best one.
+pub(super) fn improve(
     decoder: &mut impl TextDecoder,
     rules: &Rules,
     prompt: &Prompt,
-    first: Option<Decoded>,
-    temperature: f32,
+    first: Decoded,
 ) -> Result<Decoded, Failure> {
-    let mut best = match first {
-        Some(first) => first,
-        None => decode(decoder, rules, prompt, temperature)?,
-    };
-    let mut temperature = temperature;
+    let mut temperature = first.temperature;
+    let mut best = first;
     while !best.is_good() && temperature + TEMPERATURE_STEP < 1.0 + 1e-3 {
         temperature += TEMPERATURE_STEP;
         let next = decode(decoder, rules, prompt, temperature)?;
@@ -166,7 +166,7 @@ pub(super) fn decode(
         ids.push(id);
         if tokens.len().is_multiple_of(TOKENS_PER_PROGRESS) {
             decoder.progress()?;
-            is_looping = repeats(&ids);
+            is_looping = repeats(&ids, |period| (ENDLESS_REPEATS - 1).max(16 / period));
         }
         if is_looping || tokens.len() >= prompt.max_tokens() {
             break;
@@ -174,15 +174,15 @@ pub(super) fn decode(
         row.copy_from_slice(decoder.logits(&[id], past)?);
         past += 1;
     }
-    let text = ids.iter().filter(|id| **id < prompt.end_of_text);
-    let bytes: Vec<u8> = text.flat_map(|id| decoder.bytes(*id)).copied().collect();
+    ids.retain(|id| *id < prompt.end_of_text);
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| decoder.bytes(*id)).copied().collect();
     Ok(Decoded {
         avg_logprob: sum / (tokens.len() + 1) as f32,
         tokens,
         temperature,
         compression_ratio: super::segments::compression_ratio(&bytes),
         no_speech_prob,
-        is_looping,
+        is_looping: is_looping || ends_in_circles(&ids),
     })
 }
 
@@ -206,12 +206,23 @@ fn sample(logprobs: &[f32], temperature: f32, random: &mut fastrand::Rng) -> i32
     most_probable(logprobs)
 }
 
-/// Whether the text has begun to repeat its end.
-fn repeats(ids: &[i32]) -> bool {
+/// Whether the text ends with tokens that stand there more often in a row than `most` says for
+/// their number.
+fn repeats(ids: &[i32], most: impl Fn(usize) -> usize) -> bool {
     (1..=MAX_PERIOD).any(|period| {
-        let needed = period * (MAX_REPEATS - 1).max(16 / period);
+        let needed = period * most(period);
         let again = ids.iter().rev().zip(ids.iter().rev().skip(period));
         again.take(needed).filter(|(later, earlier)| later == earlier).count() == needed
+    })
+}
+
+/// Whether a finished text has a phrase over and over at its end.
+fn ends_in_circles(text: &[i32]) -> bool {
+    // The last time may be cut short, or end with another punctuation mark.
+    (0..=PHRASE.min(text.len())).any(|cut| {
+        repeats(&text[..text.len() - cut], |period| {
+            if period < PHRASE { MAX_SHORT_REPEATS } else { MAX_REPEATS }
+        })
     })
 }
 
@@ -299,16 +310,32 @@ mod tests {
         let mut script = Script::new(&[(&circles, 30.0), (&TEXT, 30.0)]);
         let decoded = decode(&mut script, &rules(), &prompt(), 0.0).unwrap();
         assert!(decoded.is_looping && decoded.tokens.len() < 40);
-        script.attempt = 0;
-        let best = decode_with_fallback(&mut script, &rules(), &prompt(), None, 0.0).unwrap();
+        let best = improve(&mut script, &rules(), &prompt(), decoded).unwrap();
         assert_eq!((ids(&best), best.temperature), (TEXT.to_vec(), 0.2));
     }
 
     #[test]
+    fn a_phrase_three_times_in_a_row_is_doubtful_and_a_word_is_not() {
+        for (text, expected) in [
+            (&[1, 2, 5, 1, 2, 5, 1, 2, 5][..], true),
+            (&[7, 1, 2, 5, 1, 2, 5, 1, 2, 6], false),
+            (&[7, 1, 2, 5, 1, 2, 5, 1, 2, 5, 1, 6], true),
+            (&[1, 2, 1, 2, 1, 2], false),
+            (&[1, 1, 1, 1], false),
+            (&[1; 6], true),
+            (&[], false),
+        ] {
+            assert_eq!(ends_in_circles(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
     fn of_poor_texts_the_most_probable_is_kept() {
-        let doubtful: [(&[i32], f32); 6] = std::array::from_fn(|n| (&TEXT[..], 1.0 + n as f32 / 9.0));
+        let doubtful: [(&[i32], f32); 6] =
+            std::array::from_fn(|n| (&TEXT[..], 1.0 + n as f32 / 9.0));
         let mut script = Script::new(&doubtful);
-        let best = decode_with_fallback(&mut script, &rules(), &prompt(), None, 0.0).unwrap();
+        let first = decode(&mut script, &rules(), &prompt(), 0.0).unwrap();
+        let best = improve(&mut script, &rules(), &prompt(), first).unwrap();
         assert_eq!(script.attempt, 6, "temperatures 0 to 1");
         assert!(!best.is_confident());
     }
@@ -318,8 +345,7 @@ mod tests {
         let mut script = Script::new(&[(&[TIME], 1.0)]);
         let decoded = decode(&mut script, &rules(), &prompt(), 0.0).unwrap();
         let silent = Decoded { no_speech_prob: 0.9, avg_logprob: -2.0, ..decoded };
-        let best =
-            decode_with_fallback(&mut script, &rules(), &prompt(), Some(silent.clone()), 0.0).unwrap();
+        let best = improve(&mut script, &rules(), &prompt(), silent.clone()).unwrap();
         assert_eq!((best, script.attempt), (silent, 1));
     }
 
@@ -336,7 +362,8 @@ mod tests {
 
     #[test]
     fn prompt_and_text_fit_into_the_context() {
-        let long: Vec<i32> = [TIME].into_iter().chain((0..400).map(|n| [1, 2, 5, 6, 7][n * n % 5])).collect();
+        let long: Vec<i32> =
+            [TIME].into_iter().chain((0..400).map(|n| [1, 2, 5, 6, 7][n * n % 5])).collect();
         let mut script = Script::new(&[(&long, 30.0)]);
         let prompt = Prompt { previous: vec![1; 224], ..prompt() };
         assert_eq!(prompt.max_tokens(), 221);

@@ -19,6 +19,7 @@ mod ffi;
 mod gpu;
 mod load_log;
 mod rules;
+mod script;
 mod segments;
 mod session;
 mod window;

@@ -73,7 +73,11 @@ mod tests {
 
     const TIME: i32 = 100;
 
-    fn cut_of(ids: &[i32], max_tokens: usize, seconds: f64) -> (Vec<(f64, f64, Vec<i32>)>, Option<f64>) {
+    fn cut_of(
+        ids: &[i32],
+        max_tokens: usize,
+        seconds: f64,
+    ) -> (Vec<(f64, f64, Vec<i32>)>, Option<f64>) {
         let tokens = ids.iter().map(|id| Token { id: *id, logprob: -0.1 }).collect();
         let decoded = Decoded {
             tokens,
@@ -90,7 +94,8 @@ mod tests {
 
     #[test]
     fn segments_lie_between_their_time_tokens() {
-        let (stretches, rest) = cut_of(&[TIME, 1, 2, TIME + 50, TIME + 75, 3, TIME + 100], 224, 2.5);
+        let (stretches, rest) =
+            cut_of(&[TIME, 1, 2, TIME + 50, TIME + 75, 3, TIME + 100], 224, 2.5);
         assert_eq!(stretches, [(0.0, 1.0, vec![1, 2]), (1.5, 2.0, vec![3])]);
         assert_eq!(rest, None);
     }

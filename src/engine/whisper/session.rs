@@ -9,7 +9,7 @@ use super::decode::{self, Decoded, Prompt, TextDecoder};
 use super::ffi::{self, State};
 use super::rules::{self, Rules};
 use super::segments::{self, Cut, Stretch};
-use super::{alignment, not_a_number, window};
+use super::{alignment, not_a_number, script, window};
 use crate::engine::words::{self, Token as TimedToken};
 use crate::engine::{Session, SessionEvent};
 use crate::ipc::{ChunkOptions, Failure, FailureKind};
@@ -89,7 +89,8 @@ impl Session for WhisperSession {
             }
             // The decoder writes two time tokens where more is said than it wrote. That is decoded
             // in a window of its own, as short as the rest.
-            let Some(rest) = cut.unfinished_from.filter(|rest| chunk.is_worth_decoding(*rest, offset))
+            let Some(rest) =
+                cut.unfinished_from.filter(|rest| chunk.is_worth_decoding(*rest, offset))
             else {
                 return Ok(());
             };
@@ -186,29 +187,34 @@ impl WhisperSession {
         let cut = |decoded: &Decoded| {
             segments::cut(decoded, shape.first_timestamp, prompt.max_tokens(), seconds)
         };
-        let positions = self.positions(chunk.samples.len());
-        let rules = Arc::clone(&self.rules);
-        self.state.encode(chunk.samples, positions)?;
-        let mut decoder = Decoder { state: &mut self.state, cancel: chunk.cancel, on_event };
-        decoder.progress()?;
-        let first = decode::decode(&mut decoder, &rules, prompt, chunk.options.temperature)?;
-        if positions == shape.positions {
-            let temperature = chunk.options.temperature;
-            let best =
-                decode::decode_with_fallback(&mut decoder, &rules, prompt, Some(first), temperature)?;
-            let cut = cut(&best);
-            return Ok((best, cut));
-        }
-        let in_short = cut(&first);
-        if first.is_confident() && !in_short.stretches.is_empty() {
-            return Ok((first, in_short));
-        }
-        // What is poor is tried again in the whole window, not at a higher temperature.
-        self.state.encode(chunk.samples, shape.positions)?;
-        let mut decoder = Decoder { state: &mut self.state, cancel: chunk.cancel, on_event };
-        decoder.progress()?;
         let temperature = chunk.options.temperature;
-        let best = decode::decode_with_fallback(&mut decoder, &rules, prompt, None, temperature)?;
+        let rules = Arc::clone(&self.rules);
+        let mut decoder = Decoder { state: &mut self.state, cancel: chunk.cancel, on_event };
+
+        let positions = match self.whole_windows {
+            true => shape.positions,
+            false => window::positions(chunk.samples.len(), shape.positions),
+        };
+        decoder.encode(chunk.samples, positions)?;
+        let mut best = decode::decode(&mut decoder, &rules, prompt, temperature)?;
+        if positions < shape.positions && (!best.is_confident() || cut(&best).stretches.is_empty())
+        {
+            // What is poor is tried again in the whole window, not at a higher temperature.
+            decoder.encode(chunk.samples, shape.positions)?;
+            best = decode::decode(&mut decoder, &rules, prompt, temperature)?;
+        }
+        best = decode::improve(&mut decoder, &rules, prompt, best)?;
+        if prompt.previous.is_empty()
+            && let Some(script) = script::correction(chunk.options.language, &decoder.text(&best))
+        {
+            let previous = decoder.state.model().tokenize(script.prompt);
+            let previous = [&[shape.previous], &previous[..]].concat();
+            let steered = Prompt { previous, task: prompt.task.clone(), ..*prompt };
+            let again = decode::decode(&mut decoder, &rules, &steered, temperature)?;
+            if again.is_confident() {
+                best = again;
+            }
+        }
         let cut = cut(&best);
         Ok((best, cut))
     }
@@ -228,8 +234,12 @@ impl WhisperSession {
         };
         let model = Arc::clone(self.state.model());
         let segment = |stretch: &Stretch| {
-            let bytes: Vec<u8> =
-                stretch.tokens.iter().flat_map(|token| model.token_bytes(token.id)).copied().collect();
+            let bytes: Vec<u8> = stretch
+                .tokens
+                .iter()
+                .flat_map(|token| model.token_bytes(token.id))
+                .copied()
+                .collect();
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let timed: Vec<TimedToken> = stretch
                 .tokens
@@ -300,6 +310,20 @@ struct Decoder<'a> {
     state: &'a mut State,
     cancel: &'a AtomicBool,
     on_event: &'a mut (dyn FnMut(SessionEvent) + Send),
+}
+
+impl Decoder<'_> {
+    fn encode(&mut self, samples: &[f32], positions: usize) -> Result<(), Failure> {
+        tracing::debug!(positions, samples = samples.len(), "window encoded");
+        self.state.encode(samples, positions)?;
+        self.progress()
+    }
+
+    fn text(&self, decoded: &Decoded) -> Vec<u8> {
+        let end = self.state.model().shape.end_of_text;
+        let text = decoded.tokens.iter().filter(|token| token.id < end);
+        text.flat_map(|token| self.bytes(token.id)).copied().collect()
+    }
 }
 
 impl TextDecoder for Decoder<'_> {

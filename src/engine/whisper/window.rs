@@ -28,7 +28,9 @@ mod tests {
 
     #[test]
     fn a_window_covers_the_audio_and_a_margin() {
-        for (seconds, expected) in [(1, 192), (5, 384), (10, 640), (20, 1_152), (22, 1_500), (30, 1_500)] {
+        for (seconds, expected) in
+            [(1, 192), (5, 384), (10, 640), (20, 1_152), (22, 1_500), (30, 1_500)]
+        {
             assert_eq!(positions(seconds * 16_000, 1_500), expected, "{seconds} s");
         }
         assert_eq!(positions(16_000, 200), 200);
