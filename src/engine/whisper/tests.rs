@@ -151,7 +151,7 @@ fn the_probability_of_no_speech_is_that_of_the_window() {
         segments
     };
     check(&clip("00.flac"), "en", 0.0..0.01);
-    check(&SILENCE, "ja", 0.9..1.0);
+    check(&noise(), "ja", 0.9..1.0);
     let again = check(&clip("27.flac"), "ja", 0.0..0.01);
     assert!(again[0].temperature > 0.0);
     let windows = check(&clip("29.flac")[..30 * 16_000], "en", 0.0..0.01);
