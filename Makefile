@@ -57,7 +57,7 @@ setup:
 	  exit 1
 	fi
 
-# Build, start the server on the demo model (PORT=8000) and transcribe a clip; Ctrl-C ends it
+# Build, start the server on the bundled model (PORT=8000) and transcribe a speech; Ctrl-C ends it
 run: setup
 	@if (exec 3<>/dev/tcp/127.0.0.1/$(PORT)) 2>/dev/null; then
 	  echo "port $(PORT) is taken: choose another one with \`make run PORT=8001\`" >&2
@@ -70,12 +70,12 @@ run: setup
 	    kill -0 $$server 2>/dev/null || exit 0
 	    sleep 0.2
 	  done
-	  printf '\n$$ curl %s/v1/audio/transcriptions -F file=@tests/fixtures/eval/00.flac\n' $$url
-	  curl --silent --show-error $$url/v1/audio/transcriptions -F file=@tests/fixtures/eval/00.flac
+	  printf '\n$$ curl %s/v1/audio/transcriptions -F file=@tests/fixtures/speech/jfk.flac\n' $$url
+	  curl --silent --show-error $$url/v1/audio/transcriptions -F file=@tests/fixtures/speech/jfk.flac
 	  printf '\n\nready: API description at %s/docs, Ctrl-C ends the server\n' $$url
 	} & )
 	# The shell becomes the server, so that Ctrl-C and SIGTERM reach it and nothing is left behind.
-	exec $(AURIS) --log warn serve --models demo --listen 127.0.0.1:$(PORT)
+	exec $(AURIS) --log warn serve --models base-q8_0 --listen 127.0.0.1:$(PORT)
 
 # Run all tests
 test: setup

@@ -32,7 +32,7 @@ def measure(auris, model, slots, windows, folder):
     """Peaks of the worker and of the server in bytes, and the worker's CPU time for a second of audio."""
     clip = clips.speech(folder, WINDOW_SECONDS * windows)
     arguments = ["--models", model, "--slots", str(slots), "--threads", "1", "--no-gpu"]
-    arguments += ["--no-cpu-q8", "--no-vad", "--stall-seconds", "600"]
+    arguments += ["--no-vad", "--stall-seconds", "600"]
     with serving(auris, arguments) as (url, server):
         wait_until_ready(url)
         (worker,) = server.children()

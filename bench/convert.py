@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Converts a model file of whisper.cpp for faster-whisper, without PyTorch.
 
-    bench/convert.py models/ggml-demo-q8_0.bin [int8 float32]
+    bench/convert.py tests/fixtures/models/ggml-demo.bin [int8 float32]
 
 Writes target/bench-models/NAME-QUANTIZATION: the same weights in CTranslate2's format, and the
 tokenizer. Names are mapped as CTranslate2's own converter from transformers does. q8_0 has a scale

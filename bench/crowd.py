@@ -125,7 +125,7 @@ def main():
     parser.add_argument("--anonymous", action="store_true", help="clients do not count their retries")
     arguments = parser.parse_args()
     server = subprocess.Popen(
-        [arguments.auris, "--log", "error", "serve", "--models", "demo", "--offline", "--device", "cpu",
+        [arguments.auris, "--log", "error", "serve", "--models", str(ROOT / "tests/fixtures/models/ggml-demo.bin"), "--offline", "--device", "cpu",
          "--listen", "127.0.0.1:0", "--slots", "2", "--engine", arguments.engine,
          "--no-vad", "--max-queue-minutes", str(arguments.queue_minutes)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -42,7 +42,7 @@ def post(url, clip, fields):
 
 def measure(auris, files, recycle):
     server = subprocess.Popen(
-        [auris, "--log", "error", "serve", "--models", "demo", "--listen", "127.0.0.1:0",
+        [auris, "--log", "error", "serve", "--models", str(ROOT / "tests/fixtures/models/ggml-demo.bin"), "--listen", "127.0.0.1:0",
          "--slots", "1", "--threads", "1", "--recycle-after", str(recycle)],
         stdout=subprocess.PIPE, text=True)
     try:

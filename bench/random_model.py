@@ -21,7 +21,7 @@ import ggml
 from tokenizer import tokenizer
 
 FOLDER = environment.ROOT / "target" / "bench-models"
-DEMO = environment.ROOT / "models" / "ggml-demo-q8_0.bin"
+DEMO = environment.DEMO
 # Width, heads, layers of each side.
 SIZES = {"tiny": (384, 6, 4), "base": (512, 8, 6), "small": (768, 12, 12), "medium": (1024, 16, 24)}
 # No token twice, since a token has one successor.

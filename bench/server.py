@@ -10,13 +10,13 @@ from contextlib import contextmanager
 import psutil
 import requests
 
-from environment import ROOT
+from environment import DEMO, ROOT
 
 READY_SECONDS = 120
 
 
 @contextmanager
-def serving(program, arguments=("--models", "demo")):
+def serving(program, arguments=("--models", str(DEMO))):
     """Runs `program serve` on a free port; gives (url, process) once it is ready."""
     # A log line for each request would bury the tables.
     command = [program, "--log", "warn", "serve", "--listen", "127.0.0.1:0", *arguments]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Slots against threads on the CPU: the same cores as many slots with one thread, or the reverse.
 
-    bench/slots.py [--auris target/release/auris] [--model models/ggml-demo-q8_0.bin]
+    bench/slots.py [--auris target/release/auris] [--model tests/fixtures/models/ggml-demo.bin]
 
 Every way to share the cores out is measured in turns, with clips of 5 s from one client and from as
 many as there are cores, and with a file of five minutes. Prints Markdown.

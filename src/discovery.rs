@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::device::{Backend, DeviceId, DeviceInfo};
 use crate::probe::{Cause, Unavailable};
-use crate::scheduler::{DevicePlan, ModelPlan, Scheduler, UnusedBackend};
+use crate::scheduler::{DevicePlan, Scheduler, UnusedBackend};
 use crate::supervisor::WorkerProgram;
 use crate::supervisor::detect;
 
@@ -100,14 +100,9 @@ impl Discovery {
         Ok(wanted)
     }
 
-    /// Looks until GPUs are found, and hands them to `scheduler` with `models`. The first result
-    /// goes to `first` as well.
-    pub async fn run(
-        self,
-        scheduler: Scheduler,
-        models: Vec<ModelPlan>,
-        first: oneshot::Sender<Result<(), NoGpu>>,
-    ) {
+    /// Looks until GPUs are found, and hands them to `scheduler`. The first result goes to `first`
+    /// as well.
+    pub async fn run(self, scheduler: Scheduler, first: oneshot::Sender<Result<(), NoGpu>>) {
         scheduler.set_unused(vec![UnusedBackend {
             backend: Backend::Cuda,
             cause: Some("not-yet-known".to_owned()),
@@ -118,7 +113,7 @@ impl Discovery {
         loop {
             let result = self.look().await.map(|found| {
                 scheduler.set_unused(Vec::new());
-                scheduler.add_devices(found.into_iter().map(|i| self.plan(i, &models)).collect());
+                scheduler.add_devices(found.into_iter().map(|info| self.plan(info)).collect());
             });
             let failure = result.as_ref().err().cloned();
             if let Some(failure) = &failure {
@@ -145,14 +140,13 @@ impl Discovery {
         }
     }
 
-    fn plan(&self, info: DeviceInfo, models: &[ModelPlan]) -> DevicePlan {
+    fn plan(&self, info: DeviceInfo) -> DevicePlan {
         DevicePlan {
             info,
             program: self.program.clone(),
             slots: self.slots,
             // The GPU computes; a thread only feeds it and picks tokens.
             threads: 1,
-            models: models.to_vec(),
             warm: true,
         }
     }

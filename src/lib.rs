@@ -24,6 +24,7 @@ pub mod supervisor;
 pub mod voice;
 pub mod scheduler;
 pub mod discovery;
+pub mod provision;
 pub mod pipeline;
 pub mod jobs;
 // 4: HTTP

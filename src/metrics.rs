@@ -22,6 +22,10 @@ pub const RETRIES: &str = "auris_chunk_retries_total";
 pub const RETRY_DELAY_SECONDS: &str = "auris_chunk_retry_delay_seconds";
 /// Chunks that ran elsewhere because of a `device` or a kind of device, by `reason`.
 pub const FALLBACKS: &str = "auris_fallbacks_total";
+/// Chunks that a `model` did in place of one that is missing, by `reason`.
+pub const MODEL_FALLBACKS: &str = "auris_model_fallbacks_total";
+/// Whether a `model` that was asked for does its own work: 1, or 0 while another one does it.
+pub const MODEL_AVAILABLE: &str = "auris_model_available";
 /// Times that a `device` was used again after it had failed.
 pub const RETURNS: &str = "auris_device_returns_total";
 /// Times that a `device` failed again when it was tried.
@@ -72,6 +76,8 @@ pub fn describe() {
     describe_counter!(RETRIES, "Chunks run again, by reason");
     describe_histogram!(RETRY_DELAY_SECONDS, Unit::Seconds, "Time to a chunk's next attempt");
     describe_counter!(FALLBACKS, "Chunks that ran elsewhere because of a device, by reason");
+    describe_counter!(MODEL_FALLBACKS, "Chunks done by another model than that asked for");
+    describe_gauge!(MODEL_AVAILABLE, "1 if a model is here, 0 while another one does its work");
     describe_counter!(RETURNS, "Times that a device was used again after it had failed");
     describe_counter!(PROBE_FAILURES, "Times that a device failed again when it was tried");
     describe_gauge!(LOST_SECONDS, Unit::Seconds, "Time lost to attempts that failed on a device");

@@ -18,6 +18,7 @@ use crate::jobs::{JobSettings, Jobs};
 use crate::metrics;
 use crate::output;
 use crate::pipeline::Pipeline;
+use crate::provision::Provision;
 use crate::scheduler::Scheduler;
 
 /// How often counters that nobody reads are tidied up.
@@ -45,8 +46,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let access = config::access(&args.access)?;
     let plan = EnginePlan::new(&args.engine)?;
     let source = ModelSource::new(&args.engine.store)?;
-    let models = config::obtain_models(&args.engine.models, &source).await?;
-    let plan = plan.with_models(models, &source.store).with_voice(&source.store)?;
+    let asked = config::find_models(&args.engine.models_to_serve(), &source.store)?;
+    let (catalog, missing) = asked.begin(&source).await?;
+    let plan = plan.with_models(catalog.clone(), &source.store).with_voice(&source.store)?;
 
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), metrics::SECONDS_BUCKETS)?
@@ -68,6 +70,10 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         started => started?,
     };
     let scheduler = pipeline.scheduler.clone();
+    let ModelSource { store, download } = source;
+    let whole_windows = plan.whole_windows;
+    Provision { store, download, catalog, scheduler: scheduler.clone(), whole_windows }
+        .start(&missing);
     let is_demanded = args.jobs.jobs_dir.is_some();
     let jobs = keep_jobs(job_settings, is_demanded, &pipeline).await?;
     let state = AppState { pipeline, jobs: jobs.clone(), uploads: uploads.into(), metrics };

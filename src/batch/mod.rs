@@ -8,7 +8,6 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::slice;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -65,9 +64,10 @@ async fn transcribe_all(
         results::make_folder(folder)?;
     }
     let source = ModelSource::new(&args.engine.store)?;
-    let names = args.model.as_ref().map_or(args.engine.models.as_slice(), slice::from_ref);
-    let models = config::obtain_models(names, &source).await?;
-    let plan = plan.with_models(models, &source.store).with_voice(&source.store)?;
+    let only = args.model.clone().map(|name| vec![name]);
+    let names = only.unwrap_or_else(|| args.engine.models_to_transcribe());
+    let catalog = config::find_models(&names, &source.store)?.obtain(&source).await?;
+    let plan = plan.with_models(catalog, &source.store).with_voice(&source.store)?;
     let everything = Capacity { total_seconds: f64::INFINITY, caller_share: 1.0 };
     let pipeline = plan.start(everything).await?;
     // As many files at once as there are slots: a short file uses no more than one.
@@ -118,7 +118,8 @@ async fn transcribe(
         ..Options::default()
     };
     // The only one that is loaded, by the name that a path stands for.
-    let model = args.model.as_ref().and(pipeline.models.first()).map(|model| model.name.clone());
+    let models = pipeline.models.now();
+    let model = args.model.as_ref().and(models.default_model()).map(|model| model.name.clone());
     let ticket = pipeline.scheduler.admit(Caller::default(), Attempt::default()).await?;
     let input = Input { file, model, options, chunks: None, selection: args.selection() };
     let transcribed = pipeline

@@ -16,6 +16,7 @@ pub use self::transcribe::TranscribeArgs;
 use crate::audio::LOG_DIRECTIVE;
 use crate::engine::EngineKind;
 use crate::engine::quantise::Precision;
+use crate::models::BUNDLED;
 use crate::telemetry::LogFormat;
 
 mod audio;
@@ -111,21 +112,30 @@ pub struct StoreArgs {
         global = true
     )]
     pub offline: bool,
+    /// The pause between attempts to download, in seconds; for tests
+    #[arg(
+        long,
+        env = "AURIS_DOWNLOAD_RETRY_SECONDS",
+        hide = true,
+        default_value_t = 1.0,
+        global = true
+    )]
+    pub download_retry_seconds: f64,
 }
 
 /// What to run, and on what
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
     /// Models to load, the default one first: names of `auris models list`, or model files
+    /// [default: tiny,medium; of `auris transcribe`: the bundled base-q8_0]
     #[arg(
         long,
         env = "AURIS_MODELS",
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "tiny,medium",
         help_heading = "Models"
     )]
-    pub models: Vec<String>,
+    models: Option<Vec<String>>,
     /// Which model takes which language when a request names none, such as
     /// `en=tiny,hi+ta=medium,*=medium` [default: English to tiny, everything else to medium]
     #[arg(long, env = "AURIS_ROUTING", value_name = "TABLE", help_heading = "Models")]
@@ -142,15 +152,6 @@ pub struct EngineArgs {
     /// What files may ask for, and how they are cut
     #[command(flatten)]
     pub audio: AudioArgs,
-    /// Run models themselves on the processor, also where their variant with weights of eight
-    /// bits (`tiny-q8_0`) is installed
-    #[arg(
-        long,
-        env = "AURIS_NO_CPU_Q8",
-        value_parser = BoolishValueParser::new(),
-        help_heading = "Devices"
-    )]
-    pub no_cpu_q8: bool,
     /// Seconds without progress after which a worker is taken for hung
     #[arg(
         long,
@@ -175,6 +176,18 @@ pub struct EngineArgs {
     /// Where models are
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+impl EngineArgs {
+    /// The models that were asked for, or else those of a server.
+    pub fn models_to_serve(&self) -> Vec<String> {
+        self.models.clone().unwrap_or_else(|| ["tiny", "medium"].map(str::to_owned).into())
+    }
+
+    /// The models that were asked for, or else the bundled one.
+    pub fn models_to_transcribe(&self) -> Vec<String> {
+        self.models.clone().unwrap_or_else(|| vec![BUNDLED.to_owned()])
+    }
 }
 
 /// Start the HTTP server
@@ -290,7 +303,7 @@ pub enum ModelsCommand {
         /// Its name
         name: String,
     },
-    /// Make a variant of a model with fewer bits to a weight: smaller, and faster on processors
+    /// Make a variant of a model with fewer bits to a weight, which takes less memory
     Quantize {
         /// Its name or file, with weights of 16 or 32 bits
         model: String,

@@ -27,13 +27,13 @@ pub(super) enum Gpus {
     Unwanted(UnusedBackend),
 }
 
-/// The processor, without models.
+/// The processor.
 pub(super) fn cpu(args: &EngineArgs) -> anyhow::Result<DevicePlan> {
     let (slots, threads) = slots_and_threads(args)?;
     let executable = env::current_exe().context("this program's own path is not known")?;
     let info = detect::cpu();
     let program = worker(executable, &args.engine);
-    Ok(DevicePlan { info, program, slots, threads, models: Vec::new(), warm: true })
+    Ok(DevicePlan { info, program, slots, threads, warm: true })
 }
 
 /// The program that a model for voice activity runs in.

@@ -12,7 +12,9 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::audio::{ChunkPolicy, Ffmpeg, Limits, Vad};
 use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
-use crate::models::{self, DownloadConfig, Languages, ModelError, ModelFile, Store};
+use crate::models::{
+    self, Catalog, DownloadConfig, Entry, Languages, ModelError, ModelFile, Store,
+};
 use crate::probe::GpuEnvironment;
 use crate::scheduler::Capacity;
 
@@ -68,46 +70,94 @@ impl ModelSource {
             endpoint: variable("HF_ENDPOINT").unwrap_or(defaults.endpoint.clone()),
             token: variable("HF_TOKEN"),
             offline: args.offline,
-            ..defaults
+            retry_pause: seconds("--download-retry-seconds", args.download_retry_seconds)?,
         };
         Ok(Self { store: Store::new(folder, bundled), download })
     }
 }
 
-/// Finds the models that are asked for on the disk, or else downloads them.
+/// The models that are asked for, and those of them that are not here.
+#[derive(Debug)]
+pub struct AskedModels {
+    /// All of them, the default first.
+    pub files: Vec<ModelFile>,
+    /// Those that can be downloaded.
+    pub missing: Vec<&'static Entry>,
+}
+
+/// Looks for the models called `names` on the disk.
 ///
 /// # Errors
-/// A model that is neither there nor to be had, with what to do about it.
-pub async fn obtain_models(
-    names: &[String],
-    source: &ModelSource,
-) -> anyhow::Result<Vec<ModelFile>> {
-    let names = || names.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
-    for name in names() {
-        // A name that is none is told before others are downloaded for an hour.
-        match source.store.resolve(name) {
-            Ok(_) | Err(ModelError::NotInstalled { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let mut found: Vec<ModelFile> = Vec::new();
-    for name in names() {
-        let progress = models::progress_bar(name);
-        let model = models::obtain(&source.store, name, &source.download, &progress).await?;
+/// A name that is none, or a file that is no use, with what to do about it.
+pub fn find_models(names: &[String], store: &Store) -> anyhow::Result<AskedModels> {
+    let mut asked = AskedModels { files: Vec::new(), missing: Vec::new() };
+    for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+        let resolved = store.resolve(name);
+        let entry = match &resolved {
+            Err(ModelError::NotInstalled { name, .. }) => models::find(name),
+            _ => None,
+        };
+        asked.missing.extend(entry);
+        let model = entry.map_or(resolved, |entry| Ok(store.awaited(entry)))?;
         ensure!(
             model.languages != Languages::None,
             "`{}` transcribes nothing, it is for voice activity: give it with --vad-model",
             model.name
         );
         ensure!(
-            found.iter().all(|other| other.name != model.name),
+            asked.files.iter().all(|other| other.name != model.name),
             "two models are called `{}`: load one of them",
             model.name
         );
-        found.push(model);
+        asked.files.push(model);
     }
-    ensure!(!found.is_empty(), "no model is named: give one with --models, such as `demo`");
-    Ok(found)
+    ensure!(
+        !asked.files.is_empty(),
+        "no model is named: give one with --models, such as `{}`",
+        models::BUNDLED
+    );
+    Ok(asked)
+}
+
+impl AskedModels {
+    /// Downloads those that are missing.
+    ///
+    /// # Errors
+    /// A model that is not to be had, with what to do about it.
+    pub async fn obtain(self, source: &ModelSource) -> anyhow::Result<Catalog> {
+        for entry in &self.missing {
+            let progress = models::progress_bar(entry.name);
+            models::pull(&source.store, entry, &source.download, &progress).await?;
+        }
+        Ok(Catalog::installed(self.files))
+    }
+
+    /// Has the bundled model do the work of those that are missing, which are returned. Without
+    /// it, they are downloaded first.
+    ///
+    /// # Errors
+    /// There is nothing to begin with.
+    pub async fn begin(
+        self,
+        source: &ModelSource,
+    ) -> anyhow::Result<(Catalog, Vec<&'static Entry>)> {
+        if self.missing.is_empty() {
+            return Ok((Catalog::installed(self.files), self.missing));
+        }
+        match source.store.resolve(models::BUNDLED) {
+            Ok(bundled) => {
+                let missing: Vec<&str> = self.missing.iter().map(|entry| entry.name).collect();
+                let catalog = Catalog::with_stand_in(self.files, &missing, bundled);
+                Ok((catalog, self.missing))
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "nothing does the work of models while they are downloaded: {error}"
+                );
+                Ok((self.obtain(source).await?, Vec::new()))
+            }
+        }
+    }
 }
 
 /// How much may wait, from the options of `serve`.
@@ -223,4 +273,23 @@ pub fn reachable(listen: std::net::SocketAddr) -> std::net::SocketAddr {
         address.set_ip(loopback);
     }
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_the_bundled_model_a_missing_one_is_obtained_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().to_owned(), Vec::new());
+        let download = DownloadConfig { offline: true, ..DownloadConfig::default() };
+        let asked = find_models(&["tiny".to_owned()], &store).unwrap();
+        let source = ModelSource { store, download };
+        let error = asked.begin(&source).await.unwrap_err().to_string();
+        assert!(
+            error.contains("`tiny` is not installed and downloads are switched off"),
+            "{error}"
+        );
+    }
 }

@@ -13,9 +13,10 @@ use crate::cli::{EngineArgs, OnOom, Standby};
 use crate::device::DeviceInfo;
 use crate::discovery::{Discovery, NoGpu};
 use crate::engine::EngineKind;
-use crate::models::{self, Languages, ModelError, ModelFile, Routing, Store};
+use crate::models::{self, Catalog, Languages, ModelError, Routing, Store};
 use crate::pipeline::{Decoders, LastDetected, Pipeline};
-use crate::scheduler::{Capacity, DevicePlan, MemoryNeed, ModelPlan, Scheduler, Settings, Variant};
+use crate::provision::model_plan;
+use crate::scheduler::{Capacity, DevicePlan, ModelPlan, Scheduler, Settings};
 use crate::supervisor::{StartLimits, WorkerProgram};
 use crate::voice::{Voice, VoicePlan};
 
@@ -31,17 +32,17 @@ const VOICE_LIMIT: Duration = Duration::from_secs(20);
 pub struct EnginePlan {
     /// The processor.
     pub cpu: DevicePlan,
-    /// The models, the default first.
-    pub models: Vec<ModelFile>,
+    /// The models that every device may load.
+    pub models: Vec<ModelPlan>,
+    /// Whether whole windows of 30 s are encoded also for short audio.
+    pub whole_windows: bool,
+    catalog: Catalog,
     gpus: Gpus,
-    gpu_models: Vec<ModelPlan>,
     require_gpu: bool,
     standby: Standby,
     routing: Routing,
     limits: Limits,
     chunks: ChunkPolicy,
-    whole_windows: bool,
-    cpu_quantised: bool,
     settings: Settings,
     vad_model: Option<String>,
     voice_program: WorkerProgram,
@@ -66,15 +67,14 @@ impl EnginePlan {
         Ok(Self {
             cpu: devices::cpu(args)?,
             models: Vec::new(),
+            whole_windows: args.audio.whole_windows,
+            catalog: Catalog::installed(Vec::new()),
             gpus: devices::gpus(args)?,
-            gpu_models: Vec::new(),
             require_gpu: args.gpu.require_gpu,
             standby: args.gpu.cpu_standby,
             routing,
             limits: limits(args)?,
             chunks: chunk_policy(args)?,
-            whole_windows: args.audio.whole_windows,
-            cpu_quantised: !args.no_cpu_q8,
             vad_model: args.audio.vad_model.clone(),
             voice_program: devices::voice(&args.audio.vad_engine)?,
             voice: None,
@@ -92,27 +92,12 @@ impl EnginePlan {
         })
     }
 
-    /// Puts `models` on every device. Their quantised variants are looked up in `store`.
-    pub fn with_models(mut self, models: Vec<ModelFile>, store: &Store) -> Self {
-        let plan = |model: &ModelFile| ModelPlan {
-            name: model.name.clone(),
-            file: model.path.clone(),
-            need: need(model.size_bytes, model.dimensions),
-            whole_windows: self.whole_windows,
-            variants: variants(model, store),
-            quantised: false,
-        };
-        self.gpu_models = models.iter().map(plan).collect();
-        // The processor's memory is the system's to give; its models are not swapped for want of
-        // it. But eight bits are as good as sixteen there, and faster.
-        let quantised = self.cpu_quantised;
-        let eight_bits = |plan: &ModelPlan| {
-            let mut variants = plan.variants.clone();
-            variants.retain(|variant| variant.name.ends_with("-q8_0") && quantised);
-            ModelPlan { variants, quantised, ..plan.clone() }
-        };
-        self.cpu.models = self.gpu_models.iter().map(eight_bits).collect();
-        Self { models, ..self }
+    /// Puts the models of `catalog` on every device. Their quantised variants are looked up in
+    /// `store`.
+    pub fn with_models(self, catalog: Catalog, store: &Store) -> Self {
+        let models = catalog.now();
+        let plan = |model| model_plan(model, store, self.whole_windows);
+        Self { models: models.loaded().into_iter().map(plan).collect(), catalog, ..self }
     }
 
     /// Lets a model in `store` find speech: the one that was named, or else Silero's if it is there.
@@ -178,6 +163,7 @@ impl EnginePlan {
     pub async fn start(&self, capacity: Capacity) -> anyhow::Result<Pipeline> {
         let settings = Settings { capacity, ..self.settings };
         let scheduler = Scheduler::start(settings);
+        scheduler.add_models(self.models.clone());
         let cpu = |warm| vec![DevicePlan { warm, ..self.cpu.clone() }];
         if matches!(self.gpus, Gpus::Unwanted(_)) || self.standby == Standby::Warm {
             scheduler.add_devices(cpu(true));
@@ -186,8 +172,7 @@ impl EnginePlan {
             Gpus::Unwanted(unused) => scheduler.set_unused(vec![unused.clone()]),
             Gpus::Wanted(discovery) => {
                 let (first, result) = oneshot::channel();
-                let models = self.gpu_models.clone();
-                tokio::spawn(discovery.clone().run(scheduler.clone(), models, first));
+                tokio::spawn(discovery.clone().run(scheduler.clone(), first));
                 let found = self.first_look(result).await?;
                 if self.standby == Standby::Cold {
                     scheduler.add_devices(cpu(!found));
@@ -196,7 +181,7 @@ impl EnginePlan {
         }
         Ok(Pipeline {
             scheduler,
-            models: self.models.clone().into(),
+            models: self.catalog.clone(),
             routing: Arc::new(self.routing.clone()),
             limits: Arc::new(self.limits.clone()),
             chunks: self.chunks,
@@ -226,32 +211,4 @@ impl EnginePlan {
             }
         }
     }
-}
-
-/// What a model takes on a device.
-fn need(size_bytes: u64, dimensions: models::Dimensions) -> MemoryNeed {
-    MemoryNeed { weights_bytes: size_bytes, state_bytes: dimensions.slot_bytes() }
-}
-
-/// The quantised variants of a model, the largest first: those of a published one, and of another
-/// one that with weights of eight bits.
-fn variants(model: &ModelFile, store: &Store) -> Vec<Variant> {
-    let prefix = format!("{}-q", model.name);
-    let of_model = models::REGISTRY.iter().filter(|entry| entry.name.starts_with(&prefix));
-    let mut variants: Vec<Variant> = of_model
-        .map(|entry| Variant {
-            name: entry.name.to_owned(),
-            file: store.resolve(entry.name).ok().map(|model| model.path),
-            need: need(entry.size_bytes, entry.dimensions),
-        })
-        .collect();
-    let eight_bits = store.resolve(&format!("{prefix}8_0"));
-    if let (true, Ok(found)) = (variants.is_empty(), eight_bits)
-        && found.path != model.path
-    {
-        let need = need(found.size_bytes, found.dimensions);
-        variants.push(Variant { name: found.name, file: Some(found.path), need });
-    }
-    variants.sort_by_key(|variant| std::cmp::Reverse(variant.need.weights_bytes));
-    variants
 }

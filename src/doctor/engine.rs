@@ -223,7 +223,6 @@ mod tests {
             file: name.into(),
             need,
             whole_windows: false,
-            quantised: false,
             variants: Vec::new(),
         };
         let plans = [plan("tiny"), plan("medium")];

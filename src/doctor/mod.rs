@@ -13,7 +13,7 @@ use crate::config::{self, EnginePlan, ModelSource};
 use crate::device::DeviceInfo;
 use crate::discovery::Discovery;
 use crate::engine::processor;
-use crate::models::ModelFile;
+use crate::models::Catalog;
 use crate::output;
 use crate::supervisor::StartLimits;
 
@@ -108,16 +108,17 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     let visit = Visit::new(&plan).await;
     let mut checks = visit.checks();
 
-    let (installed, of_models) = models::checks(&args.engine.models, &source).await;
-    let trial_model = trial_model(&installed, &source);
-    let plan = plan.with_models(installed, &source.store);
+    let names = args.engine.models_to_serve();
+    let (installed, of_models) = models::checks(&names, &source).await;
+    let trial_model = installed.first().cloned();
+    let plan = plan.with_models(Catalog::installed(installed), &source.store);
     let limits = StartLimits {
         load: config::seconds("--load-seconds", args.engine.load_seconds)?.min(LOAD_LIMIT),
         ..StartLimits::default()
     };
 
     let gpus = visit.gpus();
-    checks.extend(engine::memory(&gpus, &plan.cpu.models));
+    checks.extend(engine::memory(&gpus, &plan.models));
     let trials: Vec<Trial<'_>> = match &visit.discovery {
         Some(discovery) => gpus
             .iter()
@@ -139,9 +140,4 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     checks.push(service::ffmpeg(args.engine.audio.ffmpeg.as_deref()));
     checks.push(voice::activity(&args.engine.audio, plan, &source.store).await);
     Ok(Report::new(checks, visit.stance, &usable))
-}
-
-/// The model that devices are tried with: the default one, or else any that is there.
-fn trial_model(installed: &[ModelFile], source: &ModelSource) -> Option<ModelFile> {
-    installed.first().cloned().or_else(|| source.store.resolve("demo").ok())
 }

@@ -7,9 +7,12 @@ use super::report::{Area, Check, Level};
 use crate::config::ModelSource;
 use crate::models::{self, ModelError, ModelFile};
 
-/// Looks for the models called `names`: those that can be used, and a check for each.
+/// Looks for the models called `names`, and for the bundled one if it is to do the work of one of
+/// them: those that can be used, and a check for each.
 pub(super) async fn checks(names: &[String], source: &ModelSource) -> (Vec<ModelFile>, Vec<Check>) {
     let (mut usable, mut checks) = (Vec::new(), Vec::new());
+    let bundled = source.store.resolve(models::BUNDLED);
+    let mut stands_in = false;
     for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
         let found = source.store.resolve(name);
         checks.push(match found {
@@ -18,8 +21,18 @@ pub(super) async fn checks(names: &[String], source: &ModelSource) -> (Vec<Model
                 usable.extend(file);
                 check
             }
-            Err(error) => missing(name, &error, source.download.offline),
+            Err(error) => {
+                stands_in |= matches!(error, ModelError::NotInstalled { .. });
+                missing(name, &error, source.download.offline, bundled.is_ok())
+            }
         });
+    }
+    if let (true, Ok(bundled)) = (stands_in, bundled)
+        && usable.iter().all(|model: &ModelFile| model.name != bundled.name)
+    {
+        let (file, check) = verified(bundled).await;
+        usable.extend(file);
+        checks.push(check);
     }
     (usable, checks)
 }
@@ -40,11 +53,11 @@ async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
     let sum = spawn_blocking(move || models::sha256(&path)).await;
     match sum.map_err(Into::into).and_then(|sum| sum) {
         Ok(sum) if sum == entry.sha256 => {
-            let check = check(", SHA-256 is the published one");
+            let check = check(", SHA-256 is the right one");
             (Some(file), check)
         }
         Ok(sum) => {
-            let cause = format!("its SHA-256 is {sum}, and {} is published", entry.sha256);
+            let cause = format!("its SHA-256 is {sum} instead of {}", entry.sha256);
             let fix = format!("`auris models rm {0}` and `auris models pull {0}`", file.name);
             (None, check("").but(Level::Fail, cause, fix))
         }
@@ -59,9 +72,22 @@ async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
     }
 }
 
-fn missing(name: &str, error: &ModelError, offline: bool) -> Check {
+fn missing(name: &str, error: &ModelError, offline: bool, stands_in: bool) -> Check {
     let check = Check::pass(Area::Service, "model", format!("{name} is not here"));
+    let bundled = models::BUNDLED;
     match error {
+        ModelError::NotInstalled { url, path, .. } if offline && stands_in => check.but(
+            Level::Warn,
+            format!("downloads are switched off, so that {bundled} does its work"),
+            format!("put the file {url} at {}", path.display()),
+        ),
+        ModelError::NotInstalled { .. } if stands_in => check.but(
+            Level::Warn,
+            format!(
+                "it is downloaded while the server runs, and {bundled} does its work until then"
+            ),
+            format!("to have it before, `auris models pull {name}`"),
+        ),
         ModelError::NotInstalled { .. } if !offline => check.but(
             Level::Warn,
             "it is downloaded when the server starts",
@@ -82,8 +108,12 @@ mod tests {
             url: "https://models.example/tiny".to_owned(),
             path: "/models/ggml-tiny.bin".into(),
         };
-        assert_eq!(missing("tiny", &error, false).level, Level::Warn);
-        assert_eq!(missing("tiny", &error, true).level, Level::Fail);
-        assert_eq!(missing("x", &ModelError::Unknown("x".to_owned()), false).level, Level::Fail);
+        for stands_in in [false, true] {
+            assert_eq!(missing("tiny", &error, false, stands_in).level, Level::Warn);
+            let offline = missing("tiny", &error, true, stands_in);
+            assert_eq!(offline.level == Level::Fail, !stands_in, "{offline:?}");
+            let unknown = ModelError::Unknown("x".to_owned());
+            assert_eq!(missing("x", &unknown, false, stands_in).level, Level::Fail);
+        }
     }
 }

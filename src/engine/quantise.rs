@@ -293,7 +293,7 @@ fn bytes(input: &mut impl Read, count: usize) -> Result<Vec<u8>, QuantiseError> 
 mod tests {
     use super::*;
 
-    const DEMO: &[u8] = include_bytes!("../../models/ggml-demo-q8_0.bin");
+    const DEMO: &[u8] = include_bytes!("../../tests/fixtures/models/ggml-demo.bin");
 
     /// The demo model, whose weights have eight bits, with weights of 32.
     fn demo_with_32_bits() -> Vec<u8> {

@@ -11,7 +11,7 @@ use super::error::{ApiError, ErrorBody};
 /// A short word.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Status {
-    /// `ok` or `ready`.
+    /// `ok`.
     #[schema(examples("ok"))]
     status: &'static str,
 }
@@ -25,15 +25,41 @@ pub(super) async fn healthz() -> Json<Status> {
     Json(Status { status: "ok" })
 }
 
+/// That the service can transcribe, and with which models.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// `ready`.
+    #[schema(examples("ready"))]
+    status: &'static str,
+    /// The models that this server was started with.
+    models: Vec<ModelReadiness>,
+}
+
+/// How it stands with a model.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelReadiness {
+    /// Its name.
+    #[schema(examples("tiny"))]
+    id: String,
+    /// `installed`; or `downloading`, `loading` or `missing`, while another model does its work.
+    #[schema(examples("installed"))]
+    state: &'static str,
+    /// The model that does its work.
+    #[schema(examples("tiny"))]
+    served_by: String,
+}
+
 /// Tell whether a request can be transcribed now
 ///
-/// True when the default model is loaded on at least one device.
+/// True when the default model, or the one that does its work while it is downloaded, is loaded
+/// on at least one device.
 #[utoipa::path(get, path = "/readyz", operation_id = "checkReadiness", tag = "service", responses(
-    (status = 200, description = "It can", body = Status),
+    (status = 200, description = "It can", body = Readiness),
     (status = 503, description = "It cannot, and why", body = ErrorBody),
 ))]
-pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>, ApiError> {
-    let default = state.pipeline.models.first().map_or("", |model| model.name.as_str());
+pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Readiness>, ApiError> {
+    let models = state.pipeline.models.now();
+    let default = models.default_model().map_or("", |model| models.runner(model).0);
     let Some(snapshot) = state.pipeline.scheduler.snapshot().await else {
         return Err(ApiError::not_ready("the scheduler has ended"));
     };
@@ -41,7 +67,12 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>
         return Err(ApiError::not_ready("the service is shutting down"));
     }
     if snapshot.is_ready(default) {
-        return Ok(Json(Status { status: "ready" }));
+        let readiness = models.iter().map(|(model, availability)| ModelReadiness {
+            id: model.name.clone(),
+            state: availability.as_str(),
+            served_by: models.runner(model).0.to_owned(),
+        });
+        return Ok(Json(Readiness { status: "ready", models: readiness.collect() }));
     }
     let failure = snapshot.models(default).find_map(|status| status.last_failure.as_ref());
     Err(ApiError::not_ready(match failure {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
-use crate::models::ModelFile;
+use crate::models::{Availability, ModelFile, Models};
 
 /// The name that OpenAI's clients send; the language decides which model runs.
 const ALIAS: &str = "whisper-1";
@@ -34,20 +34,62 @@ pub(super) struct Model {
     /// Always `model`.
     #[schema(examples("model"))]
     object: &'static str,
-    /// When its file was written, in seconds since 1970.
+    /// When its file was written, in seconds since 1970; 0 while it is not here.
     created: u64,
     /// Always `auris`.
     #[schema(examples("auris"))]
     owned_by: &'static str,
+    #[serde(flatten)]
+    availability: ModelAvailability,
+}
+
+/// Whether a model does its own work.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelAvailability {
+    /// `installed`; or `downloading`, `loading` or `missing`, while another model does its work.
+    #[schema(examples("installed"))]
+    state: &'static str,
+    /// The model that does its work: itself, or the one that comes with the program.
+    #[schema(examples("tiny"))]
+    served_by: String,
+    /// What has arrived of its download, from 0 to 100; only while it is downloading.
+    #[schema(required)]
+    download_percent: Option<u8>,
+    /// Why it is missing, and what to do about it.
+    #[schema(required)]
+    reason: Option<String>,
+}
+
+impl ModelAvailability {
+    /// Of one of the `models`.
+    pub(super) fn new(models: &Models, model: &ModelFile) -> Self {
+        let found = models.iter().find(|(own, _)| own.name == model.name);
+        let availability = found.map_or(&Availability::Installed, |(_, availability)| availability);
+        Self {
+            state: availability.as_str(),
+            served_by: models.runner(model).0.to_owned(),
+            download_percent: match availability {
+                Availability::Downloading { percent } => Some(*percent),
+                _ => None,
+            },
+            reason: match availability {
+                Availability::Missing { reason } => Some(reason.clone()),
+                _ => None,
+            },
+        }
+    }
 }
 
 impl Model {
-    fn new(id: &str, file: Option<&ModelFile>) -> Self {
-        let created = file
-            .and_then(|file| std::fs::metadata(&file.path).ok()?.modified().ok())
+    /// `model` under the name `id`.
+    fn new(id: &str, models: &Models, model: &ModelFile) -> Self {
+        let created = std::fs::metadata(&model.path)
+            .and_then(|metadata| metadata.modified())
+            .ok()
             .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
             .map_or(0, |since| since.as_secs());
-        Self { id: id.to_owned(), object: "model", created, owned_by: "auris" }
+        let availability = ModelAvailability::new(models, model);
+        Self { id: id.to_owned(), object: "model", created, owned_by: "auris", availability }
     }
 }
 
@@ -55,10 +97,10 @@ impl Model {
 #[utoipa::path(get, path = "/v1/models", operation_id = "listModels", tag = "models",
     responses((status = 200, description = "The models", body = ModelList)))]
 pub(super) async fn list(State(state): State<AppState>) -> Json<ModelList> {
-    let models = &state.pipeline.models;
-    let own = models.iter().map(|model| Model::new(&model.name, Some(model)));
-    let alias = Model::new(ALIAS, models.first());
-    Json(ModelList { object: "list", data: own.chain([alias]).collect() })
+    let models = state.pipeline.models.now();
+    let own = models.asked.iter().map(|model| Model::new(&model.name, &models, model));
+    let alias = models.default_model().map(|model| Model::new(ALIAS, &models, model));
+    Json(ModelList { object: "list", data: own.chain(alias).collect() })
 }
 
 /// Describe a model
@@ -72,9 +114,10 @@ pub(super) async fn get(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Model>, ApiError> {
-    match state.pipeline.models.iter().find(|model| model.name == id) {
-        Some(model) => Ok(Json(Model::new(&model.name, Some(model)))),
-        None if id == ALIAS => Ok(Json(Model::new(ALIAS, state.pipeline.models.first()))),
+    let models = state.pipeline.models.now();
+    let alias = models.default_model().filter(|_| id == ALIAS);
+    match models.find(&id).or(alias) {
+        Some(model) => Ok(Json(Model::new(&id, &models, model))),
         None => {
             let message = "no such model: GET /v1/models lists what this server runs";
             Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message))

@@ -48,7 +48,7 @@ use crate::scheduler::Ticket;
             headers(
                 ("x-device" = String, description = "The device that made the text; several are separated by commas"),
                 ("x-model" = String, description = "The model that really ran; several are separated by commas"),
-                ("x-fallback-reason" = String, description = "Why it did not run on the best device or at the first attempt; only then"),
+                ("x-fallback-reason" = String, description = "Why it was not the model that was asked for, or else not the best device or the first attempt; only then"),
                 ("x-ignored-fields" = String, description = "The fields that are not known here; only then"),
                 ("x-queue-time" = f64, description = "The longest that a piece of the audio waited for a slot, in seconds"),
                 ("x-inference-time" = f64, description = "Seconds in the engine, over all chunks"),

@@ -244,4 +244,4 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

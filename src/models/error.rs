@@ -19,7 +19,7 @@ pub enum ModelError {
     /// A known model that is in none of the folders.
     #[error(
         "model `{name}` is not installed: run `auris models pull {name}`, or put the file {url} \
-         at {}, or start with `--models demo`",
+         at {}, or start with `--models base-q8_0`",
         path.display()
     )]
     NotInstalled {
@@ -108,7 +108,7 @@ pub enum ModelError {
     /// Downloads are switched off.
     #[error(
         "model `{name}` is not installed and downloads are switched off: put the file {url} at {}, \
-         or start with `--models demo`",
+         or start with `--models base-q8_0`",
         path.display()
     )]
     Offline {
@@ -132,7 +132,7 @@ pub enum ModelError {
     /// No connection, or it broke; what has arrived is kept.
     #[error(
         "cannot download {url}: {reason}: check the network and try again, which goes on where \
-         this ended, or put the file at {}, or start with `--models demo`",
+         this ended, or put the file at {}, or start with `--models base-q8_0`",
         path.display()
     )]
     Network {

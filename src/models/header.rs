@@ -21,8 +21,6 @@ pub enum Languages {
         /// How many.
         count: usize,
     },
-    /// A multilingual vocabulary, but trained on these codes alone.
-    Only(&'static [&'static str]),
     /// It transcribes nothing: a Silero model for voice activity.
     None,
 }
@@ -33,7 +31,6 @@ impl Languages {
         match self {
             Self::English => language == Language::ENGLISH,
             Self::Multilingual { count } => Language::all().take(count).any(|own| own == language),
-            Self::Only(codes) => codes.contains(&language.code()),
             Self::None => false,
         }
     }
@@ -45,12 +42,11 @@ impl Languages {
 }
 
 impl fmt::Display for Languages {
-    /// For a list: `English`, `99 languages` or the codes.
+    /// For a list: `English` or `99 languages`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::English => f.write_str("English"),
             Self::Multilingual { count } => write!(f, "{count} languages"),
-            Self::Only(codes) => f.write_str(&codes.join(", ")),
             Self::None => f.write_str("voice activity"),
         }
     }
@@ -249,7 +245,6 @@ pub(super) mod tests {
         insta::assert_snapshot!(Languages::None, @"voice activity");
         insta::assert_snapshot!(Languages::English, @"English");
         insta::assert_snapshot!(Languages::Multilingual { count: 99 }, @"99 languages");
-        insta::assert_snapshot!(Languages::Only(&["en", "hi"]), @"en, hi");
     }
 
     #[test]

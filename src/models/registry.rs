@@ -1,4 +1,4 @@
-//! The models that are known by name: whisper.cpp's published ones and the bundled demo.
+//! The models that are known by name: whisper.cpp's published ones, of which one is bundled.
 //!
 //! Data alone; what is installed is the business of `store`.
 
@@ -22,7 +22,7 @@ pub struct Entry {
     pub languages: Languages,
     /// What decides the memory that its use takes.
     pub dimensions: Dimensions,
-    /// Comes with the program and is published nowhere else.
+    /// Comes with the program, and is not downloaded.
     pub bundled: bool,
 }
 
@@ -37,6 +37,11 @@ impl Entry {
         format!("{endpoint}/{repository}/resolve/{revision}/{}", self.file_name)
     }
 }
+
+/// The name of the model that comes with the program: OpenAI's `base`, multilingual. Its tensors
+/// are those of the published file of that name; they stand in another order, so that its checksum
+/// is another one (models/README.md).
+pub const BUNDLED: &str = "base-q8_0";
 
 /// The entry of that name.
 pub fn find(name: &str) -> Option<&'static Entry> {
@@ -81,7 +86,6 @@ const SMALL: Dimensions = whisper(768, 12);
 const MEDIUM: Dimensions = whisper(1_024, 24);
 const LARGE: Dimensions = whisper(1_280, 32);
 const TURBO: Dimensions = whisper(1_280, 4);
-const DEMO: Dimensions = whisper(128, 3);
 
 const fn whisper(state: u32, text_layers: u32) -> Dimensions {
     Dimensions { state, text_layers, audio_context: 1_500, text_context: 448 }
@@ -89,7 +93,8 @@ const fn whisper(state: u32, text_layers: u32) -> Dimensions {
 
 /// Every model that transcribes and is known by name, from small to large.
 ///
-/// Lengths and checksums are those of the repository's Git LFS objects at the pinned revision.
+/// Lengths and checksums are those of the repository's Git LFS objects at the pinned revision, but
+/// for the bundled one's.
 /// (The SHA-1 values in whisper.cpp's models/README.md are of the same files.)
 #[rustfmt::skip] // a model a line
 pub const REGISTRY: &[Entry] = &[
@@ -101,7 +106,7 @@ pub const REGISTRY: &[Entry] = &[
     Entry { name: "tiny.en-q8_0", file_name: "ggml-tiny.en-q8_0.bin", size_bytes: 43_550_795, sha256: "5bc2b3860aa151a4c6e7bb095e1fcce7cf12c7b020ca08dcec0c6d018bb7dd94", languages: Languages::English, dimensions: TINY, bundled: false },
     Entry { name: "base", file_name: "ggml-base.bin", size_bytes: 147_951_465, sha256: "60ed5bc3dd14eea856493d334349b405782ddcaf0028d4b5df4088345fba2efe", languages: V1, dimensions: BASE, bundled: false },
     Entry { name: "base-q5_1", file_name: "ggml-base-q5_1.bin", size_bytes: 59_707_625, sha256: "422f1ae452ade6f30a004d7e5c6a43195e4433bc370bf23fac9cc591f01a8898", languages: V1, dimensions: BASE, bundled: false },
-    Entry { name: "base-q8_0", file_name: "ggml-base-q8_0.bin", size_bytes: 81_768_585, sha256: "c577b9a86e7e048a0b7eada054f4dd79a56bbfa911fbdacf900ac5b567cbb7d9", languages: V1, dimensions: BASE, bundled: false },
+    Entry { name: BUNDLED, file_name: "ggml-base-q8_0.bin", size_bytes: 81_768_585, sha256: "364167dabed3601a49e3f26114c3b175b4d0742dc36f60a7a2b7241cc4c02947", languages: V1, dimensions: BASE, bundled: true },
     Entry { name: "base.en", file_name: "ggml-base.en.bin", size_bytes: 147_964_211, sha256: "a03779c86df3323075f5e796cb2ce5029f00ec8869eee3fdfb897afe36c6d002", languages: Languages::English, dimensions: BASE, bundled: false },
     Entry { name: "base.en-q5_1", file_name: "ggml-base.en-q5_1.bin", size_bytes: 59_721_011, sha256: "4baf70dd0d7c4247ba2b81fafd9c01005ac77c2f9ef064e00dcf195d0e2fdd2f", languages: Languages::English, dimensions: BASE, bundled: false },
     Entry { name: "base.en-q8_0", file_name: "ggml-base.en-q8_0.bin", size_bytes: 81_781_811, sha256: "a4d4a0768075e13cfd7e19df3ae2dbc4a68d37d36a7dad45e8410c9a34f8c87e", languages: Languages::English, dimensions: BASE, bundled: false },
@@ -126,7 +131,6 @@ pub const REGISTRY: &[Entry] = &[
     Entry { name: "large-v3-turbo", file_name: "ggml-large-v3-turbo.bin", size_bytes: 1_624_555_275, sha256: "1fc70f774d38eb169993ac391eea357ef47c88757ef72ee5943879b7e8e2bc69", languages: V3, dimensions: TURBO, bundled: false },
     Entry { name: "large-v3-turbo-q5_0", file_name: "ggml-large-v3-turbo-q5_0.bin", size_bytes: 574_041_195, sha256: "394221709cd5ad1f40c46e6031ca61bce88931e6e088c188294c6d5a55ffa7e2", languages: V3, dimensions: TURBO, bundled: false },
     Entry { name: "large-v3-turbo-q8_0", file_name: "ggml-large-v3-turbo-q8_0.bin", size_bytes: 874_188_075, sha256: "317eb69c11673c9de1e1f0d459b253999804ec71ac4c23c17ecf5fbe24e259a1", languages: V3, dimensions: TURBO, bundled: false },
-    Entry { name: "demo", file_name: "ggml-demo-q8_0.bin", size_bytes: 10_299_381, sha256: "c7249cba122a19817a56592cd458c1237ccb9e0d81e48276b24783af3880d42b", languages: Languages::Only(&["en", "hi"]), dimensions: DEMO, bundled: true },
 ];
 
 #[cfg(test)]
@@ -141,9 +145,8 @@ mod tests {
             assert_eq!(entry.sha256.len(), 64, "{}", entry.name);
             assert!(entry.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
             assert_eq!(entry.name.contains(".en"), entry.languages == Languages::English);
-            if !entry.bundled {
-                assert_eq!(entry.file_name, format!("ggml-{}.bin", entry.name));
-            }
+            assert_eq!(entry.file_name, format!("ggml-{}.bin", entry.name));
+            assert_eq!(entry.bundled, entry.name == BUNDLED);
         }
         for column in [|e: &Entry| e.name, |e: &Entry| e.file_name, |e: &Entry| e.sha256] {
             assert_eq!(REGISTRY.iter().map(column).collect::<HashSet<_>>().len(), REGISTRY.len());

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::header::Languages;
 use super::store::ModelFile;
 use crate::language::Language;
 
@@ -52,26 +51,15 @@ impl Routing {
     /// The table's model if it is loaded and knows the language, else a variant of the same size
     /// (`tiny.en-q5_1` for `tiny`), else the first that knows the language, else the first
     /// multilingual one. So a model for English alone gets another language only where every
-    /// loaded model is for English alone; and a model trained for a few languages, as the demo
-    /// is, stands back behind the others.
+    /// loaded model is for English alone.
     pub fn route<'a>(&self, language: Language, loaded: &'a [ModelFile]) -> Option<&'a ModelFile> {
         let wanted = self.target(language);
-        let rank = |model: &&ModelFile| {
-            let few = matches!(model.languages, Languages::Only(_));
-            if model.languages.covers(language) {
-                match () {
-                    () if model.name == wanted => 0,
-                    () if family(&model.name) == family(wanted) => 1,
-                    () if !few => 2,
-                    () => 3,
-                }
-            } else {
-                match () {
-                    () if model.languages.is_multilingual() && !few => 4,
-                    () if model.languages.is_multilingual() => 5,
-                    () => 6,
-                }
-            }
+        let rank = |model: &&ModelFile| match model.languages.covers(language) {
+            true if model.name == wanted => 0,
+            true if family(&model.name) == family(wanted) => 1,
+            true => 2,
+            false if model.languages.is_multilingual() => 3,
+            false => 4,
         };
         loaded.iter().min_by_key(rank)
     }
@@ -91,14 +79,10 @@ impl Routing {
     }
 }
 
-/// The model that finds out which language is spoken: the first multilingual one, and one
-/// trained for a few languages only if there is no other. `None` if all are for English alone.
+/// The model that finds out which language is spoken: the first multilingual one. `None` if all
+/// are for English alone.
 pub fn detector(loaded: &[ModelFile]) -> Option<&ModelFile> {
-    let full = |model: &&ModelFile| matches!(model.languages, Languages::Multilingual { .. });
-    loaded
-        .iter()
-        .find(full)
-        .or_else(|| loaded.iter().find(|model| model.languages.is_multilingual()))
+    loaded.iter().find(|model| model.languages.is_multilingual())
 }
 
 /// Whether a request's model name leaves the choice to the table: none, or the name that
@@ -219,18 +203,7 @@ mod tests {
     fn a_model_for_english_alone_gets_other_languages_only_if_nothing_else_is_loaded() {
         let table = "en=tiny,hi=medium.en,*=medium.en";
         check(table, &["medium.en", "tiny"], &[("hi", "tiny"), ("fr", "tiny"), ("en", "tiny")]);
-        check(
-            table,
-            &["medium.en", "demo"],
-            &[("fr", "demo"), ("hi", "demo"), ("en", "medium.en")],
-        );
         check(table, &["medium.en"], &[("fr", "medium.en")]);
-    }
-
-    #[test]
-    fn the_demo_serves_alone_and_stands_back_otherwise() {
-        check("en=tiny,*=medium", &["demo"], &[("en", "demo"), ("hi", "demo"), ("fr", "demo")]);
-        check("en=tiny,*=medium", &["demo", "base"], &[("en", "base"), ("fr", "base")]);
     }
 
     #[test]
@@ -247,8 +220,6 @@ mod tests {
     fn the_first_multilingual_model_detects_the_language() {
         let of = |names: &[&str]| detector(&loaded(names)).map(|model| model.name.clone());
         assert_eq!(of(&["tiny.en", "base", "tiny"]).as_deref(), Some("base"));
-        assert_eq!(of(&["demo", "tiny"]).as_deref(), Some("tiny"));
-        assert_eq!(of(&["tiny.en", "demo"]).as_deref(), Some("demo"));
         assert_eq!(of(&["tiny.en"]), None);
     }
 

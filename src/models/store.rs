@@ -101,7 +101,7 @@ impl Store {
             name: entry.name.to_owned(),
             size_bytes: entry.size_bytes,
             languages: Some(entry.languages),
-            path: self.find(entry.file_name),
+            path: self.find_entry(entry),
         });
         // The first folder wins, as in a search.
         let mut others = BTreeMap::new();
@@ -159,9 +159,20 @@ impl Store {
         self.folder.join(entry.file_name)
     }
 
+    /// What a download of `entry` will be.
+    pub fn awaited(&self, entry: &Entry) -> ModelFile {
+        ModelFile {
+            name: entry.name.to_owned(),
+            path: self.path_of(entry),
+            size_bytes: entry.size_bytes,
+            languages: entry.languages,
+            dimensions: entry.dimensions,
+        }
+    }
+
     /// [`Store::resolve`] for an entry that need not be in the registry.
     pub(super) fn resolve_entry(&self, entry: &Entry) -> Result<ModelFile, ModelError> {
-        match self.find(entry.file_name) {
+        match self.find_entry(entry) {
             Some(path) => inspect_as(entry, &path),
             None if entry.bundled => Err(ModelError::BundledMissing {
                 name: entry.name.to_owned(),
@@ -186,6 +197,15 @@ impl Store {
 
     fn find(&self, file_name: &str) -> Option<PathBuf> {
         self.folders().map(|folder| folder.join(file_name)).find(|path| path.is_file())
+    }
+
+    /// The bundled model comes from its own folder, whatever else has its name.
+    fn find_entry(&self, entry: &Entry) -> Option<PathBuf> {
+        let mut folders: Vec<&PathBuf> = self.folders().collect();
+        if entry.bundled {
+            folders.rotate_left(1);
+        }
+        folders.iter().map(|folder| folder.join(entry.file_name)).find(|path| path.is_file())
     }
 
     /// Someone may name the bundled folder as the one to write; its files stay all the same.

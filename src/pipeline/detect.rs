@@ -10,7 +10,7 @@ use super::{Pipeline, PipelineError, Ticket};
 use crate::audio::Chunk;
 use crate::ipc::Work;
 use crate::language::Language;
-use crate::models::{self, ModelFile};
+use crate::models::{self, StandInReason};
 use crate::recording::Selection;
 use crate::scheduler::{ChunkDone, ChunkError, ChunkRequest};
 
@@ -50,7 +50,9 @@ impl Pipeline {
         selection: Selection,
         ticket: Ticket,
     ) -> Result<Detection, PipelineError> {
-        let detector = models::detector(&self.models).ok_or(PipelineError::CannotDetect)?;
+        let models = self.models.now();
+        let detector = models::detector(&models.asked).ok_or(PipelineError::CannotDetect)?;
+        let detector = models.runner(detector);
         let mut reader = Reader::open(file, self.chunks, selection, self).await?;
         let seconds = reader.estimated_seconds().min(FIRST_CHUNK_SECONDS);
         ticket.measure(seconds).await?;
@@ -70,13 +72,14 @@ impl Pipeline {
 /// Asks at once for the languages of a chunk, most probable first.
 pub(super) fn detect(
     ticket: &Ticket,
-    detector: &ModelFile,
+    (model, stands_in): (&str, Option<StandInReason>),
     chunk: &Chunk,
 ) -> impl Future<Output = Result<ChunkDone, ChunkError>> + use<> {
     let request = ChunkRequest {
-        model: detector.name.clone(),
+        model: model.to_owned(),
         work: Work::Detect,
         samples: Arc::clone(&chunk.samples),
+        stands_in,
     };
     ticket.run(request)
 }

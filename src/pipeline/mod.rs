@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::audio::{AudioError, ChunkPolicy, Limits};
 use crate::language::Language;
-use crate::models::{self, ModelFile, Routing};
+use crate::models::{self, Catalog, ModelFile, Routing};
 use crate::recording::Selection;
 use crate::scheduler::{ChunkError, Refusal, Scheduler, Ticket};
 use crate::transcript::Options;
@@ -42,8 +42,8 @@ use transcription::Prepared;
 pub struct Pipeline {
     /// Where chunks run.
     pub scheduler: Scheduler,
-    /// The models that the scheduler's devices load, the first of them the default.
-    pub models: Arc<[ModelFile]>,
+    /// The models that requests may ask for, and which of them are here.
+    pub models: Catalog,
     /// Which model takes which language.
     pub routing: Arc<Routing>,
     /// What a file may ask for.
@@ -131,16 +131,17 @@ impl Pipeline {
         self.scheduler.slots() + 1
     }
 
-    /// Finds a loaded model by name. `None` for names that leave the choice to the service.
+    /// Finds a model of this server by name. `None` for names that leave the choice to the service.
     ///
     /// # Errors
     /// [`PipelineError::UnknownModel`].
-    pub fn find_model(&self, name: Option<&str>) -> Result<Option<&ModelFile>, PipelineError> {
+    pub fn find_model(&self, name: Option<&str>) -> Result<Option<ModelFile>, PipelineError> {
         let Some(name) = name.filter(|name| !models::is_routed(name)) else { return Ok(None) };
-        match self.models.iter().find(|model| model.name == name) {
-            Some(model) => Ok(Some(model)),
+        let models = self.models.now();
+        match models.find(name) {
+            Some(model) => Ok(Some(model.clone())),
             None => {
-                let loaded: Vec<&str> = self.models.iter().map(|m| m.name.as_str()).collect();
+                let loaded: Vec<&str> = models.asked.iter().map(|m| m.name.as_str()).collect();
                 let (name, loaded) = (name.chars().take(60).collect(), loaded.join(", "));
                 Err(PipelineError::UnknownModel { name, loaded })
             }
@@ -185,7 +186,7 @@ impl Pipeline {
 
     async fn prepare(&self, input: Input) -> Result<Prepared, PipelineError> {
         let Input { file, model, options, chunks, selection } = input;
-        let model = self.find_model(model.as_deref())?.cloned();
+        let model = self.find_model(model.as_deref())?;
         check_language(model.as_ref(), options.language)?;
         let reader = Reader::open(file, chunks.unwrap_or(self.chunks), selection, self).await?;
         Ok(Prepared { reader, model, options })

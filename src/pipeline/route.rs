@@ -15,7 +15,7 @@ use super::{Pipeline, PipelineError, Ticket, detect};
 use crate::audio::Chunk;
 use crate::ipc::{ChunkOptions, Work};
 use crate::language::Language;
-use crate::models::{self, ModelFile};
+use crate::models::{self, ModelFile, Models, StandInReason};
 use crate::recording::Heard;
 use crate::scheduler::{ChunkDone, ChunkError, ChunkRequest};
 use crate::transcript::{Options, Task};
@@ -23,8 +23,11 @@ use crate::transcript::{Options, Task};
 /// Which model hears a request, and in which language.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Route {
-    /// The model's name.
+    /// The name of the model that does it.
     pub model: String,
+    /// Why that is not the one that should, if it is not.
+    #[serde(default)]
+    pub stands_in: Option<StandInReason>,
     /// The spoken language, given or detected.
     pub language: Language,
     /// How the language was found out, if it was not given.
@@ -38,7 +41,7 @@ impl Default for Route {
     /// No model, in English.
     fn default() -> Self {
         let (model, language) = (String::new(), Language::ENGLISH);
-        Self { model, language, detection: None, heard: Heard::default() }
+        Self { model, stands_in: None, language, detection: None, heard: Heard::default() }
     }
 }
 
@@ -69,6 +72,7 @@ impl LastDetected {
 /// What settles a route, but for what is heard.
 struct Question<'a> {
     pipeline: &'a Pipeline,
+    models: &'a Models,
     /// The model that was asked for by name.
     model: Option<&'a ModelFile>,
     /// What detects the language, if that has to be done.
@@ -90,16 +94,17 @@ impl Pipeline {
         reader: &mut Reader,
         chunks: &mut VecDeque<Chunk>,
     ) -> Result<(Route, Option<Running>), PipelineError> {
-        let question = self.question(model, options)?;
+        let models = self.models.now();
+        let question = self.question(&models, model, options)?;
         let (Some(detector), Some(first)) = (question.detector, chunks.front()) else {
             return Ok((question.answer(&[])?, None));
         };
-        let detecting = detect::detect(ticket, detector, first);
+        let detecting = detect::detect(ticket, models.runner(detector), first);
         let likely = question.answer(&[(self.last_detected.get(), 1.0)])?;
         let ahead = ticket.run_ahead(request(&likely, options, first)).await;
         let candidates = &question.candidates;
         let detection =
-            detect::conclude(detecting, ticket, detector, candidates, reader, chunks).await?;
+            detect::conclude(detecting, ticket, models.runner(detector), candidates, reader, chunks).await?;
         if let Some((heard, _)) = detection.languages.first() {
             self.last_detected.set(*heard);
         }
@@ -111,10 +116,11 @@ impl Pipeline {
 
     fn question<'a>(
         &'a self,
+        models: &'a Models,
         model: Option<&'a ModelFile>,
         options: &Options,
     ) -> Result<Question<'a>, PipelineError> {
-        let detector = model.or_else(|| models::detector(&self.models));
+        let detector = model.or_else(|| models::detector(&models.asked));
         let known = |language: &&Language| detector.is_some_and(|d| d.languages.covers(**language));
         let given = options.language.as_ref();
         let wanted = given.map_or(&options.languages[..], std::slice::from_ref);
@@ -125,7 +131,7 @@ impl Pipeline {
         }
         let is_open = candidates.len() != 1;
         let detector = detector.filter(|model| is_open && model.languages.is_multilingual());
-        Ok(Question { pipeline: self, model, detector, candidates })
+        Ok(Question { pipeline: self, models, model, detector, candidates })
     }
 }
 
@@ -133,12 +139,13 @@ impl Question<'_> {
     /// The route for what was `heard`, the most probable language first.
     fn answer(&self, heard: &[(Language, f32)]) -> Result<Route, PipelineError> {
         let language = detect::choose(heard, &self.candidates).unwrap_or(Language::ENGLISH);
-        let routed = || self.pipeline.routing.route(language, &self.pipeline.models);
+        let routed = || self.pipeline.routing.route(language, &self.models.asked);
         let model = self.model.or_else(routed).ok_or_else(|| ChunkError::Unavailable {
             model: "any".to_owned(),
             reason: "no model is loaded".to_owned(),
         })?;
-        Ok(Route { model: model.name.clone(), language, ..Route::default() })
+        let (runner, stands_in) = self.models.runner(model);
+        Ok(Route { model: runner.to_owned(), stands_in, language, ..Route::default() })
     }
 }
 
@@ -156,7 +163,8 @@ pub(super) fn request(route: &Route, options: &Options, chunk: &Chunk) -> ChunkR
         suppress_non_speech: !options.keep_non_speech,
         speech: Vec::new(),
     });
-    ChunkRequest { model: route.model.clone(), work, samples: Arc::clone(&chunk.samples) }
+    let (model, samples) = (route.model.clone(), Arc::clone(&chunk.samples));
+    ChunkRequest { model, work, samples, stands_in: route.stands_in }
 }
 
 /// Checks that the model named in a request knows the language given in it.

@@ -1,27 +1,48 @@
 //! What would end a device's lack of memory. Pure.
 
+use std::time::Instant;
+
+use super::device::Device;
 use super::memory::MemoryNeed;
+use super::plan::Settings;
 
 /// So many lacks of memory in [`ADVICE_TIME`](super::lane::ADVICE_TIME) are worth advice.
-pub(super) const FREQUENT_OOMS: usize = 3;
+const FREQUENT_OOMS: usize = 3;
 
 /// What is known when a model keeps running out of memory.
 #[derive(Debug)]
-pub(super) struct Situation<'a> {
-    pub(super) model: &'a str,
+struct Situation<'a> {
+    model: &'a str,
     /// Slots with which it ran out.
-    pub(super) slots: usize,
-    pub(super) need: MemoryNeed,
+    slots: usize,
+    need: MemoryNeed,
     /// Bytes that the model could have: what is free and what it has.
-    pub(super) room: u64,
+    room: u64,
     /// Quantised variants, the largest first: name, need, whether the file is there.
-    pub(super) variants: Vec<(&'a str, MemoryNeed, bool)>,
+    variants: Vec<(&'a str, MemoryNeed, bool)>,
     /// Whether a variant may be used in the model's place.
-    pub(super) may_swap: bool,
+    may_swap: bool,
+}
+
+impl Device {
+    /// What to change so that models run out of memory less often, if they often do.
+    pub(super) fn advice(&self, settings: &Settings, now: Instant) -> Option<String> {
+        let lane = self.lanes.iter().find(|lane| lane.recent_ooms(now) >= FREQUENT_OOMS)?;
+        let variants = lane.model.variants.iter();
+        let variants = variants.map(|v| (v.name.as_str(), v.need, v.file.is_some())).collect();
+        Some(advise(&Situation {
+            model: &lane.model.name,
+            slots: lane.largest_shape().slots,
+            need: lane.model.need,
+            room: self.room(now).saturating_add(lane.reserved_bytes()),
+            variants,
+            may_swap: settings.swap_variants,
+        }))
+    }
 }
 
 /// A sentence that says what to change.
-pub(super) fn advise(situation: &Situation<'_>) -> String {
+fn advise(situation: &Situation<'_>) -> String {
     let Situation { model, slots, need, room, .. } = situation;
     let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
     let needs = format!(

@@ -3,12 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::advice::{self, Situation};
 use super::breaker::{self, Breaker, Effect};
 use super::journal::{EventKind, Journal};
 use super::lane::{Lane, WorkerId};
 use super::memory::Ledger;
-use super::plan::{DevicePlan, Settings};
+use super::plan::{DevicePlan, ModelPlan, Settings};
 use crate::device::DeviceInfo;
 use crate::ipc::{LoadReport, LoadSpec, Vitals};
 use crate::supervisor::{EndKind, Ending, WorkerHandle, WorkerProgram};
@@ -38,6 +37,8 @@ pub(super) struct Device {
     pub(super) utilisation: Option<u8>,
     program: WorkerProgram,
     threads: usize,
+    /// Whether models are loaded before anybody asks for them.
+    warm: bool,
     /// The processor has none: it is the last resort, and closing it off would help nobody.
     breaker: Option<Breaker>,
     /// The processor has none: its memory is not for us alone to give.
@@ -49,13 +50,13 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn new(plan: DevicePlan, seed: u64, settings: &Settings, now: Instant) -> Self {
+    /// Without models.
+    pub(super) fn new(plan: DevicePlan, seed: u64, now: Instant) -> Self {
         let is_gpu = !plan.is_cpu();
-        let DevicePlan { info, program, slots, threads, models, warm } = plan;
-        let lane = |model| Lane::new(model, slots, warm, is_gpu, settings, now);
+        let DevicePlan { info, program, slots, threads, warm } = plan;
         let ledger = || Ledger::new(info.memory_total_bytes, info.memory_free_bytes, now);
         Self {
-            lanes: models.into_iter().map(lane).collect(),
+            lanes: Vec::new(),
             journal: Journal::default(),
             utilisation: None,
             changes: 0,
@@ -66,6 +67,22 @@ impl Device {
             slots,
             program,
             threads,
+            warm,
+        }
+    }
+
+    /// Takes in a model that it is to run, unless it has it.
+    pub(super) fn add_model(&mut self, model: ModelPlan, settings: &Settings, now: Instant) {
+        if self.lane_of(&model.name).is_none() {
+            let lane = Lane::new(model, self.slots, self.warm, !self.is_cpu(), settings, now);
+            self.lanes.push(lane);
+        }
+    }
+
+    /// Unloads a model as soon as nobody needs it.
+    pub(super) fn stand_down(&mut self, model: &str) {
+        if let Some(lane) = self.lane_of(model) {
+            self.lanes[lane].stands_down = true;
         }
     }
 
@@ -129,7 +146,8 @@ impl Device {
             lane.retry_room(room, now);
         }
         let is_probing = phase == Some(breaker::Phase::Probing);
-        let is_due = |lane: &Lane| lane.is_due(now) || is_probing && lane.is_off();
+        let may_probe = |lane: &Lane| is_probing && lane.is_off() && !lane.stands_down;
+        let is_due = |lane: &Lane| lane.is_due(now) || may_probe(lane);
         let mut due: Vec<usize> =
             (0..self.lanes.len()).filter(|lane| is_due(&self.lanes[*lane])).collect();
         if is_probing {
@@ -294,12 +312,15 @@ impl Device {
             if let Some(reason) = worn_out.or(relaxed.then_some("memory is free again")) {
                 self.journal.note(EventKind::Recycled, Some(&lane.model.name), reason, "");
                 lane.retire(true);
-            } else if let Some(limit) = settings.unload_after
+            } else if let Some(limit) = lane.idle_limit(settings.unload_after)
                 && !is_wanted
                 && lane.is_idle_for(limit, now)
             {
-                self.journal.note(EventKind::Unloaded, Some(&lane.model.name), "idle", "");
+                let reason = if lane.stands_down { "replaced" } else { "idle" };
+                self.journal.note(EventKind::Unloaded, Some(&lane.model.name), reason, "");
                 lane.retire(false);
+            } else if lane.stands_down && !is_wanted {
+                lane.wait_no_more();
             }
         }
     }
@@ -356,21 +377,6 @@ impl Device {
             () if lane.is_off() => Some("unloaded"),
             () => Some(lane.last_end().map_or("starting", EndKind::as_str)),
         }
-    }
-
-    /// What to change so that models run out of memory less often, if they often do.
-    pub(super) fn advice(&self, settings: &Settings, now: Instant) -> Option<String> {
-        let lane = self.lanes.iter().find(|lane| lane.recent_ooms(now) >= advice::FREQUENT_OOMS)?;
-        let variants = lane.model.variants.iter();
-        let variants = variants.map(|v| (v.name.as_str(), v.need, v.file.is_some())).collect();
-        Some(advice::advise(&Situation {
-            model: &lane.model.name,
-            slots: lane.largest_shape().slots,
-            need: lane.model.need,
-            room: self.room(now).saturating_add(lane.reserved_bytes()),
-            variants,
-            may_swap: settings.swap_variants,
-        }))
     }
 
     /// The times after `now` at which something must be done here even if nothing is heard.

@@ -14,6 +14,7 @@ use super::state::State;
 use super::{ChunkDone, ChunkError};
 use crate::ipc::{Event, FailureKind, LoadReport, Vitals, Work};
 use crate::metrics as names;
+use crate::models::StandInReason;
 use crate::supervisor::{EndKind, Ending, WorkerEvent};
 
 impl State {
@@ -126,6 +127,11 @@ impl State {
         histogram!(names::INFERENCE_SECONDS, &labels).record(inference_seconds);
         let queue_time = started.duration_since(chunk.arrived);
         histogram!(names::QUEUE_SECONDS).record(queue_time);
+        let stands_in = chunk.request.stands_in.map(StandInReason::as_str);
+        if let Some(reason) = stands_in {
+            counter!(names::MODEL_FALLBACKS, "model" => model.clone(), "reason" => reason)
+                .increment(1);
+        }
         let [device_label, model_label] = labels;
         counter!(names::CHUNKS, &[device_label, model_label, ("outcome", "done".to_owned())])
             .increment(1);
@@ -144,7 +150,7 @@ impl State {
             device: info.id,
             backend: info.backend,
             model,
-            fallback_reason: fallback,
+            fallback_reason: stands_in.map(str::to_owned).or(fallback),
             queue_time,
             inference_time: Duration::try_from_secs_f64(inference_seconds).unwrap_or_default(),
         }));

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::device::{Backend, DeviceId};
 use crate::ipc::{LoadSpec, Work};
 use crate::language::Language;
+use crate::models::StandInReason;
 use crate::supervisor::{self, WorkerProgram};
 use crate::transcript::Segment;
 
@@ -91,6 +92,8 @@ pub struct ChunkRequest {
     pub work: Work,
     /// Mono f32 at 16 kHz, at most 30 s.
     pub samples: Arc<[f32]>,
+    /// Why `model` is not the one that was asked for, if it is not.
+    pub stands_in: Option<StandInReason>,
 }
 
 /// A finished chunk.
@@ -106,7 +109,8 @@ pub struct ChunkDone {
     pub backend: Backend,
     /// The model that really ran: the one asked for, or a smaller variant of it.
     pub model: String,
-    /// Why it did not run on the best device, or not at the first attempt.
+    /// Why it was not done by the model that was asked for, or else not on the best device or not
+    /// at the first attempt.
     pub fallback_reason: Option<String>,
     /// From the chunk's arrival to the start of the attempt that succeeded.
     pub queue_time: Duration,
@@ -188,6 +192,16 @@ enum Command {
     AddDevices {
         plans: Vec<DevicePlan>,
     },
+    AddModels {
+        plans: Vec<ModelPlan>,
+    },
+    WhenUsable {
+        model: String,
+        reply: oneshot::Sender<()>,
+    },
+    StandDown {
+        model: String,
+    },
     Unused {
         backends: Vec<UnusedBackend>,
     },
@@ -200,7 +214,7 @@ enum Command {
 }
 
 impl Scheduler {
-    /// Starts the scheduler's task, without devices. The workers end with the last handle.
+    /// Starts the scheduler's task, without devices and models. The workers end with the last handle.
     pub fn start(settings: Settings) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (event_sender, events) = mpsc::unbounded_channel();
@@ -217,6 +231,26 @@ impl Scheduler {
     /// Takes devices into use. One with a known id is passed over.
     pub fn add_devices(&self, plans: Vec<DevicePlan>) {
         self.send(Command::AddDevices { plans });
+    }
+
+    /// Has every device load models, also those that come later. One with a known name is passed
+    /// over.
+    pub fn add_models(&self, plans: Vec<ModelPlan>) {
+        self.send(Command::AddModels { plans });
+    }
+
+    /// Returns when chunks of `model` need not wait for a load that may fail: it is loaded on a
+    /// device, or no device is to load it before a chunk comes.
+    pub async fn when_usable(&self, model: &str) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::WhenUsable { model: model.to_owned(), reply });
+        let _ = answer.await;
+    }
+
+    /// Unloads a model when nothing runs on it or waits for it. It is loaded again for whoever has
+    /// begun with it and comes with another chunk.
+    pub fn stand_down(&self, model: &str) {
+        self.send(Command::StandDown { model: model.to_owned() });
     }
 
     /// Says which kinds of devices are not used, in place of what was said before.

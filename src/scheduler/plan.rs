@@ -8,7 +8,7 @@ use super::memory::MemoryNeed;
 use crate::device::{Backend, DeviceInfo};
 use crate::supervisor::{StartLimits, WorkerProgram};
 
-/// A device and what it is to run.
+/// A device that is to be used.
 #[derive(Debug, Clone)]
 pub struct DevicePlan {
     /// What was found out about it.
@@ -19,8 +19,6 @@ pub struct DevicePlan {
     pub slots: usize,
     /// How many threads each chunk uses.
     pub threads: usize,
-    /// The models that it may load, the most important first.
-    pub models: Vec<ModelPlan>,
     /// Whether its models are loaded before anybody asks for them.
     pub warm: bool,
 }
@@ -45,8 +43,6 @@ pub struct ModelPlan {
     pub whole_windows: bool,
     /// Quantised variants of it, the largest first.
     pub variants: Vec<Variant>,
-    /// Whether the first of them runs in its place, and not only where it has no room.
-    pub quantised: bool,
 }
 
 /// A quantised variant of a model.

@@ -59,7 +59,8 @@ mod tests {
     use crate::ipc::Work;
 
     fn request(samples: &[f32]) -> ChunkRequest {
-        ChunkRequest { model: "tiny".to_owned(), work: Work::Detect, samples: samples.into() }
+        let (model, samples) = ("tiny".to_owned(), samples.into());
+        ChunkRequest { model, work: Work::Detect, samples, stands_in: None }
     }
 
     #[test]

@@ -40,15 +40,13 @@ impl Shape {
 /// The steps from the largest shape to the smallest: all slots, half of them, then variants.
 pub(super) fn steps(model: &ModelPlan, slots: usize, swap_variants: bool) -> Vec<Shape> {
     let half = (slots / 2).max(1);
-    let installed = model.variants.iter().enumerate().filter(|(_, v)| v.file.is_some());
-    let mut installed = installed.map(|(index, _)| index);
-    let first = if model.quantised { installed.next() } else { None };
-    let mut steps = vec![Shape { slots, variant: first }];
+    let mut steps = vec![Shape { slots, variant: None }];
     if half < slots {
-        steps.push(Shape { slots: half, variant: first });
+        steps.push(Shape { slots: half, variant: None });
     }
     if swap_variants {
-        steps.extend(installed.map(|index| Shape { slots: half, variant: Some(index) }));
+        let installed = model.variants.iter().enumerate().filter(|(_, v)| v.file.is_some());
+        steps.extend(installed.map(|(index, _)| Shape { slots: half, variant: Some(index) }));
     }
     steps
 }
@@ -80,7 +78,6 @@ mod tests {
             file: "/m".into(),
             need: need(1500),
             whole_windows: false,
-            quantised: false,
             variants: vec![
                 variant("medium-q8_0", 800, None),
                 variant("medium-q5_0", 500, Some("/m5")),
@@ -95,15 +92,6 @@ mod tests {
         assert_eq!(steps(&medium(), 4, false), [all, half]);
         assert_eq!(steps(&medium(), 4, true), [all, half, Shape { slots: 2, variant: Some(1) }]);
         assert_eq!(steps(&medium(), 1, false), [Shape { slots: 1, variant: None }]);
-    }
-
-    #[test]
-    fn an_installed_variant_may_run_at_first() {
-        let model = ModelPlan { quantised: true, ..medium() };
-        let of = |slots, variant| Shape { slots, variant };
-        assert_eq!(steps(&model, 4, false), [of(4, Some(1)), of(2, Some(1))]);
-        let model = ModelPlan { variants: Vec::new(), ..model };
-        assert_eq!(steps(&model, 1, true), [of(1, None)]);
     }
 
     #[test]

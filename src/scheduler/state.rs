@@ -14,7 +14,7 @@ use super::admission::Ledger;
 use super::caller::{Attempt, Caller};
 use super::device::{Device, Launch};
 use super::lane::{Lane, WorkerId};
-use super::plan::{DevicePlan, Settings, UnusedBackend};
+use super::plan::{DevicePlan, ModelPlan, Settings, UnusedBackend};
 use super::quarantine::Remembered;
 use super::queue::{JobId, Queue};
 use super::running::Chunk;
@@ -41,6 +41,10 @@ pub(super) struct State {
     pub(super) quarantine: Remembered,
     pub(super) gpu_crashers: Remembered,
     pub(super) unused: Vec<UnusedBackend>,
+    /// What every device may load, the most important first.
+    models: Vec<ModelPlan>,
+    /// Who waits until a model can be used.
+    waiting_for: Vec<(String, oneshot::Sender<()>)>,
     /// Models that ran elsewhere in this turn because a GPU had no room for them.
     pub(super) short_of_room: Vec<String>,
     launch: Launch,
@@ -69,6 +73,8 @@ impl State {
             quarantine: Remembered::default(),
             gpu_crashers: Remembered::default(),
             unused: Vec::new(),
+            models: Vec::new(),
+            waiting_for: Vec::new(),
             short_of_room: Vec::new(),
             launch,
             ledger: Ledger::new(settings.capacity),
@@ -121,6 +127,7 @@ impl State {
                 break;
             }
         }
+        self.tell_usable();
         self.end_if_drained();
     }
 
@@ -179,6 +186,14 @@ impl State {
             }
             Command::Release { job } => self.release(job, now),
             Command::AddDevices { plans } => self.add_devices(plans, now),
+            Command::AddModels { plans } => self.add_models(plans, now),
+            Command::WhenUsable { model, reply } => self.waiting_for.push((model, reply)),
+            Command::StandDown { model } => {
+                for device in &mut self.devices {
+                    device.stand_down(&model);
+                }
+                self.models.retain(|plan| plan.name != model);
+            }
             Command::Unused { backends } => self.unused = backends,
             Command::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));
@@ -195,12 +210,40 @@ impl State {
             if self.devices.iter().any(|device| device.info.id == plan.info.id) {
                 continue;
             }
-            let names: Vec<&str> = plan.models.iter().map(|model| model.name.as_str()).collect();
+            let names: Vec<&str> = self.models.iter().map(|model| model.name.as_str()).collect();
             tracing::info!(device.id = %plan.info.id, device.name = plan.info.name,
                            slots = plan.slots, models = ?names, "device in use");
             let seed = self.devices.len() as u64;
             self.slots.fetch_add(plan.slots, Ordering::Relaxed);
-            self.devices.push(Device::new(plan, seed, &self.settings, now));
+            let mut device = Device::new(plan, seed, now);
+            for model in &self.models {
+                device.add_model(model.clone(), &self.settings, now);
+            }
+            self.devices.push(device);
+        }
+    }
+
+    fn add_models(&mut self, plans: Vec<ModelPlan>, now: Instant) {
+        for plan in plans {
+            if self.models.iter().any(|known| known.name == plan.name) {
+                continue;
+            }
+            for device in &mut self.devices {
+                device.add_model(plan.clone(), &self.settings, now);
+            }
+            self.models.push(plan);
+        }
+    }
+
+    /// Answers those who wait for a model.
+    fn tell_usable(&mut self) {
+        let devices = &self.devices;
+        let is_usable = |model: &str| {
+            let lanes = || devices.iter().flat_map(|d| &d.lanes).filter(|l| l.model.name == model);
+            lanes().any(Lane::is_ready) || lanes().all(Lane::is_off)
+        };
+        for (_, reply) in self.waiting_for.extract_if(.., |(model, _)| is_usable(model)) {
+            let _ = reply.send(());
         }
     }
 

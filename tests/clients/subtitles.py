@@ -51,7 +51,7 @@ def main():
 
 def transcribe(auris, layout, folder):
     command = [auris, "transcribe", *(str(ROOT / "tests/fixtures/eval" / clip) for clip in CLIPS)]
-    command += ["--models", "demo", "--models-dir", str(ROOT / "models"), "--offline"]
+    command += ["--models", "demo", "--models-dir", str(ROOT / "tests/fixtures/models"), "--offline"]
     command += ["--output-dir", folder, "--format", "srt,vtt,lrc,json", *layout]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 

@@ -13,7 +13,10 @@ import time
 import uuid
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+# In the containers, by fixtures.yaml.
+DEMO = "/fixtures/ggml-demo.bin"
 SAMPLE = REPOSITORY / "tests/fixtures/eval/00.flac"
 SAMPLE_TEXT = "How is the weather in Boston tomorrow?"
 CPU, CUDA = "auris:cpu", "auris:cuda"
@@ -112,12 +115,12 @@ def post_file(path, audio, **fields):
 
 
 class Stack:
-    """compose.yaml with one profile, on a port of its own, with the demo model."""
+    """compose.yaml with one profile, on a port of its own, with the small model of the tests."""
 
     def __init__(self, profile, *override, **env):
         self.profile, self.service = profile, SERVICES[profile]
-        self.files = [REPOSITORY / "compose.yaml", *override]
-        self.env = {"AURIS_PORT": str(PORT), "AURIS_MODELS": "demo", "AURIS_OFFLINE": "true", **env}
+        self.files = [REPOSITORY / "compose.yaml", HERE / "fixtures.yaml", *override]
+        self.env = {"AURIS_PORT": str(PORT), "AURIS_MODELS": DEMO, "AURIS_OFFLINE": "true", **env}
 
     def compose(self, *words, **options):
         files = [word for file in self.files for word in ("--file", file)]

@@ -1,7 +1,7 @@
 """What a person sees who has something wrong; the messages are told at the end, for the documents."""
 
 import pytest
-from stack import CPU, PORT, PROJECT, REPOSITORY, Stack, docker, inspect, run, tell, until, write
+from stack import CPU, PORT, PROJECT, REPOSITORY, Stack, docker, inspect, run, tell, transcribe, until, write
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +17,16 @@ def last_words(stack):
     return next(line for line in stack.log().splitlines() if "error" in line.lower())
 
 
+def goes_on(stack):
+    """What a server says that does a missing model's work by the bundled one."""
+    stack.up()
+    stack.until_healthy()
+    answer = transcribe(model="tiny")
+    assert (answer.status, answer.headers["x-model"]) == (200, "base-q8_0"), answer
+    assert answer.headers["x-fallback-reason"] == "model-not-available", answer
+    return next(line for line in stack.log().splitlines() if "the bundled model goes on" in line)
+
+
 def test_a_missing_volume_for_models(tmp_path):
     text = "volumes:\n  models:\n    external: true\n    name: auris-test-nowhere\n"
     result = Stack("cpu", write(tmp_path, "volume.yaml", text)).up(check=False)
@@ -29,16 +39,13 @@ def test_a_models_volume_that_cannot_be_written(tmp_path):
     folder.mkdir(mode=0o755)
     override = write(tmp_path, "volume.yaml", f"services:\n  auris:\n    volumes: ['{folder}:/models']\n")
     stack = Stack("cpu", override, AURIS_MODELS="tiny", AURIS_OFFLINE="false")
-    stack.up()
-    said = last_words(stack)
+    said = goes_on(stack)
     tell("the models volume belongs to root, and a model is to be downloaded", said)
     assert "/models" in said
 
 
 def test_no_models_and_no_network():
-    stack = Stack("cpu", AURIS_MODELS="tiny")
-    stack.up()
-    said = last_words(stack)
+    said = goes_on(Stack("cpu", AURIS_MODELS="tiny"))
     tell("AURIS_OFFLINE=true, and the model is not in the volume", said)
     assert "tiny" in said and "/models" in said
 
@@ -66,7 +73,7 @@ def test_a_port_in_use():
         CPU,
         "serve",
         "--models",
-        "demo",
+        "base-q8_0",
     )
     try:
         result = Stack("cpu").up(check=False)

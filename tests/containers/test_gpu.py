@@ -7,6 +7,7 @@ import re
 import pytest
 from stack import (
     CUDA,
+    DEMO,
     DOUBLE,
     SAMPLE_TEXT,
     SERVICES,
@@ -49,7 +50,7 @@ def check_fallback(cause, words):
 def test_a_driver_that_fails_leaves_the_cpu(fake_driver, image, fault, cause, words):
     with Stack("gpu", fake_driver(image, FAKE_CUDA_INIT=fault)) as stack:
         tell(f"{image}, cuInit: {fault}", f"{cause}: {check_fallback(cause, words)}")
-        doctor = stack.exec("auris", "doctor", "--models", "demo", check=False)
+        doctor = stack.exec("auris", "doctor", "--models", DEMO, check=False)
         assert doctor.returncode == 20 and words in doctor.stdout, doctor
 
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from stack import CPU, CUDA, REPOSITORY, docker, image, run, tell
 
-MODEL_BYTES = (REPOSITORY / "models/ggml-demo-q8_0.bin").stat().st_size
+MODEL_BYTES = (REPOSITORY / "models/ggml-base-q8_0.bin").stat().st_size
 
 
 @pytest.mark.parametrize(("name", "most_mb"), [(CPU, 150), (CUDA, 2000)])
@@ -66,7 +66,7 @@ def emulated(processor, program, *arguments):
 
 def test_an_old_processor_gets_a_message_instead_of_sigill(program):
     # Nehalem, of 2008, has SSE4.2 and no AVX.
-    result = run(*emulated("Nehalem", program, "serve", "--models", "demo", "--listen", "127.0.0.1:0"), check=False)
+    result = run(*emulated("Nehalem", program, "serve", "--models", "base-q8_0", "--listen", "127.0.0.1:0"), check=False)
     tell("a processor without AVX2", result.stdout)
     assert result.returncode == 1, result
     assert "this processor lacks AVX, AVX2, FMA, F16C, BMI2" in result.stdout

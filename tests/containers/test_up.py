@@ -7,7 +7,7 @@ import pytest
 from stack import CPU, DOUBLE, PORT, REPOSITORY, docker, get, run, tell, transcribe, write
 
 # In a project of its own, so that a stack of somebody's is not touched.
-ENV = {"COMPOSE_PROJECT_NAME": "auris-test", "AURIS_PORT": str(PORT), "AURIS_MODELS": "demo", "AURIS_OFFLINE": "true"}
+ENV = {"COMPOSE_PROJECT_NAME": "auris-test", "AURIS_PORT": str(PORT), "AURIS_MODELS": "base-q8_0", "AURIS_OFFLINE": "true"}
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_a_gpu_that_is_asked_for_and_missing_is_a_failure():
 
 def test_a_port_in_use_is_found_before_anything_is_started():
     docker("run", "--detach", "--rm", "--name", "auris-test-other", "--publish", f"127.0.0.1:{PORT}:8000", CPU,
-           "serve", "--models", "demo")  # fmt: skip
+           "serve", "--models", "base-q8_0")  # fmt: skip
     try:
         result = up("--cpu", check=False)
         tell("./up, and the port is in use", result.stdout)

@@ -73,7 +73,7 @@ def server(auris, folder, *options, **variables):
     folder.mkdir()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AURIS_", "CUDA_"))}
     kept |= {"AURIS_MODELS_DIR": str(ROOT / "models"), "AURIS_OFFLINE": "true", "HOME": str(folder)}
-    command = [auris, "--log", "warn", "serve", "--models", "demo", "--listen", "127.0.0.1:0"]
+    command = [auris, "--log", "warn", "serve", "--models", str(ROOT / "tests/fixtures/models/ggml-demo.bin"), "--listen", "127.0.0.1:0"]
     with running(*command, *options, env=kept | variables, cwd=folder) as (process, lines, reader):
         reader.start()
         first = wait_for("the start of auris", lambda: lines and lines[0].startswith("listening") and lines)

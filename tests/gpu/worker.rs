@@ -168,7 +168,7 @@ pub fn processes() -> BTreeSet<i32> {
 
 /// The bundled model.
 pub fn demo() -> PathBuf {
-    repository("models/ggml-demo-q8_0.bin")
+    repository("tests/fixtures/models/ggml-demo.bin")
 }
 
 /// The bundled model and those that `AURIS_GPU_MODELS` names.

@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::harness::{Server, clip, repository};
+use super::harness::{DEMO, Server, clip};
 
 /// The demo model as a file of another name, changed by `change`.
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let mut bytes = fs::read(repository("models/ggml-demo-q8_0.bin")).unwrap();
+    let mut bytes = fs::read(DEMO).unwrap();
     change(&mut bytes);
     let path = folder.path().join("ggml-own.bin");
     fs::write(&path, bytes).unwrap();

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::fake_driver::{is_real_one_installed, settings};
-use super::harness::{Server, auris, repository};
+use super::harness::{DEMO, Server, auris, repository};
 use super::voice;
 
 /// What doctor said.
@@ -45,7 +45,7 @@ fn command(arguments: &[&str], variables: &[(String, String)]) -> Command {
     let mut command = auris();
     command.env_remove("AURIS_LOG").env_remove("CUDA_VISIBLE_DEVICES");
     let settings =
-        [("AURIS_MODELS", "demo"), ("AURIS_OFFLINE", "1"), ("AURIS_LISTEN", "127.0.0.1:0")];
+        [("AURIS_MODELS", DEMO), ("AURIS_OFFLINE", "1"), ("AURIS_LISTEN", "127.0.0.1:0")];
     command.envs(settings).envs(variables.iter().cloned());
     command.arg("doctor").args(arguments).stdin(Stdio::null());
     command
@@ -80,7 +80,7 @@ fn a_machine_without_a_gpu_uses_the_processor_by_design() {
     visit.has("cpu-load", "PASS", "observed", "demo on cpu");
     visit.has("gpu", "PASS", "observed", "none");
     visit.has("libcuda", "WARN", "fix", "NVIDIA driver");
-    visit.has("model", "PASS", "observed", "SHA-256 is the published one");
+    visit.has("model", "PASS", "observed", "no published checksum");
     for id in ["os", "container", "device-nodes", "cpu-features", "threads", "port", "spool"] {
         assert_ne!(visit.check(id)["level"], "FAIL", "{}", visit.report);
     }
@@ -193,17 +193,29 @@ fn a_gpu_that_nobody_wants_is_only_looked_at() {
 
 #[test]
 fn what_keeps_the_service_from_working_at_all_is_told_apart() {
-    let missing = visit(&["--models", "tiny"], &[("AURIS_MODELS_DIR".into(), "/nowhere".into())]);
-    assert_eq!(missing.code, 30, "{}", missing.report);
-    missing.has("model", "FAIL", "cause", "not installed");
-    // The device is tried all the same, with the model that comes with the program.
-    missing.has("cpu-load", "PASS", "observed", "demo on cpu");
+    let damaged = tempfile::tempdir().unwrap();
+    fs::copy(DEMO, damaged.path().join("ggml-tiny.bin")).unwrap();
+    let folder = damaged.path().to_str().unwrap().to_owned();
+    let damaged = visit(&["--models", "tiny"], &[("AURIS_MODELS_DIR".into(), folder)]);
+    assert_eq!(damaged.code, 30, "{}", damaged.report);
+    damaged.has("model", "FAIL", "cause", "delete it");
     let spool = visit(&["--spool-dir", "/nowhere"], &[]);
     assert_eq!(spool.code, 30, "{}", spool.report);
     spool.has("spool", "FAIL", "fix", "--spool-dir");
     let engine = visit(&["--engine", "fake:load-bad"], &[]);
     assert_eq!(engine.code, 30, "{}", engine.report);
     engine.has("cpu-load", "FAIL", "cause", "bad magic");
+}
+
+#[test]
+fn a_missing_model_is_a_warning_since_the_bundled_one_does_its_work() {
+    let variables = [("AURIS_MODELS_DIR".into(), "/nowhere".into())];
+    let missing = visit(&["--models", "tiny", "--engine", "fake:none"], &variables);
+    assert_ne!(missing.code, 30, "{}", missing.report);
+    missing.has("model", "WARN", "cause", "base-q8_0 does its work");
+    missing.has("model", "WARN", "fix", "at /nowhere/ggml-tiny.bin");
+    assert!(missing.report.to_string().contains("SHA-256 is the right one"), "{}", missing.report);
+    missing.has("cpu-load", "PASS", "observed", "base-q8_0 on cpu");
 }
 
 #[test]
@@ -221,7 +233,7 @@ fn what_finds_speech_is_told_and_tried() {
     bad.has(id, "WARN", "cause", "bad magic");
     bad.has(id, "WARN", "observed", "earshot");
     assert_ne!(bad.code, 30, "{}", bad.report);
-    let wrong = visit(&["--vad-model", "demo"], &[]);
+    let wrong = visit(&["--vad-model", DEMO], &[]);
     wrong.has(id, "FAIL", "fix", "`auris models pull silero`");
     assert_eq!(wrong.code, 30, "{}", wrong.report);
 }
@@ -240,7 +252,7 @@ async fn a_running_auris_is_asked_about_its_devices() {
     let server = Server::fake("none", &[]).await;
     let address = server.address.to_string();
     let mut command = auris();
-    command.args(["doctor", "--json", "--models", "demo", "--offline", "--listen", &address]);
+    command.args(["doctor", "--json", "--models", DEMO, "--offline", "--listen", &address]);
     let output = command.env("http_proxy", "http://127.0.0.1:1").output().unwrap();
     let visit = Visit { code: 0, report: serde_json::from_slice(&output.stdout).unwrap() };
     visit.has("port", "PASS", "observed", "taken by a running auris");

@@ -25,6 +25,9 @@ pub struct Server {
     command: Command,
 }
 
+/// The small model of the tests: it knows a few sentences of synthetic voices.
+pub const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/ggml-demo.bin");
+
 /// The program under test.
 pub fn auris() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auris"));
@@ -109,16 +112,39 @@ impl Server {
         Self::start_with(engine, extra, &[])
     }
 
+    /// Starts a server as on a fresh machine: with the models that it has by default, a folder
+    /// without models, the fake engine with `script`, and downloads from `endpoint`, if any. Waits
+    /// until it is ready.
+    pub async fn fresh(script: &str, endpoint: Option<&str>) -> Self {
+        let mut variables = vec![("AURIS_DOWNLOAD_RETRY_SECONDS", "0.01")];
+        variables.push(endpoint.map_or(("AURIS_OFFLINE", "1"), |url| ("HF_ENDPOINT", url)));
+        let variables = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let variables: Vec<(String, String)> = variables.collect();
+        let server = Self::start_on(&[], &format!("fake:{script}"), &[], &variables);
+        server.ready().await;
+        server
+    }
+
     /// The same with variables.
     fn start_with(engine: &str, extra: &[&str], variables: &[(String, String)]) -> Self {
+        Self::start_on(&["--models", DEMO, "--offline"], engine, extra, variables)
+    }
+
+    fn start_on(
+        models: &[&str],
+        engine: &str,
+        extra: &[&str],
+        variables: &[(String, String)],
+    ) -> Self {
         let client = auris::models::http_client(PATIENCE).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
         fs::create_dir(&spool).unwrap();
         let mut command = auris();
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"])
-            .args(["--engine", engine])
+            .args(["serve", "--listen", "127.0.0.1:0", "--engine", engine])
+            .args(models)
+            .env("AURIS_MODELS_DIR", folder.path().join("models"))
             .arg("--spool-dir")
             .arg(&spool)
             .arg("--jobs-dir")
@@ -142,6 +168,11 @@ impl Server {
     /// Starts it again on what it has left.
     pub fn restart(&mut self) {
         (self.child, self.address) = spawn(&mut self.command, self.folder.path());
+    }
+
+    /// The folder of models; it need not be there.
+    pub fn models(&self) -> PathBuf {
+        self.folder.path().join("models")
     }
 
     /// The folder of jobs.

@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 
-use super::harness::{Answer, Server, auris, form, wav};
+use super::harness::{Answer, DEMO, Server, auris, form, wav};
 
 /// A server that asks for a key.
 async fn locked(extra: &[&str]) -> Server {
@@ -30,7 +30,7 @@ async fn transcribe(server: &Server, seconds: f64, key: &str) -> Answer {
 
 /// The exit status and standard error of `auris serve` with options that cannot be meant.
 fn refused(arguments: &[&str]) -> String {
-    let serve = ["serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--models", DEMO, "--offline"];
     let Output { status, stderr, .. } = auris().args(serve).args(arguments).output().unwrap();
     assert!(!status.success());
     String::from_utf8(stderr).unwrap()
@@ -220,7 +220,7 @@ fn help_does_not_show_keys() {
 
 /// What a server logs before it says where its documentation is.
 fn log_of_start(arguments: &[&str]) -> String {
-    let serve = ["serve", "--models", "demo", "--offline", "--engine", "fake:none"];
+    let serve = ["serve", "--models", DEMO, "--offline", "--engine", "fake:none"];
     let mut command = auris();
     command.args(serve).args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut server = command.spawn().unwrap();

@@ -25,6 +25,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod linking;
+mod missing_models;
 mod observability;
 mod probe;
 mod readme;

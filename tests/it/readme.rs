@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::harness::{Server, auris, repository};
+use super::harness::{DEMO, Server, auris, repository};
 
 /// Where README.md has its server.
 const ADDRESS: &str = "http://127.0.0.1:8000";
@@ -104,7 +104,7 @@ fn check(commands: &[String], place: &Path) -> Result<(), String> {
         .args([PATIENCE_SECONDS, "bash", "-euo", "pipefail", "-c", &script])
         .env("PATH", path)
         .env("HOME", place)
-        .envs([("AURIS_MODELS", "demo"), ("AURIS_OFFLINE", "true")])
+        .envs([("AURIS_MODELS", DEMO), ("AURIS_OFFLINE", "true")])
         .current_dir(place)
         .output()
         .unwrap();

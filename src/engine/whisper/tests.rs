@@ -1,4 +1,4 @@
-//! The engine on the bundled demo model, on the CPU.
+//! The engine on the demo model of the tests, on the CPU.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
 fn demo(gpu_index: Option<u32>) -> LoadSpec {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/ggml-demo-q8_0.bin");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/ggml-demo.bin");
     LoadSpec {
         model,
         gpu_index,

@@ -1,6 +1,6 @@
 //! Downloads against a server that misbehaves.
 
-mod server;
+pub(crate) mod server;
 
 use std::sync::Mutex;
 
@@ -16,12 +16,12 @@ const LENGTH: usize = 300_000;
 const HALF: usize = LENGTH / 2;
 const ETAG: &str = "\"one\"";
 
-fn file() -> Vec<u8> {
+pub(crate) fn file() -> Vec<u8> {
     model_bytes(51_865, LENGTH)
 }
 
 /// The published model `test`, which is [`file`].
-fn entry() -> Entry {
+pub(crate) fn entry() -> Entry {
     let digest = Sha256::digest(file());
     let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Entry {
@@ -328,10 +328,10 @@ async fn no_network_says_which_file_goes_where() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut place = place(&format!("http://{}", closed.local_addr().unwrap()));
     drop(closed);
-    insta::assert_snapshot!(place.refusal().await, @"cannot download URL: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111): check the network and try again, which goes on where this ended, or put the file at /tmp/models/ggml-test.bin, or start with `--models demo`");
+    insta::assert_snapshot!(place.refusal().await, @"cannot download URL: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111): check the network and try again, which goes on where this ended, or put the file at /tmp/models/ggml-test.bin, or start with `--models base-q8_0`");
 
     place.config.offline = true;
-    insta::assert_snapshot!(place.refusal().await, @"model `test` is not installed and downloads are switched off: put the file URL at /tmp/models/ggml-test.bin, or start with `--models demo`");
+    insta::assert_snapshot!(place.refusal().await, @"model `test` is not installed and downloads are switched off: put the file URL at /tmp/models/ggml-test.bin, or start with `--models base-q8_0`");
     let known = obtain(&place.store, "tiny-q8_0", &place.config, &|_| {}).await;
     assert!(matches!(known, Err(ModelError::Offline { .. })), "{known:?}");
     let unknown = obtain(&place.store, "tinny", &place.config, &|_| {}).await;
@@ -350,7 +350,7 @@ async fn a_failed_tls_handshake_is_a_network_error() {
 #[tokio::test]
 async fn a_bundled_model_is_never_asked_for() {
     let place = place("http://127.0.0.1:1");
-    let refusal = obtain(&place.store, "demo", &place.config, &|_| {}).await;
+    let refusal = obtain(&place.store, "base-q8_0", &place.config, &|_| {}).await;
     assert!(matches!(refusal, Err(ModelError::BundledMissing { .. })), "{refusal:?}");
 }
 

@@ -2,6 +2,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
+use super::super::download::sha256;
 use super::super::header::tests::model_bytes;
 use super::*;
 
@@ -26,21 +27,28 @@ fn refusal<T: std::fmt::Debug>(folder: &TempDir, result: Result<T, ModelError>) 
 #[test]
 fn the_bundled_model_is_found_and_is_what_the_registry_says() {
     let (_folder, store) = store();
-    let demo = store.resolve("demo").unwrap();
-    let entry = registry::find("demo").unwrap();
-    assert_eq!(demo.path, checkout_models().join("ggml-demo-q8_0.bin"));
-    assert_eq!(demo.size_bytes, entry.size_bytes);
-    assert_eq!(demo.dimensions, entry.dimensions);
-    assert_eq!(demo.languages, Languages::Only(&["en", "hi"]));
+    let bundled = store.resolve(registry::BUNDLED).unwrap();
+    let entry = registry::find(registry::BUNDLED).unwrap();
+    assert_eq!(bundled.path, checkout_models().join(entry.file_name));
+    assert_eq!((bundled.size_bytes, bundled.dimensions), (entry.size_bytes, entry.dimensions));
+    assert_eq!(bundled.languages, entry.languages);
+    assert_eq!(sha256(&bundled.path).unwrap(), entry.sha256);
+}
+
+#[test]
+fn a_published_file_of_the_bundled_models_name_is_not_taken_for_it() {
+    let (_folder, store) = store();
+    let published = store.path_of(registry::find(registry::BUNDLED).unwrap());
+    fs::write(&published, model_bytes(51_865, 5_000)).unwrap();
+    assert_ne!(store.resolve(registry::BUNDLED).unwrap().path, published);
 }
 
 #[test]
 fn a_path_or_a_file_name_leads_to_the_same_model_as_its_name() {
     let (_folder, store) = store();
-    let demo = store.resolve("demo").unwrap();
-    assert_eq!(store.resolve(demo.path.to_str().unwrap()).unwrap(), demo);
-    assert_eq!(store.resolve("ggml-demo-q8_0.bin").unwrap(), demo);
-    assert_eq!(store.resolve("demo-q8_0").unwrap(), demo);
+    let bundled = store.resolve("base-q8_0").unwrap();
+    assert_eq!(store.resolve(bundled.path.to_str().unwrap()).unwrap(), bundled);
+    assert_eq!(store.resolve("ggml-base-q8_0.bin").unwrap(), bundled);
 }
 
 #[test]
@@ -57,7 +65,7 @@ fn a_file_of_ones_own_is_named_after_its_stem() {
 #[test]
 fn a_missing_model_says_which_file_goes_where() {
     let (folder, store) = store();
-    insta::assert_snapshot!(refusal(&folder, store.resolve("tiny")), @"model `tiny` is not installed: run `auris models pull tiny`, or put the file https://huggingface.co/ggerganov/whisper.cpp/resolve/5359861c739e955e79d9a303bcbc70fb988958b1/ggml-tiny.bin at /tmp/models/ggml-tiny.bin, or start with `--models demo`");
+    insta::assert_snapshot!(refusal(&folder, store.resolve("tiny")), @"model `tiny` is not installed: run `auris models pull tiny`, or put the file https://huggingface.co/ggerganov/whisper.cpp/resolve/5359861c739e955e79d9a303bcbc70fb988958b1/ggml-tiny.bin at /tmp/models/ggml-tiny.bin, or start with `--models base-q8_0`");
     insta::assert_snapshot!(refusal(&folder, store.resolve("tinny")), @"unknown model `tinny`: see `auris models list`, or give the path of a whisper.cpp .bin file");
     insta::assert_snapshot!(refusal(&folder, store.resolve("/nowhere/x.bin")), @"there is no model file at /nowhere/x.bin");
     insta::assert_snapshot!(refusal(&folder, store.resolve("../escape")), @"there is no model file at ../escape");
@@ -68,7 +76,7 @@ fn a_missing_model_says_which_file_goes_where() {
 fn a_bundled_model_that_is_gone_is_not_offered_for_download() {
     let folder = TempDir::new().unwrap();
     let store = Store::new(folder.path().join("a"), vec![folder.path().join("b")]);
-    insta::assert_snapshot!(refusal(&folder, store.resolve("demo")), @"the bundled model `demo` was not found in /tmp/a, /tmp/b: install it again, or put ggml-demo-q8_0.bin into one of them");
+    insta::assert_snapshot!(refusal(&folder, store.resolve("base-q8_0")), @"the bundled model `base-q8_0` was not found in /tmp/a, /tmp/b: install it again, or put ggml-base-q8_0.bin into one of them");
 }
 
 #[test]
@@ -91,7 +99,7 @@ fn the_list_has_every_known_model_and_the_users_own() {
     assert_eq!(rows.len(), registry::all().count() + 1);
     let installed: Vec<_> =
         rows.iter().filter(|row| row.path.is_some()).map(|row| row.name.as_str()).collect();
-    assert_eq!(installed, ["demo", "my-own"]);
+    assert_eq!(installed, ["base-q8_0", "my-own"]);
     let own = rows.last().unwrap();
     assert_eq!(
         (own.size_bytes, own.languages),
@@ -120,12 +128,12 @@ fn a_bundled_model_is_never_removed() {
     let folder = TempDir::new().unwrap();
     let bundled = folder.path().join("bundled");
     fs::create_dir(&bundled).unwrap();
-    fs::write(bundled.join("ggml-demo-q8_0.bin"), "x").unwrap();
+    fs::write(bundled.join("ggml-base-q8_0.bin"), "x").unwrap();
     let apart = Store::new(folder.path().join("models"), vec![bundled.clone()]);
-    insta::assert_snapshot!(refusal(&folder, apart.remove("demo")), @"cannot remove model `demo`: /tmp/bundled/ggml-demo-q8_0.bin is not in the models folder, but installed with the program");
+    insta::assert_snapshot!(refusal(&folder, apart.remove("base-q8_0")), @"cannot remove model `base-q8_0`: /tmp/bundled/ggml-base-q8_0.bin is not in the models folder, but installed with the program");
     let same = Store::new(bundled.join("../bundled"), vec![bundled.clone()]);
-    assert!(matches!(same.remove("demo"), Err(ModelError::ReadOnly { .. })));
-    assert!(bundled.join("ggml-demo-q8_0.bin").exists());
+    assert!(matches!(same.remove("base-q8_0"), Err(ModelError::ReadOnly { .. })));
+    assert!(bundled.join("ggml-base-q8_0.bin").exists());
 }
 
 #[test]

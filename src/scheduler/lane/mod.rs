@@ -66,6 +66,8 @@ pub(super) struct Lane {
     pub(super) model: ModelPlan,
     pub(super) running: RunningChunks,
     pub(super) pace: Pace,
+    /// Other models have taken its place: it is unloaded as soon as nobody needs it.
+    pub(super) stands_down: bool,
     phase: Phase,
     worker: Option<WorkerHandle>,
     next_chunk: ChunkId,
@@ -116,10 +118,13 @@ impl Lane {
         settings: &Settings,
         now: Instant,
     ) -> Self {
-        let steps = shape::steps(&model, slots, settings.swap_variants);
+        // The processor's memory is the system's to give: no model is swapped for want of it there.
+        let swap_variants = settings.swap_variants && is_gpu;
+        let steps = shape::steps(&model, slots, swap_variants);
         Self {
             running: RunningChunks::default(),
             pace: Pace::new(is_gpu),
+            stands_down: false,
             phase: if warm { Phase::Waiting { until: now } } else { Phase::Off },
             worker: None,
             next_chunk: 0,
@@ -127,7 +132,7 @@ impl Lane {
             shape: steps[0],
             steps,
             slots,
-            swap_variants: settings.swap_variants,
+            swap_variants,
             stall: settings.stall,
             base_stall: settings.stall,
             report: None,
@@ -200,6 +205,13 @@ impl Lane {
         if self.phase == Phase::Off {
             self.last_used = now;
             self.phase = Phase::Waiting { until: now };
+        }
+    }
+
+    /// Starts no worker before somebody needs the model.
+    pub(super) fn wait_no_more(&mut self) {
+        if matches!(self.phase, Phase::Waiting { .. } | Phase::NoRoom) {
+            self.phase = Phase::Off;
         }
     }
 

@@ -8,6 +8,10 @@ use crate::scheduler::shape::{self, Shape};
 /// A lane that ran out of memory tries its full size again after so long.
 const SQUEEZE_TIME: Duration = Duration::from_secs(600);
 
+/// A model that stands down is unloaded after so long without use: chunks of one request follow
+/// each other faster.
+const STAND_DOWN_AFTER: Duration = Duration::from_secs(2);
+
 /// A worker that has grown by half and by this much since its start is replaced.
 const DRIFT_BYTES: u64 = 256 << 20;
 
@@ -38,6 +42,14 @@ impl Lane {
             Some(_) if self.has_process() => self.vitals.resident_bytes,
             _ => 0,
         }
+    }
+
+    /// After how long without use it is unloaded, if that is `unload_after` for most models.
+    pub(in crate::scheduler) fn idle_limit(
+        &self,
+        unload_after: Option<Duration>,
+    ) -> Option<Duration> {
+        if self.stands_down { Some(STAND_DOWN_AFTER) } else { unload_after }
     }
 
     /// Whether nobody has used it for `limit`.
@@ -109,7 +121,8 @@ impl Lane {
             // From then on, nobody waits for it any more.
             Phase::Starting { since } => Some(since + self.longest_wait()),
             Phase::Ready if self.running.is_empty() => {
-                unload_after.and_then(|limit| self.last_used.checked_add(limit))
+                let limit = self.idle_limit(unload_after);
+                limit.and_then(|limit| self.last_used.checked_add(limit))
             }
             Phase::Ready | Phase::Retiring { .. } => self.running.last_sign(self.stall),
             _ => None,

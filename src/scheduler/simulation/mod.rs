@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::breaker::{Breaker, Phase};
+use super::lane::Lane;
 use super::state::State;
-use super::{Attempt, Capacity, ChunkDone, ChunkError, ChunkRequest, Command, Settings};
+use super::{Attempt, Capacity, ChunkDone, ChunkError, ChunkRequest, Command, ModelPlan, Settings};
 
 mod scenario;
 mod world;
 
-use scenario::{Arrival, arrivals, cpu, gpu, later_arrivals, plan, work};
+use scenario::{Arrival, arrivals, cpu, gpu, later_arrivals, models, plan, work};
 use world::{DeviceModel, LOAD_LIMIT, Random, World};
 
 /// Histories in which faults happen.
@@ -46,6 +47,10 @@ struct Simulation {
     leaving: Vec<(f64, u64)>,
     /// Whether some requests run a chunk ahead.
     looks_ahead: bool,
+    /// When the models come for which another one stands in until then.
+    models_come: Option<f64>,
+    /// Models that cannot be used yet, and who says when they can.
+    missing: Vec<(String, oneshot::Receiver<()>)>,
     pending: Vec<(u64, Pending)>,
     chunks: u64,
     outcome: Outcome,
@@ -79,6 +84,18 @@ impl Simulation {
         };
         let slots = Arc::new(AtomicUsize::new(0));
         let mut state = State::new(settings, world.launch(), slots, world.now());
+        let (plans, stand_in) = models();
+        let mut random = Random(seed ^ 0x3c3c);
+        let is_coming = faults_until > 0.0 && random.chance(0.5);
+        let models_come = is_coming.then(|| random.unit() * 60.0);
+        let (plans, missing) = match models_come {
+            None => (plans, Vec::new()),
+            Some(_) => {
+                let never = |plan: &ModelPlan| (plan.name.clone(), oneshot::channel().1);
+                (vec![stand_in], plans.iter().map(never).collect())
+            }
+        };
+        state.obey(Command::AddModels { plans }, world.now());
         let plans = world.devices.iter().enumerate().map(|(index, device)| plan(index, device));
         state.obey(Command::AddDevices { plans: plans.collect() }, world.now());
         Self {
@@ -87,6 +104,8 @@ impl Simulation {
             arrivals,
             leaving: Vec::new(),
             looks_ahead: false,
+            models_come,
+            missing,
             pending: Vec::new(),
             chunks: 0,
             outcome: Outcome::default(),
@@ -131,7 +150,7 @@ impl Simulation {
         let leaving = self.leaving.iter().map(|(at, _)| *at).reduce(f64::min);
         let timer = self.world.seconds_of(self.state.deadline());
         let happening = self.world.next_happening();
-        let next = [arrival, leaving, Some(timer), happening];
+        let next = [arrival, leaving, Some(timer), happening, self.models_come];
         let first = next.into_iter().flatten().reduce(f64::min).unwrap();
         if happening == Some(first) {
             if let Some((id, event)) = self.world.happen() {
@@ -140,15 +159,31 @@ impl Simulation {
             return;
         }
         self.world.advance_to(first);
-        if arrival == Some(first) {
+        if self.models_come == Some(first) {
+            self.models_come = None;
+            self.add_models();
+        } else if arrival == Some(first) {
             self.arrive();
         } else if leaving == Some(first) {
             self.leave(first);
         }
     }
 
+    fn add_models(&mut self) {
+        let now = self.world.now();
+        self.state.obey(Command::AddModels { plans: models().0 }, now);
+        for (model, usable) in &mut self.missing {
+            let (reply, answer) = oneshot::channel();
+            self.state.obey(Command::WhenUsable { model: model.clone(), reply }, now);
+            *usable = answer;
+        }
+    }
+
     fn arrive(&mut self) {
-        let arrival = self.arrivals.pop().unwrap();
+        let mut arrival = self.arrivals.pop().unwrap();
+        if self.missing.iter().any(|(model, _)| model == arrival.model) {
+            arrival.model = "bundled";
+        }
         let now = self.world.now();
         let (reply, mut admitted) = oneshot::channel();
         let seconds = arrival.chunks.iter().sum();
@@ -176,7 +211,8 @@ impl Simulation {
         let number = self.chunks;
         self.chunks += 1;
         let samples = vec![number as f32; (seconds * 16_000.0) as usize].into();
-        (number, ChunkRequest { model: model.to_owned(), work: work(), samples })
+        let model = model.to_owned();
+        (number, ChunkRequest { model, work: work(), samples, stands_in: None })
     }
 
     /// Runs a chunk ahead if nobody waits; half of them turn out not to be needed.
@@ -211,6 +247,12 @@ impl Simulation {
 
     /// Takes the answers that have come, and checks them.
     fn collect(&mut self) {
+        let were_missing = !self.missing.is_empty();
+        self.missing.retain_mut(|(_, usable)| usable.try_recv().is_err());
+        if were_missing && self.missing.is_empty() {
+            let model = "bundled".to_owned();
+            self.state.obey(Command::StandDown { model }, self.world.now());
+        }
         let cpu_failures = &self.world.cpu_failures;
         let outcome = &mut self.outcome;
         self.pending.retain_mut(|(_, pending)| match pending.answer.try_recv() {
@@ -307,6 +349,8 @@ fn no_chunk_is_lost_in_thousands_of_histories_of_faults() {
                 let is_back = matches!(phase, None | Some(Phase::Closed | Phase::Trial));
                 assert!(is_back, "{} is {phase:?} long after the last fault", device.info.id);
             }
+            let mut spare = simulation.state.lanes().filter(|l| l.model.name == "bundled");
+            assert!(spare.all(Lane::is_off), "what stood in is still loaded");
             outcome
         });
         let Ok(Outcome { done, unavailable, failed, ahead, .. }) = history else {

@@ -35,20 +35,6 @@ pub(super) fn plan(index: usize, device: &DeviceModel) -> DevicePlan {
         true => (Backend::Cpu, DeviceId::cpu()),
         false => (Backend::Cuda, DeviceId::indexed(Backend::Cuda, index as u32)),
     };
-    let need = |weights_bytes, state_bytes| MemoryNeed { weights_bytes, state_bytes };
-    let variant = |&(name, weights, state): &(&str, u64, u64)| Variant {
-        name: name.to_owned(),
-        file: Some(name.into()),
-        need: need(weights, state),
-    };
-    let models = MODELS[..2].iter().map(|(name, weights, state)| ModelPlan {
-        name: (*name).to_owned(),
-        file: (*name).into(),
-        need: need(*weights, *state),
-        whole_windows: false,
-        quantised: false,
-        variants: MODELS[2..].iter().filter(|_| *name == "large").map(variant).collect(),
-    });
     DevicePlan {
         info: DeviceInfo {
             id,
@@ -63,9 +49,26 @@ pub(super) fn plan(index: usize, device: &DeviceModel) -> DevicePlan {
         program: WorkerProgram { path: "/nowhere".into(), arguments: Vec::new() },
         slots: if device.is_cpu { 2 } else { 3 },
         threads: 1,
-        models: models.collect(),
         warm: true,
     }
+}
+
+/// The models that requests ask for, and what stands in for them.
+pub(super) fn models() -> (Vec<ModelPlan>, ModelPlan) {
+    let need = |weights_bytes, state_bytes| MemoryNeed { weights_bytes, state_bytes };
+    let variant = |&(name, weights, state): &(&str, u64, u64)| Variant {
+        name: name.to_owned(),
+        file: Some(name.into()),
+        need: need(weights, state),
+    };
+    let model = |(name, weights, state): &(&str, u64, u64)| ModelPlan {
+        name: (*name).to_owned(),
+        file: (*name).into(),
+        need: need(*weights, *state),
+        whole_windows: false,
+        variants: MODELS[2..3].iter().filter(|_| *name == "large").map(variant).collect(),
+    };
+    (MODELS[..2].iter().map(model).collect(), model(&MODELS[3]))
 }
 
 /// Requests as they might come, from `seed`.

@@ -43,7 +43,7 @@ export class Server {
     const ours = /^(AURIS_|HF_|CUDA_|XDG_|OPENAI_|DEVICE$|GPU_AVAILABLE$)/;
     const inherited = Object.entries(process.env).filter(([name]) => !ours.test(name));
     const program = process.env.AURIS ?? path.join(ROOT, "target/debug/auris");
-    const models = ["--models", "demo", "--models-dir", path.join(ROOT, "models"), "--offline"];
+    const models = ["--models", "demo", "--models-dir", path.join(ROOT, "tests/fixtures/models"), "--offline"];
     // Threads that wait for each other are many times slower where the cores are shared.
     const speed = ["--engine", engine, "--slots", String(slots), "--threads", "1"];
     // The fake engine hears samples, and the tones that are sent to it are no speech.

@@ -48,7 +48,7 @@ class Server:
             # It hears samples, and the tones that are sent to it are no speech.
             environment["AURIS_NO_VAD"] = "true"
         command = [program(), "serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"]
-        command += ["--models-dir", ROOT / "models", "--engine", engine]
+        command += ["--models-dir", ROOT / "tests/fixtures/models", "--engine", engine]
         # Threads that wait for each other are many times slower where the cores are shared.
         command += ["--slots", str(slots), "--threads", "1", *arguments]
         with self.log_file.open("wb") as log:

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::{Ran, command, fails, files_below, run, text};
-use crate::harness::{repository, wav};
+use crate::harness::{DEMO, repository, wav};
 use crate::signals::{silence, wav_of};
 
 /// A folder with inputs, and a place for results beside it.
@@ -41,7 +41,7 @@ impl Desk {
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
-        run(&mut self.transcribe(&[&["--models", "demo"], arguments].concat()))
+        run(&mut self.transcribe(&[&["--models", DEMO], arguments].concat()))
     }
 
     /// Checks that nothing was begun: the models are not even looked for.
@@ -61,7 +61,7 @@ fn lines<'a>(ran: &'a Ran, word: &str) -> Vec<&'a str> {
 #[test]
 fn standard_output_gets_the_text_alone() {
     let clip = repository("tests/fixtures/eval/00.flac");
-    let ran = run(&mut command(&["transcribe", text(&clip), "--models", "demo", "--offline"]));
+    let ran = run(&mut command(&["transcribe", text(&clip), "--models", DEMO, "--offline"]));
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(ran.stdout, "How is the weather in Boston tomorrow?\n");
     // No log, and no progress bar where nobody watches.
@@ -74,7 +74,7 @@ fn standard_output_gets_the_text_alone() {
 fn a_track_and_channels_are_chosen_as_in_requests() {
     let transcribe = |file: &str, options: &[&str]| {
         let file = repository("tests/fixtures").join(file);
-        let all = [&["transcribe", text(&file), "--models", "demo", "--offline"], options].concat();
+        let all = [&["transcribe", text(&file), "--models", DEMO, "--offline"], options].concat();
         run(&mut command(&all))
     };
     let first = "How is the weather in Boston tomorrow?";
@@ -107,7 +107,7 @@ fn standard_input_gives_what_its_file_gives() {
     let desk = Desk::new(&[("a.wav", wav(2.0, 1))]);
     let named = desk.run(&["in/a.wav", "--format", "srt"]);
     assert!(named.stdout.starts_with("1\n00:00:00,"), "{named:?}");
-    let mut piped = desk.transcribe(&["-", "--format", "srt", "--models", "demo"]);
+    let mut piped = desk.transcribe(&["-", "--format", "srt", "--models", DEMO]);
     let piped = run(piped.stdin(File::open(desk.path("in/a.wav")).unwrap()));
     assert_eq!(piped.code, Some(0), "{piped:?}");
     assert_eq!(piped.stdout, named.stdout);
@@ -121,7 +121,7 @@ fn a_pipe_among_the_files_is_read_once_and_whole() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let content = wav(2.0, 1);
     let feeder = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &content));
-    let mut piped = desk.transcribe(&["/dev/stdin", "--models", "demo"]);
+    let mut piped = desk.transcribe(&["/dev/stdin", "--models", DEMO]);
     let piped = run(piped.stdin(reader));
     feeder.join().unwrap().unwrap();
     assert_eq!(piped.stdout, named.stdout, "{piped:?}");
@@ -247,7 +247,7 @@ fn every_format_has_a_file_of_its_own() {
 #[test]
 fn a_model_that_is_named_is_the_only_one_loaded() {
     let desk = Desk::new(&[("a.wav", wav(1.0, 1))]);
-    let mut command = desk.transcribe(&["in/a.wav", "--model", "demo", "--models-dir", "none"]);
+    let mut command = desk.transcribe(&["in/a.wav", "--model", DEMO, "--models-dir", "none"]);
     let ran = run(&mut command);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.ends_with(" by demo\n"), "{ran:?}");
@@ -256,7 +256,7 @@ fn a_model_that_is_named_is_the_only_one_loaded() {
 #[test]
 fn a_result_that_cannot_be_printed_is_an_error() {
     let desk = Desk::new(&[("a.wav", wav(1.0, 1))]);
-    let mut command = desk.transcribe(&["in/a.wav", "--models", "demo"]);
+    let mut command = desk.transcribe(&["in/a.wav", "--models", DEMO]);
     let ran = run(command.stdout(File::options().write(true).open("/dev/full").unwrap()));
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("cannot be written to standard output"), "{ran:?}");
@@ -267,7 +267,7 @@ fn silence_is_left_out_unless_it_is_wanted() {
     let desk = Desk::new(&[("a.wav", wav_of(&silence(8.0)))]);
     for (option, said) in [(None, "\n"), (Some("--no-vad"), "128000 samples")] {
         let mut command = command(&["transcribe", "--engine", "fake:none", "--offline"]);
-        let ran = run(command.args(["--models", "demo"]).args(option).arg(desk.path("in/a.wav")));
+        let ran = run(command.args(["--models", DEMO]).args(option).arg(desk.path("in/a.wav")));
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.stdout.starts_with(said), "{ran:?}");
     }

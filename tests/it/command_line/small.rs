@@ -10,7 +10,7 @@ use clap::CommandFactory;
 use serde_json::Value;
 
 use super::{command, fails, run, succeeds, text};
-use crate::harness::repository;
+use crate::harness::{DEMO, repository};
 
 #[test]
 fn the_options_fit_together() {
@@ -23,13 +23,14 @@ fn the_list_of_models_tells_what_is_installed_as_text_and_as_json() {
     let list = ["models", "list", "--models-dir", text(folder.path())];
     let table = succeeds(&list).stdout;
     let row = |name: &str| table.lines().find(|line| line.split(' ').next() == Some(name));
-    assert!(row("demo").unwrap().ends_with("/ggml-demo-q8_0.bin"), "{table}");
+    assert!(row("base-q8_0").unwrap().ends_with("/ggml-base-q8_0.bin"), "{table}");
+    assert_eq!(row("demo"), None);
     assert!(row("tiny").unwrap().ends_with("multilingual  -"), "{table}");
 
     let rows: Vec<Value> =
         serde_json::from_str(&succeeds(&[&list[..], &["--json"]].concat()).stdout).unwrap();
     let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
-    assert!(Path::new(row("demo")["path"].as_str().unwrap()).is_file());
+    assert!(Path::new(row("base-q8_0")["path"].as_str().unwrap()).is_file());
     assert_eq!(row("tiny")["path"], Value::Null);
     assert_eq!(row("tiny")["multilingual"], true);
     assert_eq!(row("tiny")["size_bytes"], 77_691_713);
@@ -41,14 +42,17 @@ fn a_pull_without_network_says_which_file_to_put_where() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ggml-tiny.bin");
     let pull = ["models", "pull", "tiny", "--offline", "--models-dir", text(folder.path())];
-    fails(&mut command(&pull), &["/ggml-tiny.bin at ", text(&path), "https://", "`--models demo`"]);
+    fails(
+        &mut command(&pull),
+        &["/ggml-tiny.bin at ", text(&path), "https://", "`--models base-q8_0`"],
+    );
     assert!(super::files_below(folder.path()).is_empty());
 }
 
 #[test]
 fn a_pull_of_what_is_there_prints_its_path() {
-    let pull = succeeds(&["models", "pull", "demo", "--offline"]);
-    assert_eq!(pull.stdout, succeeds(&["models", "path", "demo"]).stdout);
+    let pull = succeeds(&["models", "pull", "base-q8_0", "--offline"]);
+    assert_eq!(pull.stdout, succeeds(&["models", "path", "base-q8_0"]).stdout);
     assert!(Path::new(pull.stdout.trim_end()).is_file(), "{pull:?}");
 }
 
@@ -58,8 +62,8 @@ fn a_model_that_cannot_be_quantised_leaves_no_file() {
     let options = ["--models-dir", text(folder.path())];
     let quantize =
         |arguments: &[&str]| command(&[&["models", "quantize"], arguments, &options[..]].concat());
-    fails(&mut quantize(&["demo"]), &["its weights are quantised already"]);
-    fails(&mut quantize(&["demo", "--to", "q9"]), &["unknown precision", "q8_0"]);
+    fails(&mut quantize(&[DEMO]), &["its weights are quantised already"]);
+    fails(&mut quantize(&[DEMO, "--to", "q9"]), &["unknown precision", "q8_0"]);
     fails(&mut quantize(&["none"]), &["unknown model `none`"]);
     assert!(super::files_below(folder.path()).is_empty());
 }
@@ -71,8 +75,8 @@ fn only_a_downloaded_model_is_removed() {
     fs::write(&mine, "a model").unwrap();
     let rm = |name| ["models", "rm", name, "--models-dir", text(folder.path())].map(str::to_owned);
     let rm = |name| command(&rm(name).each_ref().map(String::as_str));
-    fails(&mut rm("demo"), &["cannot remove model `demo`", "installed with the program"]);
-    succeeds(&["models", "path", "demo"]);
+    fails(&mut rm("base-q8_0"), &["cannot remove model `base-q8_0`", "installed with the program"]);
+    succeeds(&["models", "path", "base-q8_0"]);
     fails(&mut rm("tiny"), &["cannot remove model `tiny`: it is not in "]);
     assert_eq!(run(&mut rm("mine")).stdout, format!("removed {}\n", mine.display()));
     assert!(!mine.exists());

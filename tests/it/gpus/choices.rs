@@ -1,12 +1,12 @@
 //! What is chosen by options, and by the memory there is.
 
-use super::super::harness::{Server, auris, repository, wav};
+use super::super::harness::{DEMO, Server, auris, wav};
 use super::{history, transcribe, until_models_are};
 
 /// Runs `serve` with options that it must refuse, and returns what it says.
 fn refusal(variables: &[(&str, &str)], arguments: &[&str]) -> String {
     let output = auris()
-        .args(["serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--models", DEMO, "--offline"])
         .args(arguments)
         .envs(super::super::fake_driver::settings(variables))
         .output()
@@ -66,7 +66,7 @@ async fn a_model_that_does_not_fit_runs_on_the_processor_and_the_other_on_the_gp
     let folder = tempfile::tempdir().unwrap();
     // As large as it says; never read, since the engine is fake.
     let large = folder.path().join("ggml-large-one.bin");
-    std::fs::copy(repository("models/ggml-demo-q8_0.bin"), &large).unwrap();
+    std::fs::copy(DEMO, &large).unwrap();
     std::fs::OpenOptions::new().write(true).open(&large).unwrap().set_len(3 << 30).unwrap();
     let models = large.to_str().unwrap();
     let memory = [("FAKE_CUDA_MEMORY", "2147483648")];
@@ -116,26 +116,21 @@ async fn a_cold_processor_loads_nothing_until_the_gpu_fails() {
 /// A folder with files that pass for `tiny` and its variant of eight bits.
 fn tiny_and_its_variant() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let demo = repository("models/ggml-demo-q8_0.bin");
     for (file, bytes) in [("ggml-tiny.bin", 77_691_713), ("ggml-tiny-q8_0.bin", 43_537_433)] {
         let path = folder.path().join(file);
-        std::fs::copy(&demo, &path).unwrap();
+        std::fs::copy(DEMO, &path).unwrap();
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes).unwrap();
     }
     folder
 }
 
 #[tokio::test]
-async fn the_processor_runs_eight_bits_where_they_are_installed() {
+async fn a_variant_that_nobody_asked_for_does_not_run() {
     let folder = tiny_and_its_variant();
     let options = ["--models", "tiny", "--models-dir", folder.path().to_str().unwrap()];
-    for (option, model) in [(None, "tiny-q8_0"), (Some("--no-cpu-q8"), "tiny")] {
-        let options: Vec<&str> = options.into_iter().chain(option).collect();
-        let server = Server::fake("none", &options).await;
-        let answer = server.transcribe(wav(2.0, 1), &[("model", "tiny"), ("language", "en")]).await;
-        assert_eq!(answer.header("x-model"), Some(model));
-        assert_eq!(answer.header("x-fallback-reason"), None, "it is no makeshift");
-    }
+    let server = Server::fake("none", &[&options[..], &["--on-oom", "quantized"]].concat()).await;
+    let answer = server.transcribe(wav(2.0, 1), &[("model", "tiny"), ("language", "en")]).await;
+    assert_eq!(answer.header("x-model"), Some("tiny"));
 }
 
 #[tokio::test]

@@ -8,42 +8,47 @@ use tokio::sync::Notify;
 
 /// What came in.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(crate) struct Request {
     head: String,
 }
 
 impl Request {
     /// The value of a header, by its name in lower case.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.into_iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// The path that is asked for.
+    pub(crate) fn path(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// Where the requested range begins, if one is asked for.
-    pub(super) fn range_start(&self) -> Option<usize> {
+    pub(crate) fn range_start(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
 /// What goes out. The body may be shorter than the length that the headers promise.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reply {
-    pub(super) status: &'static str,
-    pub(super) headers: Vec<String>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: &'static str,
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: Vec<u8>,
     /// Leave the connection open after the body, silently.
-    pub(super) stall: bool,
+    pub(crate) stall: bool,
     /// Send nothing before this is notified.
-    pub(super) gate: Option<Arc<Notify>>,
+    pub(crate) gate: Option<Arc<Notify>>,
 }
 
 impl Reply {
-    pub(super) fn status(status: &'static str) -> Self {
+    pub(crate) fn status(status: &'static str) -> Self {
         Self { status, headers: vec!["content-length: 0".to_owned()], ..Self::default() }
     }
 
     /// The whole of `file`.
-    pub(super) fn whole(file: &[u8], etag: &str) -> Self {
+    pub(crate) fn whole(file: &[u8], etag: &str) -> Self {
         Self {
             status: "200 OK",
             headers: vec![format!("content-length: {}", file.len()), format!("etag: {etag}")],
@@ -53,7 +58,7 @@ impl Reply {
     }
 
     /// `file` from `start` on.
-    pub(super) fn rest(file: &[u8], etag: &str, start: usize) -> Self {
+    pub(crate) fn rest(file: &[u8], etag: &str, start: usize) -> Self {
         let end = file.len() - 1;
         Self {
             status: "206 Partial Content",
@@ -68,26 +73,26 @@ impl Reply {
     }
 
     /// The same, but the connection ends after `length` bytes of the body.
-    pub(super) fn cut(mut self, length: usize) -> Self {
+    pub(crate) fn cut(mut self, length: usize) -> Self {
         self.body.truncate(length);
         self
     }
 
-    pub(super) fn stall(self) -> Self {
+    pub(crate) fn stall(self) -> Self {
         Self { stall: true, ..self }
     }
 }
 
 /// A server on a port of its own.
-pub(super) struct Server {
-    pub(super) url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     requests: Arc<Mutex<Vec<Request>>>,
     body_bytes: Arc<Mutex<usize>>,
 }
 
 impl Server {
     /// Answers the n-th request, from 0, with `answer(n, request)`.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         answer: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -118,12 +123,12 @@ impl Server {
         server
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
     /// The sum of the bodies' lengths.
-    pub(super) fn body_bytes(&self) -> usize {
+    pub(crate) fn body_bytes(&self) -> usize {
         *self.body_bytes.lock().unwrap()
     }
 }
