@@ -77,9 +77,8 @@ def arguments():
 
 
 def bundled():
-    """The model of the release, and until there is one the demo."""
-    models = environment.ROOT / "models"
-    return next(iter(sorted(models.glob("ggml-base*.bin"))), models / "ggml-demo-q8_0.bin")
+    """The model of the release."""
+    return next(iter(sorted((environment.ROOT / "models").glob("ggml-*.bin"))), environment.DEMO)
 
 
 def save(options, clips, ours, theirs):

@@ -134,6 +134,9 @@ class Tables:
             figures["word starts: median error"] = lambda _t, _l, words: (
                 f"{self.times(words).median_error():.3f} s"
             )
+            figures["word starts: median shift, below 0 is early"] = lambda _t, _l, words: (
+                f"{self.times(words).median_shift():+.3f} s"
+            )
             figures["word starts within 0.3 s"] = lambda _t, _l, words: (
                 f"{self.times(words).share_within():.1%} of {len(self.times(words).start_errors)}"
             )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / "target" / "bench-venv"
-# Small enough to measure the server around it.
-DEMO = ROOT / "models" / "ggml-demo-q8_0.bin"
+# The small model of the tests.
+DEMO = ROOT / "tests/fixtures/models/ggml-demo.bin"
 
 
 def enter():

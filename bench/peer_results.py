@@ -22,7 +22,7 @@ REFERENCE = next(iter(PEERS))
 class PeerResults:
     def __init__(self, cache, model, threads):
         self.file, self.model, self.threads = Path(cache), Path(model), threads
-        self.known = json.loads(self.file.read_text()) if self.file.exists() else {}
+        self.known = self.kept()
         self.digest = hashlib.sha256(self.model.read_bytes()).hexdigest()[:16]
         versions = (Path(__file__).with_name("requirements.txt")).read_text().splitlines()
         pinned = ("faster-whisper==", "ctranslate2==", "pywhispercpp==")
@@ -74,8 +74,13 @@ class PeerResults:
             model = convert.converted(model, variant.split()[0])
         return Peer(program, model, variant, callers=1, threads=self.threads)
 
+    def kept(self):
+        return json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
+
     def save(self):
         self.file.parent.mkdir(parents=True, exist_ok=True)
+        # Another run may have added to it.
+        self.known = self.kept() | self.known
         unfinished = self.file.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(self.known, ensure_ascii=False, indent=0))
+        unfinished.write_text(json.dumps(self.known, ensure_ascii=False, indent=0), encoding="utf-8")
         unfinished.rename(self.file)

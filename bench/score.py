@@ -61,7 +61,7 @@ def circles(clips, texts):
 
 
 def circle(said, written):
-    for length in range(LONGEST_PHRASE, 0, -1):
+    for length in range(1, LONGEST_PHRASE + 1):
         for at in range(len(written) - length * CIRCLE + 1):
             phrase = written[at : at + length]
             # Short phrases come again in any text, but not one right after the other.
@@ -83,6 +83,7 @@ class WordTimes:
     """Words of a transcript against words whose times are known."""
 
     start_errors: list = field(default_factory=list)
+    """Seconds, above 0 where a word starts too late."""
     expected: int = 0
     longest: tuple = (0.0, "", "")
     """Seconds, word, clip."""
@@ -94,7 +95,7 @@ class WordTimes:
         heard = [(key(word), start, end) for word, start, end in found if key(word)]
         pairs = align([word for word, *_ in known], [word for word, *_ in heard]).pairs
         self.expected += len(known)
-        self.start_errors += [abs(heard[hit][1] - known[at][1]) for at, hit in pairs.items()]
+        self.start_errors += [heard[hit][1] - known[at][1] for at, hit in pairs.items()]
         self.add_lengths(clip, heard)
         for first, last in pauses(clip, known):
             for word, start, end in heard:
@@ -107,10 +108,14 @@ class WordTimes:
             self.longest = max(self.longest, (end - start, word, clip.file))
 
     def median_error(self):
+        """Without its direction."""
+        return median(map(abs, self.start_errors)) if self.start_errors else float("nan")
+
+    def median_shift(self):
         return median(self.start_errors) if self.start_errors else float("nan")
 
     def share_within(self):
-        close = sum(error <= START_TOLERANCE_SECONDS + EPSILON for error in self.start_errors)
+        close = sum(abs(error) <= START_TOLERANCE_SECONDS + EPSILON for error in self.start_errors)
         return close / len(self.start_errors) if self.start_errors else float("nan")
 
 
