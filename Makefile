@@ -23,6 +23,13 @@ FUZZ_SECONDS ?= 20
 FUZZ_SANITIZER ?= none
 # Where its chance begins; 0 is elsewhere each time.
 FUZZ_SEED ?= 0
+# A folder of recordings with truth.json for `make bench` and `make accuracy`: without it they
+# measure the clips of the repository, and with it they put their tables into the document.
+SPEECH ?=
+# The model that they measure; the bundled one if it is empty. ACCURACY has more options.
+MODEL ?=
+ACCURACY ?=
+MEASURED = --auris $(AURIS) $(if $(SPEECH),--speech $(SPEECH) --write $(1)) $(if $(MODEL),--model $(MODEL))
 # What `make setup` looks for, each with its package; a target below may want more.
 TOOLS := cmake:cmake c++:g++ curl:curl
 # A release looks for the bundled model beside itself, which a target folder elsewhere is not.
@@ -178,7 +185,7 @@ test-gpu: setup
 	cargo test --release --locked --features cuda --test gpu --target-dir $(CUDA_TARGET) \
 	  -- --test-threads 1 --nocapture
 
-# Compare speed, memory and text with pywhispercpp and faster-whisper
+# Compare speed with faster-whisper and pywhispercpp (SPEECH=FOLDER, MODEL=FILE; ~20 min)
 bench: build
 	@failed=()
 	# A missed bar does not keep the rest from being measured.
@@ -186,14 +193,8 @@ bench: build
 	  echo "+ $$*"
 	  "$$@" || failed+=("$$*")
 	}
-	measure bench/compare.py --auris $(AURIS)
-	# What tiny's size costs: the published file is f16.
-	bench/random_model.py tiny f16 q8_0
-	tiny="--auris $(AURIS) --cost-only --seconds 5 --clients 4 --clips 8 --minutes 0"
-	measure bench/compare.py $$tiny --model target/bench-models/ggml-random-tiny-f16.bin
-	measure bench/compare.py $$tiny --model target/bench-models/ggml-random-tiny-q8_0.bin --no-rivals
+	measure bench/compare.py $(call MEASURED,docs/benchmarks.md)
 	measure bench/under_load.py --auris $(AURIS)
-	measure bench/same_text.py --auris $(AURIS)
 	measure bench/memory.py --auris $(AURIS)
 	measure bench/first_delta.py --auris $(AURIS)
 	measure bench/crowd.py --auris $(AURIS)
@@ -202,9 +203,9 @@ bench: build
 	  exit 1
 	fi
 
-# Measure text, languages, translation and times on the evaluation set
+# Measure text, languages and word times on human speech (SPEECH=FOLDER, MODEL=FILE; ~60 min at first)
 accuracy: build
-	bench/accuracy.py --auris $(AURIS)
+	bench/accuracy.py $(call MEASURED,docs/accuracy.md) $(ACCURACY)
 
 # Regenerate openapi/openapi.json
 openapi: setup
