@@ -31,7 +31,7 @@ TARGET = environment.ROOT / "target"
 def main():
     options = arguments()
     clips = speech.load(options.speech, options.only)
-    peers = PeerResults(options.peer_results, options.model, options.threads)
+    peers = PeerResults(options.peer_results, options.peer_model, options.threads)
     # The server first: who waits for it can stop at the peers.
     ours = auris_results.measure(options, options.model, clips, options.ways)
     others = {
@@ -45,7 +45,8 @@ def main():
     save(options, clips, ours, theirs)
     if options.write:
         command = f"make accuracy SPEECH=FOLDER MODEL={options.model.name}"
-        head = f"`{command}`, {len(clips)} files, {sum(clip.seconds for clip in clips) / 60:.0f} minutes."
+        minutes = sum(clip.seconds for clip in clips) / 60
+        head = f"`{command}`: {len(clips)} files, {minutes:.0f} minutes. Peers run `{options.peer_model.name}`."
         report.insert(options.write, "accuracy", f"{head}\n\n{text}")
         if "given" in options.ways and options.only == "*":
             report.insert(environment.ROOT / "README.md", "accuracy", tables.paragraph())
@@ -57,7 +58,10 @@ def arguments():
     parser.add_argument("--speech", default=speech.FIXTURES, help="a folder with truth.json")
     parser.add_argument("--auris", default=str(TARGET / "release/auris"), help="the program")
     parser.add_argument("--model", default=bundled(), type=Path, help="a model file of whisper.cpp")
-    parser.add_argument("--also", default=[], type=Path, nargs="*", help="more models, for their error rates")
+    parser.add_argument(
+        "--also", default=[], type=Path, nargs="*", help="models that --model may be little worse than"
+    )
+    parser.add_argument("--peer-model", type=Path, help="what peers run, if not --model: its original in f16")
     parser.add_argument("--peers", default="all", choices=("all", "reference", "none"))
     parser.add_argument("--peer-results", default=TARGET / "bench-peers.json", help="keeps what peers wrote")
     parser.add_argument("--only", default="*", help="files whose name matches, such as 'lang_*'")
@@ -75,6 +79,7 @@ def arguments():
     # The server is started in another folder.
     options.model = options.model.resolve()
     options.also = [path.resolve() for path in options.also]
+    options.peer_model = (options.peer_model or options.model).resolve()
     return options
 
 

@@ -13,7 +13,8 @@ NAMES = {
 }  # fmt: skip
 # Languages that the bar for the error rate is about.
 SIX = ("en", "es", "fr", "de", "it", "pt")
-RATE_SLACK, VOICE_SLACK = 0.5, 0.3
+# In points.
+RATE_SLACK, VOICE_SLACK, ENGLISH_MODEL_SLACK, MODEL_SLACK = 0.5, 0.3, 0.5, 1.5
 WRONG_LANGUAGES_PERCENT = 3.0
 MEDIAN_START_SECONDS, SHARE_OF_STARTS = 0.06, 0.95
 PHANTOM_WORDS = 2
@@ -197,6 +198,8 @@ class Tables:
                 f"{theirs + RATE_SLACK:.1f} %",
                 six["given"] <= theirs + RATE_SLACK,
             )
+        for name, other in self.others.items() if "given" in texts else []:
+            self.judge_model(name, other.texts["given"])
         if "detected" in texts and reference:
             count, wrong = score.wrong_languages(self.clips, self.ours.languages, reference.languages)
             share = 100 * len(wrong) / max(1, count)
@@ -214,7 +217,9 @@ class Tables:
                 PHANTOM_WORDS,
                 sum(phantoms.values()) <= PHANTOM_WORDS,
             )
-        circles = {file: phrase for each in texts.values() for file, phrase in score.circles(self.clips, each).items()}
+        circles = {}
+        for each in texts.values():
+            circles |= score.circles(self.clips, each)
         said = "; ".join(f"{file}: {phrase}" for file, phrase in circles.items()) or "none"
         self.bar("files with repetitions", said, "none", not circles)
         if {"given", "without voice activity"} <= set(texts):
@@ -223,12 +228,24 @@ class Tables:
         if "given" in texts:
             self.judge_times()
 
+    def judge_model(self, name, texts):
+        """Bars for each language against another model, such as the original of a quantised one."""
+        for language in SIX:
+            clips = [clip for clip in self.clips if clip.language == language and clip.is_scored()]
+            if clips:
+                ours = score.errors(clips, self.ours.texts["given"]).percent()
+                worse = ours - score.errors(clips, texts).percent()
+                limit = ENGLISH_MODEL_SLACK if language == "en" else MODEL_SLACK
+                what = f"{NAMES[language]}: worse than {name} by"
+                self.bar(what, f"{worse:.1f} points", limit, worse <= limit)
+
     def judge_times(self):
         times = self.times(self.ours.words)
         if times.start_errors:
             middle, share = times.median_error(), times.share_within()
-            self.bar("word starts, median error", f"{middle:.3f} s", MEDIAN_START_SECONDS, middle <= MEDIAN_START_SECONDS)
-            self.bar("word starts within 0.3 s", f"{share:.1%}", f"{SHARE_OF_STARTS:.0%}", share >= SHARE_OF_STARTS)
+            near, often = middle <= MEDIAN_START_SECONDS, share >= SHARE_OF_STARTS
+            self.bar("word starts, median error", f"{middle:.3f} s", MEDIAN_START_SECONDS, near)
+            self.bar("word starts within 0.3 s", f"{share:.1%}", f"{SHARE_OF_STARTS:.0%}", often)
             reaching = ", ".join(f"{file}: {word} {seconds} s" for file, word, seconds in times.reaching)
             self.bar("words that reach into a pause", reaching or "none", "none", not reaching)
         longest = score.WordTimes()
@@ -239,7 +256,8 @@ class Tables:
         self.bar("longest word in any file", f"{seconds:.2f} s ({word}, {file})", f"{limit} s", seconds <= limit)
         passes = self.ours.passes_per_chunk
         if passes is not None:
-            self.bar("encoder passes for each chunk", f"{passes:.2f}", PASSES_PER_CHUNK, passes <= PASSES_PER_CHUNK)
+            few = passes <= PASSES_PER_CHUNK
+            self.bar("encoder passes for each chunk", f"{passes:.2f}", PASSES_PER_CHUNK, few)
 
     def bar(self, what, figure, bar, met):
         self.bars.append((what, figure, bar, met))
