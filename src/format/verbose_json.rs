@@ -363,7 +363,17 @@ mod tests {
         ])
         .unwrap();
         for (schema, optional) in [
-            (0, &["segments", "words", "tracks", "channels"] as &[&str]),
+            (
+                0,
+                &[
+                    "segments",
+                    "words",
+                    "tracks",
+                    "channels",
+                    "language_probability",
+                    "language_probabilities",
+                ] as &[&str],
+            ),
             (1, &["channel"]),
             (2, &["fallback_reason", "channel"]),
         ] {

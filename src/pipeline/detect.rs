@@ -89,7 +89,7 @@ pub(super) fn detect(
 pub(super) async fn conclude(
     first: impl Future<Output = Result<ChunkDone, ChunkError>>,
     ticket: &Ticket,
-    detector: &ModelFile,
+    detector: (&str, Option<StandInReason>),
     candidates: &[Language],
     reader: &mut Reader,
     chunks: &mut VecDeque<Chunk>,
@@ -179,7 +179,7 @@ mod tests {
             (&[("en", 0.95)][..], &[][..], 1.0, true),
             (&[("en", 0.7), ("cy", 0.2)], &[], 3.0, false),
             (&[("en", 0.7), ("cy", 0.2)], &[], 12.0, true),
-            (&[("cy", 0.4), ("en", 0.35)], &[], 25.0, false),
+            (&[("cy", 0.4), ("en", 0.35), ("de", 0.25)], &[], 25.0, false),
             // Only what may be chosen counts.
             (&[("en", 0.5), ("cy", 0.3), ("de", 0.01)], &[welsh], 1.0, true),
             (&[], &[], 30.0, false),

@@ -103,8 +103,15 @@ impl Pipeline {
         let likely = question.answer(&[(self.last_detected.get(), 1.0)])?;
         let ahead = ticket.run_ahead(request(&likely, options, first)).await;
         let candidates = &question.candidates;
-        let detection =
-            detect::conclude(detecting, ticket, models.runner(detector), candidates, reader, chunks).await?;
+        let detection = detect::conclude(
+            detecting,
+            ticket,
+            models.runner(detector),
+            candidates,
+            reader,
+            chunks,
+        )
+        .await?;
         if let Some((heard, _)) = detection.languages.first() {
             self.last_detected.set(*heard);
         }

@@ -139,8 +139,7 @@ fn a_chunk_decoded_without_sampling_is_the_same_whatever_its_slot_ran_before() {
 fn the_probability_of_no_speech_is_that_of_the_window() {
     let mut loaded = load(&LoadSpec { whole_windows: true, ..demo(None) }).unwrap();
     let session = loaded.sessions[0].as_mut();
-    // A language that the model does not know has it write something even for silence, and try
-    // again at a higher temperature for some speech.
+    // In a language that the model does not know it tries again at a higher temperature.
     let mut check = |samples: &[f32], language: &str, plausible: std::ops::Range<f32>| {
         let truth = no_speech_prob(samples);
         assert!(plausible.contains(&truth), "{truth}");
@@ -151,7 +150,6 @@ fn the_probability_of_no_speech_is_that_of_the_window() {
         segments
     };
     check(&clip("00.flac"), "en", 0.0..0.01);
-    check(&noise(), "ja", 0.9..1.0);
     let again = check(&clip("27.flac"), "ja", 0.0..0.01);
     assert!(again[0].temperature > 0.0);
     let windows = check(&clip("29.flac")[..30 * 16_000], "en", 0.0..0.01);
