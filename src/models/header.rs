@@ -52,9 +52,6 @@ impl fmt::Display for Languages {
     }
 }
 
-/// whisper.cpp's own number of candidates when it samples.
-const DECODERS: u32 = 5;
-
 /// The sizes of a model's tensors that decide how much memory its use takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dimensions {
@@ -69,24 +66,23 @@ pub struct Dimensions {
 }
 
 impl Dimensions {
-    /// Bytes of attention caches for one whisper state that decodes `decoders` candidates at once.
+    /// Bytes of attention caches for one whisper state.
     ///
     /// Self and cross attention keep keys and values as f16 for each decoder layer, padded to 256
-    /// positions; whisper.cpp 1.8.3 allots two spare caches when there is more than one decoder,
-    /// and one layer of padding for flash attention. The compute buffers come on top.
-    fn state_bytes(self, decoders: u32) -> u64 {
-        let caches = if decoders > 1 { u64::from(decoders) + 2 } else { 1 };
+    /// positions, and there is one layer of padding for flash attention. The compute buffers come
+    /// on top.
+    fn state_bytes(self) -> u64 {
         let keys_and_values = |positions: u32| {
             2 * 2 * u64::from(self.state) * u64::from(positions).next_multiple_of(256)
         };
         let layers = u64::from(self.text_layers);
-        layers * caches * keys_and_values(self.text_context)
+        layers * keys_and_values(self.text_context)
             + (layers + 1) * keys_and_values(self.audio_context)
     }
 
-    /// Bytes that a slot on a GPU takes besides the weights: one whisper state that samples.
+    /// Bytes that a slot on a GPU takes besides the weights: one whisper state.
     pub fn slot_bytes(self) -> u64 {
-        self.state_bytes(DECODERS) + self.compute_bytes()
+        self.state_bytes() + self.compute_bytes()
     }
 
     /// Bytes of the engine's compute buffers for one whisper state on a GPU: a line through what
@@ -283,7 +279,6 @@ pub(super) mod tests {
         // whisper.cpp's log for tiny: kv self 3.15 MB, kv cross 9.44 MB, kv pad 2.36 MB
         let tiny =
             Dimensions { state: 384, text_layers: 4, audio_context: 1_500, text_context: 448 };
-        assert_eq!(tiny.state_bytes(1), 3_145_728 + 9_437_184 + 2_359_296);
-        assert_eq!(tiny.state_bytes(5), 7 * 3_145_728 + 9_437_184 + 2_359_296);
+        assert_eq!(tiny.state_bytes(), 3_145_728 + 9_437_184 + 2_359_296);
     }
 }

@@ -11,6 +11,9 @@ use whisper_rs::whisper_rs_sys as sys;
 /// `whisper_model_load:        CUDA0 total size =    77.11 MB`.
 const WEIGHTS: &str = " total size = ";
 
+/// What whisper.cpp logs as an error when a window is prepared only (`ffi::State::encode`).
+const STOPPED: &[u8] = b"encoder_begin_callback returned false";
+
 /// Of the whole process, because whisper.cpp's log is. A worker loads one model in its life.
 static HEARD: Mutex<Heard> = Mutex::new(Heard { weights: Vec::new(), last_error: None });
 
@@ -57,6 +60,9 @@ unsafe extern "C" fn hear(level: sys::ggml_log_level, text: *const c_char, _: *m
     }
     // SAFETY: the callers pass a zero-terminated string that lives until this returns.
     let text = unsafe { CStr::from_ptr(text) };
+    if text.to_bytes().windows(STOPPED.len()).any(|part| part == STOPPED) {
+        return;
+    }
     let _ = rustix::io::write(rustix::stdio::stderr(), text.to_bytes());
     let line = text.to_string_lossy();
     if level == sys::ggml_log_level_GGML_LOG_LEVEL_ERROR {
