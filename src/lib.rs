@@ -21,7 +21,6 @@ pub mod engine;
 pub mod worker;
 // 3: the parent's side
 pub mod supervisor;
-pub mod voice;
 pub mod scheduler;
 pub mod discovery;
 pub mod provision;

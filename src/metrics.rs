@@ -49,10 +49,6 @@ pub const REFUSALS: &str = "auris_refusals_total";
 pub const BACKLOG_SECONDS: &str = "auris_backlog_audio_seconds";
 /// Chunks that wait.
 pub const QUEUED_CHUNKS: &str = "auris_queued_chunks";
-/// Blocks of about 15 s in which the model for voice activity looked for speech.
-pub const VOICE_BLOCKS: &str = "auris_voice_blocks_total";
-/// Blocks in which it could not, by `reason`; the files go on with what is built in.
-pub const VOICE_FALLBACKS: &str = "auris_voice_fallbacks_total";
 /// Jobs by how they were taken up or ended: `accepted`, `resumed`, `finished`, `failed`,
 /// `cancelled`.
 pub const JOBS: &str = "auris_jobs_total";
@@ -89,8 +85,6 @@ pub fn describe() {
     describe_counter!(REFUSALS, "Requests refused, by reason");
     describe_gauge!(BACKLOG_SECONDS, Unit::Seconds, "Seconds of audio that wait or run");
     describe_gauge!(QUEUED_CHUNKS, "Chunks that wait");
-    describe_counter!(VOICE_BLOCKS, "Blocks in which a model looked for speech");
-    describe_counter!(VOICE_FALLBACKS, "Blocks in which it could not, by reason");
     describe_counter!(JOBS, "Jobs by how they were taken up or ended");
     describe_gauge!(UNFINISHED_JOBS, "Jobs that are not finished");
     describe_gauge!(BUSY_SLOTS, "Slots in use");

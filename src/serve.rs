@@ -48,7 +48,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let source = ModelSource::new(&args.engine.store)?;
     let asked = config::find_models(&args.engine.models_to_serve(), &source.store)?;
     let (catalog, missing) = asked.begin(&source).await?;
-    let plan = plan.with_models(catalog.clone(), &source.store).with_voice(&source.store)?;
+    let plan = plan.with_models(catalog.clone(), &source.store);
 
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), metrics::SECONDS_BUCKETS)?

@@ -4,10 +4,10 @@
 //! so chunks come in the order in which they begin, and no channel has more than a chunk pending
 //! while it waits for another.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::network::VoiceJudge;
 use super::segment::{ChunkPolicy, Cut, Cutter};
 use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
 use crate::recording::{Channel, Heard};
@@ -23,6 +23,9 @@ pub struct Chunk {
     pub start_sample: u64,
     /// Mono f32 in [-1, 1] at 16 kHz, at most [`ChunkPolicy::max`] of it and never empty.
     pub samples: Arc<[f32]>,
+    /// Where somebody speaks, as places in `samples`: in order, apart, never empty, and right to
+    /// about 0.1 s. All of it where nobody looked for speech or where it cannot be said.
+    pub speech: Vec<Range<usize>>,
 }
 
 impl Chunk {
@@ -50,7 +53,7 @@ pub enum Piece {
 /// bit, but for the silence that is left out.
 pub struct Chunks {
     stream: AudioStream,
-    lanes: Vec<Lane>,
+    channels: Vec<ChannelCutter>,
     /// What was decoded last, of each channel.
     decoded: Vec<Vec<f32>>,
     next_index: usize,
@@ -59,7 +62,7 @@ pub struct Chunks {
 }
 
 /// A signal on its way to chunks.
-struct Lane {
+struct ChannelCutter {
     /// Its channel, where each is heard on its own.
     channel: Option<Channel>,
     cutter: Cutter,
@@ -70,25 +73,16 @@ impl Chunks {
     pub fn new(stream: AudioStream, policy: ChunkPolicy) -> Self {
         let channels = stream.heard().split.into_iter().map(Some);
         let channels = channels.chain([None]).take(stream.signals());
-        let lanes: Vec<Lane> =
-            channels.map(|channel| Lane { channel, cutter: Cutter::new(policy) }).collect();
+        let cutter = |channel| ChannelCutter { channel, cutter: Cutter::new(policy) };
+        let channels: Vec<ChannelCutter> = channels.map(cutter).collect();
         Self {
             stream,
-            decoded: vec![Vec::new(); lanes.len()],
-            lanes,
+            decoded: vec![Vec::new(); channels.len()],
+            channels,
             next_index: 0,
             silent_samples: 0,
             ended: false,
         }
-    }
-
-    /// Lets `judge` tell where there is speech, as long as it has answers. To be called before the
-    /// first chunk.
-    pub fn judged_by(mut self, judge: Option<VoiceJudge>) -> Self {
-        if let Some(judge) = judge {
-            self.lanes.iter_mut().for_each(|lane| lane.cutter.judge_by(&judge));
-        }
-        self
     }
 
     /// The next chunk, or none at the end. Decodes through silence, however long it is.
@@ -111,20 +105,21 @@ impl Chunks {
     /// # Errors
     /// Those of [`AudioStream::read_signals`]; what was decoded since the last chunk is lost.
     pub fn next_piece(&mut self) -> Result<Option<Piece>, AudioError> {
-        while self.lane_behind().is_some_and(|lane| lane.cutter.needs_more()) {
+        while self.furthest_behind().is_some_and(|next| next.cutter.needs_more()) {
             self.decode()?;
         }
         let index = self.next_index;
-        let Some(lane) = self.lane_behind() else { return Ok(None) };
-        let channel = lane.channel;
-        Ok(Some(match lane.cutter.cut_next() {
+        let Some(next) = self.furthest_behind() else { return Ok(None) };
+        let channel = next.channel;
+        Ok(Some(match next.cutter.cut_next() {
             Cut::Silence(samples) => {
                 self.silent_samples += samples as u64;
                 Piece::Silence
             }
-            Cut::Chunk(start_sample, samples) => {
+            Cut::Chunk { start, samples, speech } => {
                 self.next_index += 1;
-                Piece::Chunk(Chunk { index, channel, start_sample, samples: samples.into() })
+                let samples = samples.into();
+                Piece::Chunk(Chunk { index, channel, start_sample: start, samples, speech })
             }
         }))
     }
@@ -154,19 +149,19 @@ impl Chunks {
         self.stream.truncated()
     }
 
-    /// Of the lanes that are not done, the one that is furthest behind; the first of several.
-    fn lane_behind(&mut self) -> Option<&mut Lane> {
-        let open = self.lanes.iter_mut().filter(|lane| !lane.cutter.is_done());
-        open.min_by_key(|lane| lane.cutter.start())
+    /// Of the channels that are not done, the one that is furthest behind; the first of several.
+    fn furthest_behind(&mut self) -> Option<&mut ChannelCutter> {
+        let open = self.channels.iter_mut().filter(|channel| !channel.cutter.is_done());
+        open.min_by_key(|channel| channel.cutter.start())
     }
 
     fn decode(&mut self) -> Result<(), AudioError> {
         self.decoded.iter_mut().for_each(Vec::clear);
         self.ended = !self.stream.read_signals(&mut self.decoded)?;
-        for (lane, samples) in self.lanes.iter_mut().zip(&self.decoded) {
-            lane.cutter.push(samples);
+        for (channel, samples) in self.channels.iter_mut().zip(&self.decoded) {
+            channel.cutter.push(samples);
             if self.ended {
-                lane.cutter.finish();
+                channel.cutter.finish();
             }
         }
         Ok(())

@@ -15,11 +15,6 @@ mod chunks;
 mod segment;
 mod stream;
 mod vad;
-// How speech is told from the rest.
-mod network;
-mod level;
-mod gate;
-mod tonal;
 // What the stream is made of, in the order in which the data passes.
 mod codecs;
 mod budget;
@@ -47,7 +42,6 @@ pub use chunks::{Chunk, Chunks, Piece};
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
-pub use network::{BUILT_IN_VOICE_NETWORK, VoiceJudge};
 pub use segment::ChunkPolicy;
 pub use stream::AudioStream;
 pub use vad::Vad;

@@ -4,13 +4,11 @@
 //! Where there is speech is found out in `vad`.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::SAMPLE_RATE_HZ;
-use super::network::VoiceJudge;
 use super::pauses::quietest;
 use super::vad::{SpeechDetector, Vad};
 
@@ -44,14 +42,24 @@ impl Default for ChunkPolicy {
 
 /// What comes next in a signal.
 pub(super) enum Cut {
-    /// Samples to transcribe, and the place of their first in the signal.
-    Chunk(u64, Vec<f32>),
+    /// Samples to transcribe.
+    Chunk {
+        /// The place of their first in the signal.
+        start: u64,
+        samples: Vec<f32>,
+        /// See [`super::Chunk::speech`].
+        speech: Vec<Range<usize>>,
+    },
     /// So many samples are left out: nobody speaks there.
     Silence(usize),
 }
 
 /// Less silence than this is not worth leaving out.
 const LEFT_OUT: usize = SAMPLE_RATE_HZ as usize;
+
+/// A shorter gap in the speech of a chunk is part of a word (128 ms), such as the closure of a
+/// stop consonant.
+const SHORTEST_PAUSE: usize = 4 * 512;
 
 /// A signal that is cut as it comes. The samples of what is cut in a row are the whole signal, bit by
 /// bit.
@@ -62,7 +70,6 @@ pub(super) struct Cutter {
     /// The shortest silence that ends a chunk.
     silence_samples: usize,
     padding_samples: usize,
-    threshold: Option<f32>,
     /// Without one, all is speech.
     detector: Option<SpeechDetector>,
     /// Pushed, but not cut yet.
@@ -83,23 +90,14 @@ impl Cutter {
             tail_samples: samples_in(policy.min_tail),
             silence_samples: samples_in(silence),
             padding_samples: samples_in(padding).min(max_samples / 4),
-            threshold: policy.vad.map(|vad| vad.threshold),
-            detector: policy.vad.is_some().then(|| SpeechDetector::new(threshold, None)),
+            detector: policy.vad.is_some().then(|| SpeechDetector::new(threshold)),
             pending: Vec::new(),
             start: 0,
             ended: false,
         }
     }
 
-    /// Lets `judge` tell where there is speech, as long as it has answers. To be called before the
-    /// first push.
-    pub(super) fn judge_by(&mut self, judge: &VoiceJudge) {
-        if let Some(threshold) = self.threshold {
-            self.detector = Some(SpeechDetector::new(threshold, Some(Arc::clone(judge))));
-        }
-    }
-
-    /// Hears what comes next.
+    /// Takes more of the signal.
     pub(super) fn push(&mut self, samples: &[f32]) {
         self.pending.extend_from_slice(samples);
         if let Some(detector) = &mut self.detector {
@@ -118,9 +116,9 @@ impl Cutter {
     /// Whether more must be pushed before something can be cut.
     pub(super) fn needs_more(&self) -> bool {
         // One sample more than chunk and tail together, to know whether the file ends in the tail,
-        // what is kept of a silence that goes on, and what is not judged yet.
+        // what is kept of a silence that goes on, and how far behind the detector is.
         let enough =
-            self.max_samples + self.tail_samples + self.kept_silence() + self.judgement_lag();
+            self.max_samples + self.tail_samples + self.kept_silence() + self.detection_lag();
         !self.ended && self.pending.len() <= enough
     }
 
@@ -141,8 +139,9 @@ impl Cutter {
             self.take(silent);
             return Cut::Silence(silent);
         }
-        let start = self.start;
-        Cut::Chunk(start, self.take(self.cut()))
+        let (start, length) = (self.start, self.cut());
+        let speech = self.speech_within(length);
+        Cut::Chunk { start, samples: self.take(length), speech }
     }
 
     fn take(&mut self, length: usize) -> Vec<f32> {
@@ -163,8 +162,8 @@ impl Cutter {
         }
     }
 
-    /// How far behind the judgement may be.
-    fn judgement_lag(&self) -> usize {
+    /// How far behind the detector may be.
+    fn detection_lag(&self) -> usize {
         self.detector.as_ref().map_or(0, SpeechDetector::lag)
     }
 
@@ -176,16 +175,29 @@ impl Cutter {
             .filter(|span| !span.is_empty())
     }
 
+    /// The speech in the first `length` pending samples, or all of them where that is not known.
+    fn speech_within(&self, length: usize) -> Vec<Range<usize>> {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        for span in self.speech().filter(|span| span.start < length) {
+            let end = span.end.min(length);
+            match spans.last_mut() {
+                Some(last) if span.start - last.end < SHORTEST_PAUSE => last.end = end,
+                _ => spans.push(span.start..end),
+            }
+        }
+        if spans.is_empty() { vec![0..length] } else { spans }
+    }
+
     /// A place in the stream as one among the pending samples.
     fn place(&self, position: u64) -> usize {
         // What is pending fits into memory, so that `as` loses nothing.
         position.saturating_sub(self.start).min(self.pending.len() as u64) as usize
     }
 
-    /// Up to where it is known who speaks, among the pending samples.
-    fn judged(&self) -> usize {
-        let judged = self.detector.as_ref().map_or(0, SpeechDetector::judged);
-        if self.ended { self.pending.len() } else { self.place(judged) }
+    /// Up to where it is known whether somebody speaks, among the pending samples.
+    fn settled(&self) -> usize {
+        let settled = self.detector.as_ref().map_or(0, SpeechDetector::settled);
+        if self.ended { self.pending.len() } else { self.place(settled) }
     }
 
     /// How many of the pending samples are silence to leave out before the next speech.
@@ -201,7 +213,7 @@ impl Cutter {
                 if silence >= LEFT_OUT { silence } else { 0 }
             }
             None if self.ended => self.pending.len(),
-            None => self.judged().saturating_sub(self.kept_silence()),
+            None => self.settled().saturating_sub(self.kept_silence()),
         }
     }
 
@@ -227,7 +239,7 @@ impl Cutter {
     fn silences(&self) -> Vec<Silence> {
         let starts = self.speech().skip(1).map(|next| Some(next.start)).chain([None]);
         let between = self.speech().zip(starts).map(|(speech, next)| Silence {
-            range: speech.end..next.unwrap_or_else(|| self.judged()),
+            range: speech.end..next.unwrap_or_else(|| self.settled()),
             speech_follows: next.is_some(),
         });
         between.filter(|silence| !silence.range.is_empty()).collect()

@@ -67,7 +67,7 @@ async fn transcribe_all(
     let only = args.model.clone().map(|name| vec![name]);
     let names = only.unwrap_or_else(|| args.engine.models_to_transcribe());
     let catalog = config::find_models(&names, &source.store)?.obtain(&source).await?;
-    let plan = plan.with_models(catalog, &source.store).with_voice(&source.store)?;
+    let plan = plan.with_models(catalog, &source.store);
     let everything = Capacity { total_seconds: f64::INFINITY, caller_share: 1.0 };
     let pipeline = plan.start(everything).await?;
     // As many files at once as there are slots: a short file uses no more than one.

@@ -51,11 +51,4 @@ pub struct AudioArgs {
         value_parser = BoolishValueParser::new()
     )]
     pub no_vad: bool,
-    /// The model that finds speech, in a worker process: a name or a file, or `off` for the one
-    /// that is built in [default: silero, if it is installed]
-    #[arg(long, env = "AURIS_VAD_MODEL", value_name = "NAME")]
-    pub vad_model: Option<String>,
-    /// Its engine; others than `whisper` are for tests
-    #[arg(long, env = "AURIS_VAD_ENGINE", hide = true, default_value = "whisper")]
-    pub vad_engine: String,
 }

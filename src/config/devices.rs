@@ -36,13 +36,6 @@ pub(super) fn cpu(args: &EngineArgs) -> anyhow::Result<DevicePlan> {
     Ok(DevicePlan { info, program, slots, threads, warm: true })
 }
 
-/// The program that a model for voice activity runs in.
-pub(super) fn voice(engine: &str) -> anyhow::Result<WorkerProgram> {
-    engine.parse::<EngineKind>()?;
-    let executable = env::current_exe().context("this program's own path is not known")?;
-    Ok(worker(executable, engine))
-}
-
 /// Whether GPUs are used, and how they are found.
 ///
 /// # Errors

@@ -12,9 +12,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::audio::{ChunkPolicy, Ffmpeg, Limits, Vad};
 use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
-use crate::models::{
-    self, Catalog, DownloadConfig, Entry, Languages, ModelError, ModelFile, Store,
-};
+use crate::models::{self, Catalog, DownloadConfig, Entry, ModelError, ModelFile, Store};
 use crate::probe::GpuEnvironment;
 use crate::scheduler::Capacity;
 
@@ -99,11 +97,6 @@ pub fn find_models(names: &[String], store: &Store) -> anyhow::Result<AskedModel
         };
         asked.missing.extend(entry);
         let model = entry.map_or(resolved, |entry| Ok(store.awaited(entry)))?;
-        ensure!(
-            model.languages != Languages::None,
-            "`{}` transcribes nothing, it is for voice activity: give it with --vad-model",
-            model.name
-        );
         ensure!(
             asked.files.iter().all(|other| other.name != model.name),
             "two models are called `{}`: load one of them",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use tokio::sync::oneshot;
 
 use super::devices::{self, Gpus};
@@ -13,19 +13,14 @@ use crate::cli::{EngineArgs, OnOom, Standby};
 use crate::device::DeviceInfo;
 use crate::discovery::{Discovery, NoGpu};
 use crate::engine::EngineKind;
-use crate::models::{self, Catalog, Languages, ModelError, Routing, Store};
+use crate::models::{self, Catalog, Routing, Store};
 use crate::pipeline::{Decoders, LastDetected, Pipeline};
 use crate::provision::model_plan;
 use crate::scheduler::{Capacity, DevicePlan, ModelPlan, Scheduler, Settings};
-use crate::supervisor::{StartLimits, WorkerProgram};
-use crate::voice::{Voice, VoicePlan};
+use crate::supervisor::StartLimits;
 
 /// How long requests wait for a slow driver before the processor alone is used meanwhile.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-
-/// How long a model for voice activity, which has 1 MB, may take to load, and for a block of 17 s,
-/// which takes 0.3 s of a core.
-const VOICE_LIMIT: Duration = Duration::from_secs(20);
 
 /// See the module.
 #[derive(Debug)]
@@ -44,9 +39,6 @@ pub struct EnginePlan {
     limits: Limits,
     chunks: ChunkPolicy,
     settings: Settings,
-    vad_model: Option<String>,
-    voice_program: WorkerProgram,
-    voice: Option<VoicePlan>,
 }
 
 impl EnginePlan {
@@ -75,9 +67,6 @@ impl EnginePlan {
             routing,
             limits: limits(args)?,
             chunks: chunk_policy(args)?,
-            vad_model: args.audio.vad_model.clone(),
-            voice_program: devices::voice(&args.audio.vad_engine)?,
-            voice: None,
             settings: Settings {
                 capacity: Capacity::default(),
                 start: StartLimits {
@@ -98,43 +87,6 @@ impl EnginePlan {
         let models = catalog.now();
         let plan = |model| model_plan(model, store, self.whole_windows);
         Self { models: models.loaded().into_iter().map(plan).collect(), catalog, ..self }
-    }
-
-    /// Lets a model in `store` find speech: the one that was named, or else Silero's if it is there.
-    ///
-    /// # Errors
-    /// The named one is not there, or for something else.
-    pub fn with_voice(self, store: &Store) -> anyhow::Result<Self> {
-        let model = match self.vad_model.as_deref() {
-            Some("off") => return Ok(self),
-            Some(name) => store.resolve(name)?,
-            None => match store.resolve(models::SILERO.name) {
-                Ok(model) => model,
-                Err(ModelError::NotInstalled { .. }) => return Ok(self),
-                Err(error) => {
-                    tracing::warn!("speech is found by what is built in: {error}");
-                    return Ok(self);
-                }
-            },
-        };
-        ensure!(
-            model.languages == Languages::None,
-            "--vad-model: `{}` is not for voice activity; `auris models pull silero` gets one",
-            model.name
-        );
-        let start = self.settings.start;
-        let voice = VoicePlan {
-            program: self.voice_program.clone(),
-            model: model.path,
-            limits: StartLimits { load: start.load.min(VOICE_LIMIT), ..start },
-            block_limit: self.settings.stall.min(VOICE_LIMIT),
-        };
-        Ok(Self { voice: Some(voice), ..self })
-    }
-
-    /// The model that finds speech, if it is not what is built in.
-    pub fn voice(&self) -> Option<&VoicePlan> {
-        self.voice.as_ref()
     }
 
     /// How GPUs are found, or why none is wanted.
@@ -186,7 +138,6 @@ impl EnginePlan {
             limits: Arc::new(self.limits.clone()),
             chunks: self.chunks,
             decoders: Decoders::new(devices::cores()),
-            voice: self.voice.clone().map(Voice::start),
             last_detected: LastDetected::default(),
         })
     }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::report::{Area, Check, Level, Stance};
 use crate::device::DeviceInfo;
-use crate::ipc::{LoadReport, LoadSpec, Purpose};
+use crate::ipc::{LoadReport, LoadSpec};
 use crate::models::ModelFile;
 use crate::scheduler::ModelPlan;
 use crate::supervisor::{self, EndKind, Ending, StartLimits, WorkerEvent, WorkerProgram};
@@ -169,7 +169,6 @@ async fn try_model(
         slots: 1,
         threads: trial.threads,
         whole_windows: false,
-        purpose: Purpose::Text,
     };
     load(trial.program, spec, limits).await
 }

@@ -26,7 +26,6 @@ mod gpu;
 mod engine;
 mod models;
 mod service;
-mod voice;
 
 use driver::Answers;
 use engine::Trial;
@@ -138,6 +137,5 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     checks.extend(service::listen(args.listen, visit.stance).await);
     checks.push(service::spool(args.spool_dir.as_deref()));
     checks.push(service::ffmpeg(args.engine.audio.ffmpeg.as_deref()));
-    checks.push(voice::activity(&args.engine.audio, plan, &source.store).await);
     Ok(Report::new(checks, visit.stance, &usable))
 }

@@ -16,9 +16,7 @@ use rustix::process::Signal;
 
 use super::{Loaded, Session, SessionEvent};
 use crate::device::Backend;
-use crate::ipc::{
-    self, CRASH_PREFIX, ChunkOptions, Event, Failure, FailureKind, LoadSpec, VOICE_WINDOW,
-};
+use crate::ipc::{self, CRASH_PREFIX, ChunkOptions, Event, Failure, FailureKind, LoadSpec};
 use crate::language::Language;
 use crate::transcript::{Segment, TokenLogprob, Word};
 
@@ -270,14 +268,6 @@ impl Session for FakeSession {
         self.work(seconds / 2.0, cancel, tell)?;
         tell(SessionEvent::Segment(segment(samples, options)));
         Ok(())
-    }
-
-    /// Whatever is loud is speech.
-    fn voice(&mut self, samples: &[f32]) -> Result<Vec<f32>, Failure> {
-        let chunk = self.chunks.fetch_add(1, Ordering::Relaxed) + 1;
-        self.strike(self.script.chunk_strikes(chunk, samples, None))?;
-        let loud = |window: &[f32]| window.iter().any(|sample| sample.abs() > 0.01);
-        Ok(samples.chunks(VOICE_WINDOW).map(|window| f32::from(u8::from(loud(window)))).collect())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 
-use crate::ipc::{ChunkOptions, Failure, FailureKind, LoadSpec, Purpose};
+use crate::ipc::{ChunkOptions, Failure, LoadSpec};
 use crate::language::Language;
 use crate::transcript::Segment;
 
@@ -17,7 +17,6 @@ mod words;
 pub mod fake;
 #[allow(unsafe_code)] // callbacks into whisper.cpp
 pub mod whisper;
-mod silero;
 #[allow(unsafe_code)] // ggml's quantiser
 pub mod quantise;
 // what there is to run on
@@ -97,16 +96,6 @@ pub trait Session: Send {
         cancel: &AtomicBool,
         tell: &mut (dyn FnMut(SessionEvent) + Send),
     ) -> Result<(), Failure>;
-
-    /// Tells how probable speech is, from 0 to 1, in each [`crate::ipc::VOICE_WINDOW`] of
-    /// `samples` (mono f32 at 16 kHz), the last one filled up with silence.
-    ///
-    /// # Errors
-    /// A [`Failure`] of the engine.
-    fn voice(&mut self, _samples: &[f32]) -> Result<Vec<f32>, Failure> {
-        let message = "this worker's model is not for voice activity".to_owned();
-        Err(Failure { kind: FailureKind::Engine, message })
-    }
 }
 
 /// Loads a model on the engine and warms up every slot.
@@ -115,7 +104,6 @@ pub trait Session: Send {
 /// A [`Failure`]; with whisper.cpp a lack of memory more often ends the process instead.
 pub fn load(kind: &EngineKind, spec: &LoadSpec) -> Result<Loaded, Failure> {
     match kind {
-        EngineKind::Whisper if spec.purpose == Purpose::Voice => silero::load(spec),
         EngineKind::Whisper => whisper::load(spec),
         EngineKind::Fake(script) => fake::load(script, spec),
     }

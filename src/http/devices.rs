@@ -10,9 +10,7 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
-use crate::audio::BUILT_IN_VOICE_NETWORK;
 use crate::scheduler::{self, BreakerStatus, DeviceStatus, ModelState, ModelStatus, Snapshot};
-use crate::voice::{Voice, VoiceState};
 
 /// Every device and the queue before them.
 #[derive(Serialize, ToSchema)]
@@ -29,8 +27,6 @@ pub(super) struct DeviceList {
     quarantined_chunks: usize,
     /// Whether new requests are refused because the server is about to end.
     draining: bool,
-    /// Who finds speech.
-    voice_activity: VoiceActivity,
 }
 
 /// A device in use.
@@ -155,27 +151,6 @@ pub(super) struct DeviceModel {
     last_failure: Option<WorkerFailure>,
 }
 
-/// Who finds speech.
-#[derive(Serialize, ToSchema)]
-pub(super) struct VoiceActivity {
-    /// `earshot`, which is built in, or `silero`, in a worker process; while that is away, files go
-    /// on with earshot.
-    #[schema(examples("silero"))]
-    engine: &'static str,
-    /// `ready`, `starting` or `restarting`.
-    #[schema(examples("ready"))]
-    state: &'static str,
-    /// Workers started so far; more than one means that some ended.
-    workers_started: u64,
-    /// Blocks of about 15 s that the worker judged.
-    blocks: u64,
-    /// Blocks in which earshot took its place.
-    fallbacks: u64,
-    /// How the last worker that ended badly did.
-    #[schema(required)]
-    last_failure: Option<WorkerFailure>,
-}
-
 /// How a worker ended.
 #[derive(Serialize, ToSchema)]
 pub(super) struct WorkerFailure {
@@ -223,36 +198,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<DeviceLis
         backlog_audio_seconds: backlog_seconds,
         quarantined_chunks,
         draining,
-        voice_activity: state.pipeline.voice.as_ref().map_or_else(built_in, voice_activity),
     }))
-}
-
-fn built_in() -> VoiceActivity {
-    VoiceActivity {
-        engine: BUILT_IN_VOICE_NETWORK,
-        state: VoiceState::Ready.as_str(),
-        workers_started: 0,
-        blocks: 0,
-        fallbacks: 0,
-        last_failure: None,
-    }
-}
-
-fn voice_activity(voice: &Voice) -> VoiceActivity {
-    let status = voice.status();
-    let failure = |(reason, detail, at): (&'static str, String, SystemTime)| WorkerFailure {
-        reason: reason.to_owned(),
-        detail,
-        at: since_1970(at),
-    };
-    VoiceActivity {
-        engine: "silero",
-        state: status.state.as_str(),
-        workers_started: status.workers_started,
-        blocks: status.blocks,
-        fallbacks: status.fallbacks,
-        last_failure: status.last_failure.map(failure),
-    }
 }
 
 impl From<DeviceStatus> for Device {

@@ -21,8 +21,6 @@ pub enum Languages {
         /// How many.
         count: usize,
     },
-    /// It transcribes nothing: a Silero model for voice activity.
-    None,
 }
 
 impl Languages {
@@ -31,13 +29,12 @@ impl Languages {
         match self {
             Self::English => language == Language::ENGLISH,
             Self::Multilingual { count } => Language::all().take(count).any(|own| own == language),
-            Self::None => false,
         }
     }
 
     /// Whether the model can detect the language of speech.
     pub fn is_multilingual(self) -> bool {
-        !matches!(self, Self::English | Self::None)
+        self != Self::English
     }
 }
 
@@ -47,7 +44,6 @@ impl fmt::Display for Languages {
         match self {
             Self::English => f.write_str("English"),
             Self::Multilingual { count } => write!(f, "{count} languages"),
-            Self::None => f.write_str("voice activity"),
         }
     }
 }
@@ -118,10 +114,6 @@ pub(super) fn read(path: &Path) -> Result<Header, ModelError> {
 const HEADER_BYTES: usize = 12 * 4;
 const MAGIC: [u8; 4] = *b"lmgg";
 
-/// What stands behind the magic number of a Silero model: the length of its type and the type
-/// (whisper.cpp 1.8.3, `whisper_vad_init_with_params`).
-const SILERO: &[u8] = b"\x0a\0\0\0silero-16k";
-
 /// The size of the English vocabulary; the multilingual ones add a token for each language.
 const ENGLISH_VOCABULARY: u32 = 51_864;
 
@@ -129,10 +121,6 @@ const ENGLISH_VOCABULARY: u32 = 51_864;
 fn parse(start: &[u8]) -> Result<Header, String> {
     if !start.starts_with(&MAGIC) {
         return Err(looks_like(start).to_owned());
-    }
-    if start[MAGIC.len()..].starts_with(SILERO) {
-        let dimensions = Dimensions { state: 0, text_layers: 0, audio_context: 0, text_context: 0 };
-        return Ok(Header { languages: Languages::None, dimensions });
     }
     let (numbers, _) = start.as_chunks::<4>();
     let numbers: Vec<u32> =
@@ -229,16 +217,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_model_for_voice_activity_is_told_from_others() {
-        let header = parse(b"lmgg\x0a\0\0\0silero-16k\x06\0\0\0").unwrap();
-        assert_eq!(header.languages, Languages::None);
-        assert!(!header.languages.is_multilingual());
-        assert!(!header.languages.covers(Language::ENGLISH));
-    }
-
-    #[test]
     fn languages_are_listed_in_short() {
-        insta::assert_snapshot!(Languages::None, @"voice activity");
         insta::assert_snapshot!(Languages::English, @"English");
         insta::assert_snapshot!(Languages::Multilingual { count: 99 }, @"99 languages");
     }

@@ -23,7 +23,7 @@ pub use download::{DownloadConfig, Progress, obtain, pull, sha256};
 pub use error::ModelError;
 pub use header::{Dimensions, Languages};
 pub use progress::progress_bar;
-pub use registry::{BUNDLED, DEFAULT_ENDPOINT, Entry, REGISTRY, SILERO, find};
+pub use registry::{BUNDLED, DEFAULT_ENDPOINT, Entry, REGISTRY, find};
 pub use routing::{INDIAN_LANGUAGES, Routing, RoutingError, detector, is_routed};
 pub use store::{ModelFile, Row, Store, bundled_folders, default_folder};
 pub(crate) use transfer::causes;

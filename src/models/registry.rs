@@ -30,10 +30,7 @@ impl Entry {
     /// The file's address below `endpoint`, which is [`DEFAULT_ENDPOINT`] or a mirror of it.
     pub fn url(&self, endpoint: &str) -> String {
         let endpoint = endpoint.trim_end_matches('/');
-        let (repository, revision) = match self.languages {
-            Languages::None => VOICE_SOURCE,
-            _ => WHISPER_SOURCE,
-        };
+        let (repository, revision) = SOURCE;
         format!("{endpoint}/{repository}/resolve/{revision}/{}", self.file_name)
     }
 }
@@ -45,37 +42,17 @@ pub const BUNDLED: &str = "base-q8_0";
 
 /// The entry of that name.
 pub fn find(name: &str) -> Option<&'static Entry> {
-    all().find(|entry| entry.name == name)
+    REGISTRY.iter().find(|entry| entry.name == name)
 }
 
 /// The entry whose file has that name.
 pub(super) fn find_file(file_name: &str) -> Option<&'static Entry> {
-    all().find(|entry| entry.file_name == file_name)
+    REGISTRY.iter().find(|entry| entry.file_name == file_name)
 }
 
-/// Every entry: the models that transcribe, and the one for voice activity.
-pub(super) fn all() -> impl Iterator<Item = &'static Entry> {
-    REGISTRY.iter().chain([&SILERO])
-}
-
-/// Repository and revision of the models that transcribe. The revision is pinned, so that a change
+/// Repository and revision of the published models. The revision is pinned, so that a change
 /// upstream cannot make the checksums below wrong.
-const WHISPER_SOURCE: (&str, &str) =
-    ("ggerganov/whisper.cpp", "5359861c739e955e79d9a303bcbc70fb988958b1");
-
-/// The same for voice activity. The file's name carries its version.
-const VOICE_SOURCE: (&str, &str) = ("ggml-org/whisper-vad", "main");
-
-/// Silero's model for voice activity, version 6.2, as whisper.cpp reads it.
-pub const SILERO: Entry = Entry {
-    name: "silero",
-    file_name: "ggml-silero-v6.2.0.bin",
-    size_bytes: 885_098,
-    sha256: "2aa269b785eeb53a82983a20501ddf7c1d9c48e33ab63a41391ac6c9f7fb6987",
-    languages: Languages::None,
-    dimensions: Dimensions { state: 0, text_layers: 0, audio_context: 0, text_context: 0 },
-    bundled: false,
-};
+const SOURCE: (&str, &str) = ("ggerganov/whisper.cpp", "5359861c739e955e79d9a303bcbc70fb988958b1");
 
 const V1: Languages = Languages::Multilingual { count: 99 };
 const V3: Languages = Languages::Multilingual { count: 100 };
@@ -91,7 +68,7 @@ const fn whisper(state: u32, text_layers: u32) -> Dimensions {
     Dimensions { state, text_layers, audio_context: 1_500, text_context: 448 }
 }
 
-/// Every model that transcribes and is known by name, from small to large.
+/// Every model that is known by name, from small to large.
 ///
 /// Lengths and checksums are those of the repository's Git LFS objects at the pinned revision, but
 /// for the bundled one's.
@@ -167,7 +144,6 @@ mod tests {
     #[test]
     fn the_address_is_below_the_endpoint() {
         let tiny = find("tiny-q8_0").unwrap();
-        insta::assert_snapshot!(SILERO.url(DEFAULT_ENDPOINT), @"https://huggingface.co/ggml-org/whisper-vad/resolve/main/ggml-silero-v6.2.0.bin");
         insta::assert_snapshot!(tiny.url("https://mirror.example/"), @"https://mirror.example/ggerganov/whisper.cpp/resolve/5359861c739e955e79d9a303bcbc70fb988958b1/ggml-tiny-q8_0.bin");
     }
 }

@@ -97,7 +97,7 @@ impl Store {
 
     /// Every known model, and every other model file in the folders, with where it is.
     pub fn list(&self) -> Vec<Row> {
-        let known = registry::all().map(|entry| Row {
+        let known = registry::REGISTRY.iter().map(|entry| Row {
             name: entry.name.to_owned(),
             size_bytes: entry.size_bytes,
             languages: Some(entry.languages),

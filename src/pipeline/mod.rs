@@ -13,7 +13,6 @@ use crate::models::{self, Catalog, ModelFile, Routing};
 use crate::recording::Selection;
 use crate::scheduler::{ChunkError, Refusal, Scheduler, Ticket};
 use crate::transcript::Options;
-use crate::voice::Voice;
 
 mod decoders;
 mod detect;
@@ -52,8 +51,6 @@ pub struct Pipeline {
     pub chunks: ChunkPolicy,
     /// Who decodes.
     pub decoders: Decoders,
-    /// Who finds speech, if that is not what is built in.
-    pub voice: Option<Voice>,
     /// Which language was detected last.
     pub last_detected: LastDetected,
 }

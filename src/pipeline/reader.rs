@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::{Decoders, Pipeline, PipelineError};
 use crate::audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, Piece, SAMPLE_RATE_HZ};
 use crate::recording::{Heard, Selection};
-use crate::voice::Voice;
 
 /// What an hour of compressed audio without a declared length is guessed to weigh: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -31,12 +30,11 @@ impl Reader {
     ) -> Result<Self, PipelineError> {
         let limits = Arc::clone(&pipeline.limits);
         let decoders = pipeline.decoders.clone();
-        let judge = pipeline.voice.clone().map(Voice::into_judge);
         let most_seconds = limits.max_duration.as_secs_f64();
         let open = move || {
             let bytes = file.metadata().map_or(0, |metadata| metadata.len());
             let stream = AudioStream::open_selected(file, &limits, &selection)?;
-            Ok::<_, PipelineError>((Chunks::new(stream, policy).judged_by(judge), bytes))
+            Ok::<_, PipelineError>((Chunks::new(stream, policy), bytes))
         };
         let (chunks, bytes) = decoders.run(open).await??;
         let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());

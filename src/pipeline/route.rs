@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reader::Reader;
 use super::{Pipeline, PipelineError, Ticket, detect};
-use crate::audio::Chunk;
+use crate::audio::{Chunk, SAMPLE_RATE_HZ};
 use crate::ipc::{ChunkOptions, Work};
 use crate::language::Language;
 use crate::models::{self, ModelFile, Models, StandInReason};
@@ -160,6 +160,7 @@ impl Question<'_> {
 pub(super) fn request(route: &Route, options: &Options, chunk: &Chunk) -> ChunkRequest {
     // Translating English to English only makes the decoder stumble.
     let is_english = route.language == Language::ENGLISH;
+    let seconds = |samples: usize| samples as f64 / f64::from(SAMPLE_RATE_HZ);
     let work = Work::Transcribe(ChunkOptions {
         task: if is_english { Task::Transcribe } else { options.task },
         language: route.language,
@@ -168,7 +169,7 @@ pub(super) fn request(route: &Route, options: &Options, chunk: &Chunk) -> ChunkR
         words: options.words,
         logprobs: options.logprobs,
         suppress_non_speech: !options.keep_non_speech,
-        speech: Vec::new(),
+        speech: chunk.speech.iter().map(|span| seconds(span.start)..seconds(span.end)).collect(),
     });
     let (model, samples) = (route.model.clone(), Arc::clone(&chunk.samples));
     ChunkRequest { model, work, samples, stands_in: route.stands_in }

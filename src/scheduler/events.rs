@@ -65,8 +65,6 @@ impl State {
                 }
                 false
             }
-            // Not of a worker that writes text.
-            Event::Voice { .. } => false,
             Event::Languages { id, probabilities } => {
                 if let Some(running) = lane.running.progress(id, now) {
                     running.languages = probabilities;

@@ -225,10 +225,6 @@ fn run_job(session: &mut dyn Session, job: Job, out: &Out) -> Result<f64, Failur
             let probabilities = session.detect(&job.samples)?;
             out.tell(&Event::Languages { id, probabilities })?;
         }
-        Work::Voice => {
-            let probabilities = session.voice(&job.samples)?;
-            out.tell(&Event::Voice { id, probabilities })?;
-        }
         Work::Transcribe(options) => {
             // A broken pipe shows again at the end of the chunk; nobody reads until then.
             session.transcribe(&job.samples, &options, &job.cancel, &mut |event| {

@@ -3,7 +3,7 @@
 use std::io::{PipeReader, PipeWriter, pipe};
 
 use super::*;
-use crate::ipc::{ChunkOptions, LoadSpec, Purpose};
+use crate::ipc::{ChunkOptions, LoadSpec};
 use crate::language::Language;
 use crate::transcript::Task;
 
@@ -29,7 +29,6 @@ impl Harness {
             slots,
             threads: 1,
             whole_windows: false,
-            purpose: Purpose::Text,
         };
         harness.send(&Request::Load(spec));
         harness
@@ -139,7 +138,6 @@ fn the_end_of_the_input_ends_the_loop_even_while_a_load_hangs() {
         slots: 1,
         threads: 1,
         whole_windows: false,
-        purpose: Purpose::Text,
     };
     let content = ipc::encode_control(&Request::Load(spec)).unwrap();
     ipc::write_frame(&mut requests, &content).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use auris::audio::{AudioStream, ChunkPolicy, Chunks, Limits};
-use auris::ipc::{ChunkId, ChunkOptions, Event, LoadReport, LoadSpec, Purpose, Vitals, Work};
+use auris::ipc::{ChunkId, ChunkOptions, Event, LoadReport, LoadSpec, Vitals, Work};
 use auris::language::Language;
 use auris::models::{ModelFile, Store};
 use auris::supervisor::{
@@ -57,7 +57,6 @@ impl Worker {
             slots,
             threads,
             whole_windows: false,
-            purpose: Purpose::Text,
         };
         let (sender, mut events) = mpsc::unbounded_channel();
         let started = Instant::now();

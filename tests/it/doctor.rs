@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::fake_driver::{is_real_one_installed, settings};
 use super::harness::{DEMO, Server, auris, repository};
-use super::voice;
 
 /// What doctor said.
 struct Visit {
@@ -216,35 +215,6 @@ fn a_missing_model_is_a_warning_since_the_bundled_one_does_its_work() {
     missing.has("model", "WARN", "fix", "at /nowhere/ggml-tiny.bin");
     assert!(missing.report.to_string().contains("SHA-256 is the right one"), "{}", missing.report);
     missing.has("cpu-load", "PASS", "observed", "base-q8_0 on cpu");
-}
-
-#[test]
-fn what_finds_speech_is_told_and_tried() {
-    let folder = tempfile::tempdir().unwrap();
-    let model = folder.path().join("voice.bin");
-    fs::write(&model, voice::HEADER).unwrap();
-    let model = model.to_str().unwrap();
-    let id = "voice-activity";
-    visit(&["--no-vad"], &[]).has(id, "PASS", "observed", "off");
-    visit(&["--vad-model", "off"], &[]).has(id, "PASS", "observed", "earshot");
-    let good = visit(&["--vad-model", model, "--vad-engine", "fake:none"], &[]);
-    good.has(id, "PASS", "observed", "voice.bin: loaded in");
-    let bad = visit(&["--vad-model", model, "--vad-engine", "fake:load-bad"], &[]);
-    bad.has(id, "WARN", "cause", "bad magic");
-    bad.has(id, "WARN", "observed", "earshot");
-    assert_ne!(bad.code, 30, "{}", bad.report);
-    let wrong = visit(&["--vad-model", DEMO], &[]);
-    wrong.has(id, "FAIL", "fix", "`auris models pull silero`");
-    assert_eq!(wrong.code, 30, "{}", wrong.report);
-}
-
-#[test]
-fn a_damaged_model_for_voice_activity_is_a_warning() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("ggml-silero-v6.2.0.bin"), "nothing").unwrap();
-    let models = folder.path().to_str().unwrap().to_owned();
-    let visit = visit(&[], &[("AURIS_MODELS_DIR".into(), models)]);
-    visit.has("voice-activity", "WARN", "fix", "`auris models pull silero`");
 }
 
 #[tokio::test]

@@ -33,4 +33,3 @@ mod seeds;
 mod service;
 mod silence;
 mod streaming;
-mod voice;

@@ -36,9 +36,9 @@ pub(super) fn file_of(bytes: &[u8]) -> File {
 
 /// What came out of a file.
 #[derive(Debug)]
-struct Decoded {
+pub(super) struct Decoded {
     info: AudioInfo,
-    samples: Vec<f32>,
+    pub(super) samples: Vec<f32>,
     truncated: bool,
 }
 
@@ -64,7 +64,7 @@ fn decode_selected(
     Ok((stream.heard(), signals))
 }
 
-fn decode_fixture(name: &str) -> Result<Decoded, AudioError> {
+pub(super) fn decode_fixture(name: &str) -> Result<Decoded, AudioError> {
     decode(File::open(fixture(name)).unwrap(), &Limits::default())
 }
 

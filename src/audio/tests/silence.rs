@@ -61,6 +61,10 @@ fn cut(samples: &[f32], policy: ChunkPolicy) -> Vec<(f64, f64)> {
         assert_eq!(chunk.index, index);
         assert_eq!(chunk.samples[..], samples[start..start + chunk.samples.len()]);
         assert!(chunk.duration() <= policy.max);
+        let spans = &chunk.speech;
+        assert!(!spans.is_empty() && spans.iter().all(|span| !span.is_empty()), "{spans:?}");
+        assert!(spans.is_sorted_by(|one, next| one.end < next.start), "{spans:?}");
+        assert!(spans.iter().all(|span| span.end <= chunk.samples.len()), "{spans:?}");
     }
     chunks
         .iter()
@@ -243,14 +247,56 @@ fn a_silence_of_some_seconds_stays_within_a_chunk() {
 }
 
 #[test]
+fn a_chunk_says_where_in_it_somebody_speaks() {
+    let clip = speech("00.flac");
+    let sentence = sentences("00.flac")[0];
+    let samples = [clip.clone(), silence(2.0), clip.clone()].concat();
+    let chunks = chunks_of(wav(&samples), ChunkPolicy::default());
+    let [chunk] = &chunks[..] else { panic!("{} chunks", chunks.len()) };
+    let at = |place: usize| seconds(chunk.start_sample + place as u64);
+    let spans: Vec<_> = chunk.speech.iter().map(|span| (at(span.start), at(span.end))).collect();
+    for later in [0.0, 2.0 + seconds(clip.len() as u64)] {
+        let (start, end) = (sentence.0 + later, sentence.1 + later);
+        let own = spans.iter().filter(|span| start - 0.2 < span.0 && span.1 < end + 0.3);
+        let length: f64 = own.map(|span| span.1 - span.0).sum();
+        assert!(length > 0.8 * (end - start), "{length} s from {start} to {end}: {spans:?}");
+    }
+    let length: f64 = spans.iter().map(|span| span.1 - span.0).sum();
+    assert!(length < 2.0 * (sentence.1 - sentence.0 + 0.5), "{spans:?}");
+}
+
+#[test]
+fn all_of_a_chunk_is_speech_where_nobody_looked_for_it() {
+    let policy = ChunkPolicy { vad: None, ..ChunkPolicy::default() };
+    let samples = [silence(40.0), speech("00.flac")].concat();
+    for chunk in chunks_of(wav(&samples), policy) {
+        assert_eq!(chunk.speech, [0..chunk.samples.len()]);
+    }
+}
+
+#[test]
+fn all_of_a_chunk_is_speech_where_none_is_found_in_it() {
+    // Cut long before its speech, which the padding is too far from.
+    let policy = ChunkPolicy {
+        max: Duration::from_secs(20),
+        min: Duration::from_secs(1),
+        ..server_vad(10_000, 5_000)
+    };
+    let samples = [silence(30.0), speech("28.flac")].concat();
+    let chunks = chunks_of(wav(&samples), policy);
+    let first = &chunks[0];
+    assert!(first.duration() < Duration::from_secs(5), "{:?}", first.duration());
+    assert_eq!(first.speech, [0..first.samples.len()]);
+}
+
+#[test]
 fn speech_throughout_is_cut_as_it_is_without_looking_for_speech() {
     for name in ["28.flac", "29.flac", "30.flac"] {
         let without = ChunkPolicy { vad: None, ..ChunkPolicy::default() };
-        assert_eq!(
-            chunks_of(eval(name), ChunkPolicy::default()),
-            chunks_of(eval(name), without),
-            "{name}"
-        );
+        let samples = |policy| -> Vec<_> {
+            chunks_of(eval(name), policy).into_iter().map(|chunk| chunk.samples).collect()
+        };
+        assert_eq!(samples(ChunkPolicy::default()), samples(without), "{name}");
     }
 }
 

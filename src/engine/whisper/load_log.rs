@@ -46,7 +46,7 @@ pub(super) fn weights() -> Vec<Weights> {
 }
 
 /// The last line that was logged as an error.
-pub(in crate::engine) fn last_error() -> Option<String> {
+pub(super) fn last_error() -> Option<String> {
     heard().last_error.clone()
 }
 

@@ -27,7 +27,6 @@ mod window;
 use attention::Head;
 use ffi::Model;
 pub use gpu::Gpu;
-pub(super) use load_log::last_error;
 use rules::Rules;
 use session::WhisperSession;
 

@@ -8,21 +8,13 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::audio::{AudioStream, Limits};
 use crate::engine::{Session, SessionEvent};
-use crate::ipc::{ChunkOptions, Purpose};
+use crate::ipc::ChunkOptions;
 use crate::language::Language;
 use crate::transcript::{Segment, Task};
 
 fn demo(gpu_index: Option<u32>) -> LoadSpec {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/ggml-demo.bin");
-    LoadSpec {
-        model,
-        gpu_index,
-        gpu_uuid: None,
-        slots: 1,
-        threads: 1,
-        whole_windows: false,
-        purpose: Purpose::Text,
-    }
+    LoadSpec { model, gpu_index, gpu_uuid: None, slots: 1, threads: 1, whole_windows: false }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::plan::{ModelPlan, Settings};
 use super::running::{Running, RunningChunks};
 use super::shape::{self, Shape};
 use crate::device::DeviceInfo;
-use crate::ipc::{ChunkId, LoadReport, LoadSpec, Purpose, Vitals};
+use crate::ipc::{ChunkId, LoadReport, LoadSpec, Vitals};
 use crate::supervisor::{self, EndKind, Ending, WorkerHandle};
 
 /// The longest wait after a kill from outside, which says nothing about the worker.
@@ -190,7 +190,6 @@ impl Lane {
             slots: shape.slots,
             threads,
             whole_windows: self.model.whole_windows,
-            purpose: Purpose::Text,
         };
         self.worker = Some(launch(self.workers_started, spec));
         self.report = None;
