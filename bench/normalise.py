@@ -11,6 +11,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 BY_CHARACTER = {"zh", "yue", "ja", "ko", "th", "lo", "my", "km", "hi", "te", "kn", "gu"}
 # A dot below a letter of an Indic script, which transcripts often leave out.
 NUKTA = "\u093c"
+HALF_OF_DAY = re.compile(r"\b([ap])\.\s?m\b")
 # Remarks such as [Music] and (laughs).
 REMARKS = re.compile(r"\[[^\]]*\]|\([^)]*\)")
 
@@ -18,11 +19,20 @@ REMARKS = re.compile(r"\[[^\]]*\]|\([^)]*\)")
 def units(text, language):
     """What errors are counted by: words, or characters for languages in BY_CHARACTER."""
     if language == "en":
-        return english()(text).split()
+        text = HALF_OF_DAY.sub(r"\1m", text.lower())
+        return [piece for word in english()(text).split() for piece in digits_apart(word)]
     text = plain(REMARKS.sub(" ", text))
     if language in BY_CHARACTER:
         return list(text.replace(NUKTA, "").replace(" ", ""))
     return text.split()
+
+
+def digits_apart(word):
+    """A number digit by digit: `123`, `1-2-3` and `one two three` are said alike."""
+    if not any(c.isdigit() for c in word):
+        # The normaliser writes a 1 that stands alone as a word.
+        return ["1" if word == "one" else word]
+    return re.findall(r"\d|[^\W\d_]+", word)
 
 
 def plain(text):

@@ -13,8 +13,8 @@ START_TOLERANCE_SECONDS = 0.3
 PAUSE_SECONDS = 0.4
 # A word may reach so far into it.
 REACH_SECONDS = 0.3
-# A phrase that stands so often is a circle.
-CIRCLE = 3
+# A phrase that stands so often is a circle; where nobody wrote down what was said, so often in a row.
+CIRCLE, CIRCLE_IN_UNKNOWN_TEXT = 3, 6
 LONGEST_PHRASE = 20
 # Rounding of times to milliseconds must not decide.
 EPSILON = 0.0005
@@ -54,9 +54,15 @@ def circles(clips, texts):
     """Clip name -> a phrase that stands three times in the text and at most once in what was said."""
     found = {}
     for clip in clips:
-        phrase = circle(words(clip.text or ""), words(texts[clip.file]))
+        # Numbers count as said, whether in words or in digits.
+        split = (lambda text: units(text, "en")) if clip.language == "en" else words
+        written = split(texts[clip.file] or "")
+        if clip.text is None:
+            phrase = row(written, CIRCLE_IN_UNKNOWN_TEXT)
+        else:
+            phrase = circle(split(clip.text), written)
         if phrase:
-            found[clip.file] = phrase
+            found[clip.file] = " ".join(phrase)
     return found
 
 
@@ -69,7 +75,16 @@ def circle(said, written):
             if not in_a_row and (length < 3 or count(phrase, written) < CIRCLE):
                 continue
             if count(phrase, said) <= 1:
-                return " ".join(phrase)
+                return phrase
+    return None
+
+
+def row(written, times):
+    for length in range(1, LONGEST_PHRASE + 1):
+        for at in range(len(written) - length * times + 1):
+            phrase = written[at : at + length]
+            if written[at : at + length * times] == phrase * times:
+                return phrase
     return None
 
 

@@ -33,7 +33,7 @@ class Clip:
 
     def is_scored(self):
         """Whether its transcript is known, in one language."""
-        return bool(self.text) and self.kind != "multilingual"
+        return bool(self.text) and self.kind not in ("multilingual", "two at once")
 
     def has_language(self):
         """Whether people speak in one language that is known."""
@@ -54,10 +54,16 @@ def load(folder, pattern="*"):
             continue
         # A fixture has another name than in the collection that it is from.
         timed = times.get(row.get("word_times", name), [])
-        kind = "multilingual" if name.startswith("multilingual/") else row["kind"]
-        clips.append(
-            Clip(name, folder / name, row["language"], row["text"], row["seconds"], kind, timed)
-        )
+        clip = Clip(name, folder / name, row["language"], row["text"], row["seconds"], kind(row), timed)
+        clips.append(clip)
     if not clips:
         raise SystemExit(f"{folder}/truth.json has no file that matches {pattern!r}")
     return clips
+
+
+def kind(row):
+    """As the row has it, but for what no error rate makes sense of."""
+    if row["file"].startswith("multilingual/"):
+        return "multilingual"
+    names = [speaker["name"] for speaker in row.get("speakers") or []]
+    return "two at once" if any("channel" in name for name in names) else row["kind"]
