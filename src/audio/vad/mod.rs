@@ -39,8 +39,9 @@ impl Default for Vad {
     }
 }
 
-/// Speech begins with so many windows at the threshold or above it (64 ms): noise has shorter ones.
-const ONSET: usize = 2;
+/// Speech begins with so many windows at the threshold or above it (96 ms): noise and hum have
+/// shorter ones.
+const ONSET: usize = 3;
 
 /// How far below the threshold it ends, so that a soft sound within a word does not end it.
 const HYSTERESIS: f32 = 0.35;
