@@ -13,7 +13,7 @@ use crate::cli::{EngineArgs, OnOom, Standby};
 use crate::device::DeviceInfo;
 use crate::discovery::{Discovery, NoGpu};
 use crate::engine::EngineKind;
-use crate::models::{self, Catalog, Routing, Store};
+use crate::models::{Catalog, Routing, Store};
 use crate::pipeline::{Decoders, LastDetected, Pipeline};
 use crate::provision::model_plan;
 use crate::scheduler::{Capacity, DevicePlan, ModelPlan, Scheduler, Settings};
