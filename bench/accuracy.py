@@ -50,6 +50,8 @@ def main():
         report.insert(options.write, "accuracy", f"{head}\n\n{text}")
         if "given" in options.ways and options.only == "*":
             report.insert(environment.ROOT / "README.md", "accuracy", tables.paragraph())
+            if options.model == bundled().resolve():
+                report.insert(environment.ROOT / "models/README.md", "accuracy", tables.paragraph())
     sys.exit(0 if tables.met() else 1)
 
 
@@ -73,7 +75,7 @@ def arguments():
     parser.add_argument("--callers", default=cores, type=int, help="requests at once")
     parser.add_argument("--threads", default=cores, type=int, help="threads of a peer")
     parser.add_argument("--serve", default="", type=str.split, help="more options of `auris serve`")
-    parser.add_argument("--write", help="puts the tables into this document, and a paragraph into README.md")
+    parser.add_argument("--write", help="puts the tables into this document, and a paragraph into both README.md")
     parser.add_argument("--json", default=TARGET / "accuracy.json", type=Path)
     options = parser.parse_args()
     # The server is started in another folder.
