@@ -146,6 +146,7 @@ fn transcript(text: &[u8]) -> Transcript {
     Transcript {
         task: Task::Transcribe,
         language: Language::ENGLISH,
+        detected: Vec::new(),
         segments: segments.take(100).collect(),
         duration: 60.0,
         skipped: Vec::new(),

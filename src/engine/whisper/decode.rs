@@ -1,7 +1,7 @@
 //! From an encoded window to its tokens: greedy, and again at higher temperatures when the result
 //! is poor, by OpenAI's limits.
 
-use super::rules::{self, Rules};
+use super::rules::{self, Rules, Wanted};
 use crate::ipc::Failure;
 
 /// A text is poor if it repeats itself or is improbable (OpenAI's limits).
@@ -47,7 +47,7 @@ pub(super) struct Prompt {
     pub(super) end_of_text: i32,
     /// Tokens that the decoder takes, of prompt and text together.
     pub(super) text_context: usize,
-    pub(super) suppress_non_speech: bool,
+    pub(super) wanted: Wanted,
 }
 
 impl Prompt {
@@ -148,7 +148,7 @@ pub(super) fn decode(
     let mut sum = 0.0;
     let mut is_looping = false;
     loop {
-        rules.apply(&mut row, &ids, prompt.suppress_non_speech);
+        rules.apply(&mut row, &ids, prompt.wanted);
         let id = if temperature > 0.0 {
             sample(&row, temperature, &mut random)
         } else {
@@ -286,7 +286,7 @@ mod tests {
             no_speech: NO_SPEECH_TOKEN,
             end_of_text: END,
             text_context: 448,
-            suppress_non_speech: true,
+            wanted: Wanted { suppress_non_speech: true, ..Wanted::default() },
         }
     }
 

@@ -70,6 +70,15 @@ const NON_SPEECH: &[&str] = &[
 /// Within a word these two are fine, as its beginning they are not.
 const NON_SPEECH_AT_START: &[&str] = &[" -", " '"];
 
+/// What a request adds to the rules.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wanted {
+    pub(super) suppress_non_speech: bool,
+    /// A segment that begins before this time, in seconds, is not left without text: somebody
+    /// speaks after it.
+    pub(super) speech_until: f64,
+}
+
 /// What a model's vocabulary means for the rules.
 pub(super) struct Rules {
     shape: Shape,
@@ -107,12 +116,12 @@ impl Rules {
 
     /// Turns logits into log probabilities of what may follow `text`, which the window has so far;
     /// what may not is at minus infinity.
-    pub(super) fn apply(&self, logits: &mut [f32], text: &[i32], suppress_non_speech: bool) {
+    pub(super) fn apply(&self, logits: &mut [f32], text: &[i32], wanted: Wanted) {
         let Shape { end_of_text, first_timestamp, .. } = self.shape;
         let (end, first) = (end_of_text as usize, first_timestamp as usize);
         // All control tokens stand between the end of the text and the time tokens.
         ban(&mut logits[end + 1..first]);
-        if suppress_non_speech {
+        if wanted.suppress_non_speech {
             for token in &self.non_speech {
                 logits[*token as usize] = f32::NEG_INFINITY;
             }
@@ -128,6 +137,12 @@ impl Rules {
             return log_softmax(logits);
         }
         self.pair_timestamps(logits, text);
+        if self.opens_segment(text)
+            && let Some(time) = text.last().map(|token| f64::from(token - first_timestamp))
+            && time * SECONDS_PER_TIMESTAMP < wanted.speech_until
+        {
+            logits[end] = f32::NEG_INFINITY;
+        }
         log_softmax(logits);
         // If a time token is more probable than any text, it is one.
         let (text, times) = logits.split_at_mut(first);
@@ -138,13 +153,22 @@ impl Rules {
         }
     }
 
+    /// Whether the text ends with the time at which a segment begins.
+    fn opens_segment(&self, text: &[i32]) -> bool {
+        match text {
+            [.., before, last] => self.is_timestamp(*before) && self.is_timestamp(*last),
+            [last] => self.is_timestamp(*last),
+            [] => false,
+        }
+    }
+
     /// Time tokens come in pairs, but for the first and the last, and in order.
     fn pair_timestamps(&self, logits: &mut [f32], text: &[i32]) {
         let Shape { end_of_text, first_timestamp, .. } = self.shape;
         let (end, first) = (end_of_text as usize, first_timestamp as usize);
         let is_time = |token: Option<&i32>| token.is_some_and(|token| self.is_timestamp(*token));
         let last_is_time = is_time(text.last());
-        let opens = text.len() < 2 || is_time(text.get(text.len() - 2));
+        let opens = self.opens_segment(text);
         if text.is_empty() {
             ban(&mut logits[..first]);
             ban_from(logits, first_timestamp + MAX_FIRST_TIMESTAMP + 1);
@@ -223,11 +247,15 @@ pub(super) mod tests {
 
     /// The tokens that may follow `text` where all are alike to the model.
     fn allowed(text: &[i32], suppress_non_speech: bool) -> Vec<i32> {
+        allowed_by(text, Wanted { suppress_non_speech, ..Wanted::default() })
+    }
+
+    fn allowed_by(text: &[i32], wanted: Wanted) -> Vec<i32> {
         let rules = rules();
         let mut logits = vec![0.0; rules.shape.vocabulary];
         // Text is more probable than all times together.
         logits[..TIME as usize].fill(9.0);
-        rules.apply(&mut logits, text, suppress_non_speech);
+        rules.apply(&mut logits, text, wanted);
         let finite = logits.iter().enumerate().filter(|(_, logit)| logit.is_finite());
         finite.map(|(token, _)| token as i32).collect()
     }
@@ -250,6 +278,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_segment_before_the_end_of_speech_is_not_left_empty() {
+        let wanted = Wanted { suppress_non_speech: true, speech_until: 1.0 };
+        let may_end = |text: &[i32]| allowed_by(text, wanted).contains(&END);
+        assert!(!may_end(&[TIME]));
+        assert!(!may_end(&[TIME, 1, TIME + 40, TIME + 40]));
+        assert!(may_end(&[TIME, 1, TIME + 60, TIME + 60]));
+        // A segment that has text may be the last one.
+        assert!(may_end(&[TIME, 1]) && may_end(&[TIME, 1, TIME + 40]));
+    }
+
+    #[test]
     fn notes_of_sounds_are_ruled_out_unless_wanted() {
         assert!(!allowed(&[TIME], true).contains(&4));
         assert!(allowed(&[TIME], false).contains(&4));
@@ -260,7 +299,7 @@ pub(super) mod tests {
         let rules = rules();
         let mut logits = vec![0.0; rules.shape.vocabulary];
         logits[2] = 5.0; // one text token against 1,500 times
-        rules.apply(&mut logits, &[TIME, 1], true);
+        rules.apply(&mut logits, &[TIME, 1], Wanted::default());
         assert!(logits[..TIME as usize].iter().all(|logit| *logit == f32::NEG_INFINITY));
         let total: f32 = logits.iter().map(|logprob| logprob.exp()).sum();
         assert!((total - 1.0).abs() < 1e-3, "{total}");

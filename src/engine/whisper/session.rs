@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::attention::Head;
 use super::decode::{self, Decoded, Prompt, TextDecoder};
 use super::ffi::{self, State};
-use super::rules::{self, Rules};
+use super::rules::{self, Rules, Wanted};
 use super::segments::{self, Cut, Stretch};
 use super::{alignment, not_a_number, script, window};
 use crate::engine::words::{self, Token as TimedToken};
@@ -82,8 +82,10 @@ impl Session for WhisperSession {
         let mut start = 0;
         for _ in 0..MAX_WINDOWS {
             let chunk = Chunk { samples: &samples[start..], options, cancel };
-            let (decoded, cut) = self.decode_window(&chunk, &prompt, on_event)?;
             let offset = start as f64 / SAMPLES_PER_SECOND;
+            let speech_end = options.speech.last().map_or(0.0, |span| span.end - offset);
+            prompt.wanted.speech_until = speech_end - LEAST_SPEECH;
+            let (decoded, cut) = self.decode_window(&chunk, &prompt, on_event)?;
             for segment in self.segments(&chunk, &decoded, &cut, (offset, &pauses))? {
                 on_event(SessionEvent::Segment(segment));
             }
@@ -159,7 +161,10 @@ impl WhisperSession {
             no_speech: shape.no_speech,
             end_of_text: shape.end_of_text,
             text_context: shape.text_context,
-            suppress_non_speech: options.suppress_non_speech,
+            wanted: Wanted {
+                suppress_non_speech: options.suppress_non_speech,
+                ..Wanted::default()
+            },
         }
     }
 
