@@ -51,9 +51,9 @@ use crate::scheduler::Ticket;
                 ("x-fallback-reason" = String, description = "Why it was not the model that was asked for, or else not the best device or the first attempt; only then"),
                 ("x-ignored-fields" = String, description = "The fields that are not known here; only then"),
                 ("x-queue-time" = f64, description = "The longest that a piece of the audio waited for a slot, in seconds"),
-                ("x-inference-time" = f64, description = "Seconds in the engine, over all chunks"),
+                ("x-inference-time" = f64, description = "Seconds in the engine: the sum over all chunks and the detection of the language, which may run at the same time"),
                 ("x-audio-duration" = f64, description = "Seconds of audio"),
-                ("x-rtf" = f64, description = "Seconds from the upload's end to the answer, for each second of audio; only where a client waited, not for a job"),
+                ("x-rtf" = f64, description = "Real-time factor: seconds from the end of the upload to the answer, divided by the seconds of audio; only where a client waited, not for a job"),
             )),
         (status = 202, description = "The request is accepted as a job, since `Prefer: respond-async` asked for that", body = Job,
             headers(
