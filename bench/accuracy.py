@@ -32,7 +32,7 @@ def main():
     options = arguments()
     clips = speech.load(options.speech, options.only)
     peers = PeerResults(options.peer_results, options.peer_model, options.threads)
-    # The server first: who waits for it can stop at the peers.
+    # The server first, since peers take longer.
     ours = auris_results.measure(options, options.model, clips, options.ways)
     others = {
         path.name: auris_results.measure(options, path, clips, ["given"]) for path in options.also

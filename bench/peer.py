@@ -1,4 +1,4 @@
-"""A peer in a process of its own, so that what it uses can be measured apart from everything else.
+"""A peer in a process of its own, so that its CPU time and memory can be measured.
 
 Both ends of the pipe: `Peer` starts such a process and asks it, `answer` is the process's loop. A
 request is a line of JSON with calls, the reply a line with a result for each.

@@ -107,13 +107,13 @@ class WordTimes:
 
     def add(self, clip, found):
         known = [(key(word), start, end) for word, start, end in clip.times]
-        heard = [(key(word), start, end) for word, start, end in found if key(word)]
-        pairs = align([word for word, *_ in known], [word for word, *_ in heard]).pairs
+        written = [(key(word), start, end) for word, start, end in found if key(word)]
+        pairs = align([word for word, *_ in known], [word for word, *_ in written]).pairs
         self.expected += len(known)
-        self.start_errors += [heard[hit][1] - known[at][1] for at, hit in pairs.items()]
-        self.add_lengths(clip, heard)
+        self.start_errors += [written[hit][1] - known[at][1] for at, hit in pairs.items()]
+        self.add_lengths(clip, written)
         for first, last in pauses(clip, known):
-            for word, start, end in heard:
+            for word, start, end in written:
                 reach = min(end, last) - max(start, first)
                 if reach > REACH_SECONDS + EPSILON:
                     self.reaching.append((clip.file, word, round(reach, 2)))
