@@ -267,8 +267,8 @@ impl WhisperSession {
             };
             let logprobs = stretch.tokens.iter().filter(|_| chunk.options.logprobs).map(logprob);
             Segment {
-                start: words.first().map_or(offset + stretch.start, |word| word.start),
-                end: words.last().map_or(offset + stretch.end, |word| word.end),
+                start: offset + stretch.start,
+                end: offset + stretch.end,
                 text,
                 tokens: stretch.tokens.iter().map(|token| token.id).collect(),
                 temperature: decoded.temperature,
