@@ -71,6 +71,20 @@ pub(super) fn pauses(samples: &[f32], speech: &[Range<f64>]) -> Vec<Range<f64>> 
     if speech.is_empty() { Vec::new() } else { pauses.collect() }
 }
 
+/// A segment without the pauses at its ends, which the decoder often counts as part of it.
+pub(super) fn without_pauses(segment: Range<f64>, pauses: &[Range<f64>]) -> Range<f64> {
+    let Range { mut start, mut end } = segment;
+    for pause in pauses {
+        if pause.contains(&start) && pause.end < end {
+            start = pause.end;
+        }
+        if pause.contains(&end) && pause.start > start {
+            end = pause.start;
+        }
+    }
+    start..end
+}
+
 /// The part of a span of speech without what is silent at its ends.
 fn spoken(levels: &[f32], span: &Range<f64>) -> Range<f64> {
     let frame = |seconds: f64| ((seconds.max(0.0) / SECONDS_PER_FRAME) as usize).min(levels.len());
@@ -220,6 +234,23 @@ mod tests {
         assert!(start == 1.6 && end > 1.8, "{start} {end}");
         // Several that are in it have been missed: they stay.
         assert_eq!(word(&[0.0..1.6]), (0.5, 1.5));
+    }
+
+    #[test]
+    fn a_segment_begins_and_ends_with_speech() {
+        let pauses = [f64::NEG_INFINITY..0.4, 2.0..3.0, 5.0..f64::INFINITY];
+        for (segment, expected) in [
+            (0.0..2.5, 0.4..2.0),
+            (2.5..6.0, 3.0..5.0),
+            (0.0..6.0, 0.4..5.0),
+            (0.5..1.5, 0.5..1.5),
+            // What is all pause stays: the detector may have missed it.
+            (2.2..2.8, 2.2..2.8),
+            (0.0..0.2, 0.0..0.2),
+        ] {
+            assert_eq!(without_pauses(segment.clone(), &pauses), expected, "{segment:?}");
+            assert_eq!(without_pauses(segment.clone(), &[]), segment);
+        }
     }
 
     #[test]

@@ -85,6 +85,13 @@ impl Server {
         server
     }
 
+    /// Starts a server on the bundled model, and waits until it is ready.
+    pub async fn bundled(extra: &[&str]) -> Self {
+        let server = Self::start_on(&["--models", "base-q8_0", "--offline"], "whisper", extra, &[]);
+        server.ready().await;
+        server
+    }
+
     /// Starts a server whose processor does everything right on the fake engine, and whose GPUs
     /// are those of the fake driver, with `script` for their engine. `driver` is the driver's
     /// variables. Waits until the processor is ready.

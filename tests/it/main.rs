@@ -27,6 +27,7 @@ mod limits;
 mod linking;
 mod missing_models;
 mod observability;
+mod people;
 mod probe;
 mod readme;
 mod seeds;

@@ -210,15 +210,14 @@ impl WhisperSession {
         }
         best = decode::improve(&mut decoder, &rules, prompt, best)?;
         if prompt.previous.is_empty()
+            && chunk.options.task == Task::Transcribe
             && let Some(script) = script::correction(chunk.options.language, &decoder.text(&best))
         {
             let previous = decoder.state.model().tokenize(script.prompt);
             let previous = [&[shape.previous], &previous[..]].concat();
             let steered = Prompt { previous, task: prompt.task.clone(), ..*prompt };
-            let again = decode::decode(&mut decoder, &rules, &steered, temperature)?;
-            if again.is_confident() {
-                best = again;
-            }
+            best = decode::decode(&mut decoder, &rules, &steered, temperature)?;
+            best = decode::improve(&mut decoder, &rules, &steered, best)?;
         }
         let cut = cut(&best);
         Ok((best, cut))
@@ -233,7 +232,7 @@ impl WhisperSession {
         cut: &Cut,
         (offset, pauses): (f64, &[Range<f64>]),
     ) -> Result<Vec<Segment>, Failure> {
-        let mut times = match chunk.options.words {
+        let mut token_times = match chunk.options.words {
             true => self.token_times(chunk, &cut.stretches)?.into_iter(),
             false => Vec::new().into_iter(),
         };
@@ -249,7 +248,7 @@ impl WhisperSession {
             let timed: Vec<TimedToken> = stretch
                 .tokens
                 .iter()
-                .zip(times.by_ref())
+                .zip(token_times.by_ref())
                 .map(|(token, time)| TimedToken {
                     bytes: model.token_bytes(token.id).to_vec(),
                     probability: token.logprob.exp(),
@@ -266,9 +265,11 @@ impl WhisperSession {
                 logprob: token.logprob,
             };
             let logprobs = stretch.tokens.iter().filter(|_| chunk.options.logprobs).map(logprob);
+            let times = offset + stretch.start..offset + stretch.end;
+            let times = words::without_pauses(times, pauses);
             Segment {
-                start: offset + stretch.start,
-                end: offset + stretch.end,
+                start: times.start,
+                end: times.end,
                 text,
                 tokens: stretch.tokens.iter().map(|token| token.id).collect(),
                 temperature: decoded.temperature,
