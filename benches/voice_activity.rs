@@ -77,7 +77,7 @@ fn main() -> anyhow::Result<()> {
             let is_silent = recording.kind == "nonspeech";
             let times = words.files.get(&recording.file).filter(|words| !words.is_empty());
             // Noise beside noise is no other case.
-            if times.is_none() && !(is_silent && !matches!(condition, Beside(..))) {
+            if times.is_none() && (!is_silent || matches!(condition, Beside(..))) {
                 continue;
             }
             let samples = apply(&condition, decode(File::open(folder.join(&recording.file))?)?);

@@ -44,7 +44,7 @@ pub(super) fn cut(decoded: &Decoded, first_timestamp: i32, max_tokens: usize, se
         }
     }
     let is_full = decoded.tokens.len() >= max_tokens;
-    if !open.tokens.is_empty() && !(is_full && !stretches.is_empty()) {
+    if !open.tokens.is_empty() && (!is_full || stretches.is_empty()) {
         open.start = open.start.min(seconds);
         stretches.push(open);
         return Cut { stretches, unfinished_from: None };
@@ -73,11 +73,10 @@ mod tests {
 
     const TIME: i32 = 100;
 
-    fn cut_of(
-        ids: &[i32],
-        max_tokens: usize,
-        seconds: f64,
-    ) -> (Vec<(f64, f64, Vec<i32>)>, Option<f64>) {
+    /// Start, end and tokens.
+    type Times = (f64, f64, Vec<i32>);
+
+    fn cut_of(ids: &[i32], max_tokens: usize, seconds: f64) -> (Vec<Times>, Option<f64>) {
         let tokens = ids.iter().map(|id| Token { id: *id, logprob: -0.1 }).collect();
         let decoded = Decoded {
             tokens,

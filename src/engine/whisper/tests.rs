@@ -102,7 +102,7 @@ fn noise() -> Vec<f32> {
 
 /// The probability of no speech in the first window, by OpenAI's definition.
 fn no_speech_prob(samples: &[f32]) -> f32 {
-    let model = ffi::Model::load(&demo(None).model, None, false).unwrap();
+    let model = Model::load(&demo(None).model, None, false).unwrap();
     let mut state = model.state(1).unwrap();
     state.encode(samples, model.shape.positions).unwrap();
     let logits = state.decode(&[model.shape.start_of_transcript], 0).unwrap();
