@@ -179,3 +179,29 @@ fn nothing_heard_in_a_short_window_is_not_believed() {
     };
     assert!(signs_of_life(false) > signs_of_life(true), "the whole window was not tried");
 }
+
+#[test]
+fn the_attention_is_the_same_with_flash_attention() {
+    let samples = clip("00.flac");
+    let scores = [false, true].map(|flash| {
+        let model = Model::load(&demo(None).model, None, flash).unwrap();
+        let mut state = model.state(1).unwrap();
+        state.encode(&samples, 500).unwrap();
+        let tokens = model.tokenize(" Hello there, this is a text.");
+        let heads = alignment::heads(&model.shape);
+        let captured = state.attention(&tokens, &heads, 200).unwrap();
+        assert_eq!((captured.len(), captured[0].frames), (heads.len(), 200));
+        assert!(captured.iter().all(|head| head.values.len() == 200 * tokens.len()));
+        // Nothing is kept of a decode that nobody captures.
+        state.decode(&tokens, 0).unwrap();
+        captured
+    });
+    let [plain, flash] = &scores;
+    for (one, other) in plain.iter().zip(flash) {
+        let pairs = one.values.iter().zip(&other.values);
+        let far = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let spread = one.values.iter().copied().fold(f32::MIN, f32::max)
+            - one.values.iter().copied().fold(f32::MAX, f32::min);
+        assert!(spread > 0.5 && far < spread * 0.05, "{far} of {spread}");
+    }
+}
