@@ -179,7 +179,8 @@ async fn requests_go_on_while_models_change_over() {
         models.find(|model| model["name"] == "base-q8_0").unwrap()["state"].clone()
     };
     server.until("the bundled model stays", async || bundled().await == "unloaded").await;
-    assert_eq!(server.workers().len(), 2);
+    let ended = async || server.workers().len() == 2;
+    server.until("its worker stays", ended).await;
 }
 
 #[tokio::test]
