@@ -18,7 +18,6 @@ RATE_SLACK, VOICE_SLACK, ENGLISH_MODEL_SLACK, MODEL_SLACK = 0.5, 0.3, 0.5, 1.5
 WRONG_LANGUAGES_PERCENT = 3.0
 MEDIAN_START_SECONDS, SHARE_OF_STARTS = 0.06, 0.95
 PHANTOM_WORDS = 2
-PASSES_PER_CHUNK = 1.05
 
 
 @dataclass
@@ -129,10 +128,6 @@ class Tables:
         rows = [
             [name, *(figure(*side) for side in sides.values())] for name, figure in self.figures().items()
         ]
-        if "given" in self.ours.texts:
-            passes = self.ours.passes_per_chunk
-            ours = "not reported" if passes is None else f"{passes:.2f}"
-            rows.append(["encoder passes for each chunk", ours, *["" for _ in self.theirs]])
         return table(["", *sides], rows)
 
     def figures(self):
@@ -254,10 +249,6 @@ class Tables:
         seconds, word, file = longest.longest
         limit = score.LONGEST_WORD_SECONDS
         self.bar("longest word in any file", f"{seconds:.2f} s ({word}, {file})", f"{limit} s", seconds <= limit)
-        passes = self.ours.passes_per_chunk
-        if passes is not None:
-            few = passes <= PASSES_PER_CHUNK
-            self.bar("encoder passes for each chunk", f"{passes:.2f}", PASSES_PER_CHUNK, few)
 
     def bar(self, what, figure, bar, met):
         self.bars.append((what, figure, bar, met))

@@ -1,7 +1,6 @@
 """What a server makes of clips, in three ways: language given, language not given, and without voice
 activity."""
 
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,8 +17,6 @@ LANGUAGES = (
 CODES = dict(zip(LANGUAGES[1::2], LANGUAGES[::2]))
 WORDS = [("timestamp_granularities[]", "word"), ("timestamp_granularities[]", "segment")]
 WAYS = ("given", "detected", "without voice activity")
-# Counters that say how often the encoder ran; a server may lack the first.
-PASSES, CHUNKS = "auris_encoder_passes_total", "auris_chunks_total"
 
 
 @dataclass
@@ -30,15 +27,12 @@ class AurisResults:
     """Clip name -> code of the language that was found."""
     words: dict = field(default_factory=dict)
     """Clip name -> words as (word, start, end), with the language given."""
-    passes_per_chunk: float | None = None
-    """How often the encoder ran for a chunk, if the server reports it."""
 
 
 def measure(options, model, clips, ways=WAYS):
     results = AurisResults()
     arguments = ["--models", str(model), "--offline", "--device", "cpu", *options.serve]
     with server.serving(options.auris, arguments) as (url, _):
-        before = counters(url)
         for way in ways:
             with ThreadPoolExecutor(options.callers) as pool:
                 start = time.monotonic()
@@ -47,7 +41,6 @@ def measure(options, model, clips, ways=WAYS):
             results.texts[way] = {c.file: reply["text"] for c, reply in zip(clips, replies)}
             if way == "given":
                 results.words = {c.file: timed(reply) for c, reply in zip(clips, replies)}
-                results.passes_per_chunk = passes(before, counters(url))
             if way == "detected":
                 found = ((c.file, reply.get("language", "")) for c, reply in zip(clips, replies))
                 results.languages = {file: CODES.get(name, name) for file, name in found}
@@ -79,19 +72,3 @@ def post(url, clip, way):
 
 def timed(reply):
     return [(word["word"], word["start"], word["end"]) for word in reply.get("words", [])]
-
-
-def counters(url):
-    text = requests.get(f"{url}/metrics", timeout=30).text
-    sums = {}
-    for name in (PASSES, CHUNKS):
-        values = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
-        sums[name] = sum(map(float, values)) if values else None
-    return sums
-
-
-def passes(before, after):
-    if after[PASSES] is None or not after[CHUNKS]:
-        return None
-    chunks = after[CHUNKS] - (before[CHUNKS] or 0)
-    return (after[PASSES] - (before[PASSES] or 0)) / chunks if chunks else None

@@ -47,6 +47,12 @@ impl Language {
         !matches!(self.code(), "zh" | "ja" | "th" | "lo" | "my" | "yue" | "km" | "bo")
     }
 
+    /// The language that a model takes it for which does not know it: Chinese for Cantonese, which
+    /// came with large-v3.
+    pub fn macrolanguage(self) -> Option<Self> {
+        (self.code() == "yue").then(|| Self::parse("zh").ok()).flatten()
+    }
+
     /// Whisper's code: ISO 639-1 but for `yue`, `haw` and the old `jw`.
     pub fn code(self) -> &'static str {
         LANGUAGES[usize::from(self.0)].0
@@ -240,6 +246,12 @@ mod tests {
         ] {
             assert_eq!(Language::parse(text).map(Language::code), Ok(code), "{text}");
         }
+    }
+
+    #[test]
+    fn cantonese_is_chinese_to_a_model_that_does_not_know_it() {
+        let code = |text| Language::parse(text).unwrap().macrolanguage().map(Language::code);
+        assert_eq!((code("yue"), code("zh")), (Some("zh"), None));
     }
 
     #[test]

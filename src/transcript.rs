@@ -54,6 +54,16 @@ pub struct Word {
     pub probability: f32,
 }
 
+/// OpenAI's limits for a text that can be trusted (`transcribe.py` of openai-whisper).
+pub mod limits {
+    /// A text with a lower mean log probability of its tokens is poor.
+    pub const MIN_AVG_LOGPROB: f32 = -1.0;
+    /// A text that compresses better repeats itself.
+    pub const MAX_COMPRESSION_RATIO: f32 = 2.4;
+    /// A poor text is none if silence is more probable than this.
+    pub const MAX_NO_SPEECH_PROB: f32 = 0.6;
+}
+
 /// A stretch of text, usually a sentence or a part of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
@@ -70,7 +80,7 @@ pub struct Segment {
     pub temperature: f32,
     /// The mean log probability of the tokens.
     pub avg_logprob: f32,
-    /// The text's size over its size when compressed; above 2.4 it repeats itself.
+    /// The text's size over its size when compressed.
     pub compression_ratio: f32,
     /// The probability that there is no speech here.
     pub no_speech_prob: f32,

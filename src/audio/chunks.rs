@@ -24,7 +24,7 @@ pub struct Chunk {
     /// Mono f32 in [-1, 1] at 16 kHz, at most [`ChunkPolicy::max`] of it and never empty.
     pub samples: Arc<[f32]>,
     /// Where somebody speaks, as places in `samples`: in order, apart, never empty, and right to
-    /// about 0.1 s. All of it where nobody looked for speech or where it cannot be said.
+    /// about 0.1 s. Empty without voice activity, and where it found none.
     pub speech: Vec<Range<usize>>,
 }
 

@@ -175,7 +175,7 @@ impl Cutter {
             .filter(|span| !span.is_empty())
     }
 
-    /// The speech in the first `length` pending samples, or all of them where that is not known.
+    /// The speech in the first `length` pending samples.
     fn speech_within(&self, length: usize) -> Vec<Range<usize>> {
         let mut spans: Vec<Range<usize>> = Vec::new();
         for span in self.speech().filter(|span| span.start < length) {
@@ -185,7 +185,7 @@ impl Cutter {
                 _ => spans.push(span.start..end),
             }
         }
-        if spans.is_empty() { vec![0..length] } else { spans }
+        spans
     }
 
     /// A place in the stream as one among the pending samples.

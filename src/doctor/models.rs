@@ -58,7 +58,10 @@ async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
         }
         Ok(sum) => {
             let cause = format!("its SHA-256 is {sum} instead of {}", entry.sha256);
-            let fix = format!("`auris models rm {0}` and `auris models pull {0}`", file.name);
+            let fix = match entry.bundled {
+                true => "install auris again: this file comes with it".to_owned(),
+                false => format!("`auris models rm {0}` and `auris models pull {0}`", file.name),
+            };
             (None, check("").but(Level::Fail, cause, fix))
         }
         Err(error) => {

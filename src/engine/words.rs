@@ -35,6 +35,9 @@ const MAX_SILENT_FRAMES: usize = 30;
 /// A pause between spans of speech counts from this length on, in seconds.
 const SHORTEST_PAUSE: f64 = 0.15;
 
+/// So many silent frames in a span are a pause as well; the closure of a consonant is shorter.
+const SILENT_FRAMES: usize = 25;
+
 /// The words of some tokens in a row. `spaced` says whether spaces part the words of the language.
 pub(super) fn words(tokens: &[Token], spaced: bool, pauses: &[Range<f64>]) -> Vec<Word> {
     let mut words: Vec<Word> =
@@ -56,14 +59,15 @@ pub(super) fn words(tokens: &[Token], spaced: bool, pauses: &[Range<f64>]) -> Ve
 /// The pauses of a chunk in seconds: what lies between the spans of `speech`, before the first and
 /// behind the last. Empty if speech is not known.
 ///
-/// A detector's span ends late and begins early. So each pause grows into the spans beside it as
-/// long as the samples (mono at 16 kHz) are silent there.
+/// A detector's span ends late, begins early and goes on through a short pause. So each pause grows
+/// into the spans beside it as long as the samples (mono at 16 kHz) are silent there, and a span is
+/// parted where they are.
 pub(super) fn pauses(samples: &[f32], speech: &[Range<f64>]) -> Vec<Range<f64>> {
     let levels: Vec<f32> = samples
         .chunks(SAMPLES_PER_FRAME)
         .map(|frame| (frame.iter().map(|s| s * s).sum::<f32>() / frame.len() as f32).sqrt())
         .collect();
-    let spans: Vec<Range<f64>> = speech.iter().map(|span| spoken(&levels, span)).collect();
+    let spans: Vec<Range<f64>> = speech.iter().flat_map(|span| spoken(&levels, span)).collect();
     let starts = std::iter::once(f64::NEG_INFINITY).chain(spans.iter().map(|span| span.end));
     let ends = spans.iter().map(|span| span.start).chain([f64::INFINITY]);
     let pauses = starts.zip(ends).map(|(start, end)| start..end);
@@ -85,27 +89,49 @@ pub(super) fn without_pauses(segment: Range<f64>, pauses: &[Range<f64>]) -> Rang
     start..end
 }
 
-/// The part of a span of speech without what is silent at its ends.
-fn spoken(levels: &[f32], span: &Range<f64>) -> Range<f64> {
+/// The parts of a span of speech between silences, without what is silent at its ends.
+fn spoken(levels: &[f32], span: &Range<f64>) -> Vec<Range<f64>> {
     let frame = |seconds: f64| ((seconds.max(0.0) / SECONDS_PER_FRAME) as usize).min(levels.len());
     let levels = &levels[frame(span.start)..frame(span.end)];
     let mut sorted = levels.to_vec();
     sorted.sort_by(f32::total_cmp);
     let loud = sorted.get(sorted.len() * 9 / 10).copied().unwrap_or(0.0);
     let most = MAX_SILENT_FRAMES.min(levels.len() / 3);
-    let is_silent = |level: &&f32| **level < loud * SILENT_LEVEL;
-    let before = levels.iter().take(most).take_while(is_silent).count();
-    let after = levels.iter().rev().take(most).take_while(is_silent).count();
-    span.start + before as f64 * SECONDS_PER_FRAME..span.end - after as f64 * SECONDS_PER_FRAME
+    let is_silent = |level: &f32| *level < loud * SILENT_LEVEL;
+    let before = levels.iter().take(most).take_while(|level| is_silent(level)).count();
+    let after = levels.iter().rev().take(most).take_while(|level| is_silent(level)).count();
+
+    let time = |frame: usize| span.start + frame as f64 * SECONDS_PER_FRAME;
+    let end = levels.len() - after;
+    let mut parts = Vec::new();
+    let mut start = before;
+    let mut place = before;
+    for run in levels[before..end.max(before)].chunk_by(|a, b| is_silent(a) == is_silent(b)) {
+        if is_silent(&run[0]) && run.len() >= SILENT_FRAMES {
+            parts.push(time(start)..time(place));
+            start = place + run.len();
+        }
+        place += run.len();
+    }
+    // The last frame is not whole.
+    parts.push(time(start)..span.end - after as f64 * SECONDS_PER_FRAME);
+    parts.retain(|part| part.start < part.end);
+    parts
 }
 
 /// Nobody says a letter faster, in seconds.
 const SHORTEST_LETTER: f64 = 0.05;
 
-/// Moves words out of a pause. What of a word is on one side of it stays there, if the word fits:
-/// the part before, unless that is the shorter one. A single word that fits on neither side is the
-/// first one behind the pause, which attention places too early. Several have been missed by the
-/// detector, and stay.
+/// Attention places a word that follows a pause before it, by this at most, in seconds.
+const EARLY: f64 = 0.4;
+
+/// A word that lasts so long into the speech behind a pause is said there, in seconds. In 10
+/// recordings with 42 pauses those said before it last 0.02 s at most, the others 0.06 s at least.
+const LATE: f64 = 0.015;
+
+/// Moves words out of a pause, to the side of it on which they are said. A single word that is on
+/// neither side is the first one behind the pause, which attention places too early. Several have
+/// been missed by the detector, and stay.
 fn leave_pause(words: &mut [Word], pause: &Range<f64>) {
     let mut inside = Vec::new();
     for (index, word) in words.iter_mut().enumerate() {
@@ -116,7 +142,8 @@ fn leave_pause(words: &mut [Word], pause: &Range<f64>) {
         let least = (SHORTEST_LETTER * letters as f64).min(LONGEST_WORD / 4.0);
         let before = pause.start - word.start;
         let after = word.end - pause.end;
-        if before >= after.max(least) {
+        let is_behind = after > LATE && before < after.max(EARLY);
+        if before >= least && !is_behind {
             word.end = pause.start;
         } else if after > 0.0 {
             word.start = pause.end;
@@ -222,6 +249,9 @@ mod tests {
         assert_eq!(word(&[]), (0.5, 1.5));
         assert_eq!(word(&[0.6..0.9]), (0.9, 1.5));
         assert_eq!(word(&[1.1..1.4]), (0.5, 1.1));
+        // What is before the pause is early, and the word lasts beyond it.
+        assert_eq!(word(&[0.85..1.4]), (1.4, 1.5));
+        assert_eq!(word(&[0.85..1.49]), (0.5, 0.85));
         // Before the pause there is no room for six letters.
         assert_eq!(word(&[0.7..1.4]), (1.4, 1.5));
         // Before the first speech is nothing: "my" moves behind it as well, and needs its share.
@@ -273,6 +303,18 @@ mod tests {
         assert!(pauses(&samples, &[]).is_empty());
         // Shorter pauses are part of speech, and spans beyond the samples do no harm.
         assert_eq!(pauses(&samples[..16_000], &[0.0..0.5, 0.6..9.0]).len(), 2);
+    }
+
+    #[test]
+    fn a_silence_within_a_span_of_speech_is_a_pause() {
+        let level = |second: f64| if (1.0..1.4).contains(&second) { 0.001 } else { 0.5 };
+        let samples: Vec<f32> = (0..48_000).map(|n| level(f64::from(n) / 16_000.0)).collect();
+        let found = pauses(&samples, &[0.0..3.0]);
+        let [_, pause, _] = &found[..] else { panic!("{found:?}") };
+        assert!((pause.start - 1.0).abs() < 0.02 && (pause.end - 1.4).abs() < 0.02, "{pause:?}");
+        // As long as the closure of a consonant, it is none.
+        let short: Vec<f32> = [&samples[..17_600], &samples[22_400..]].concat();
+        assert_eq!(pauses(&short, &[0.0..2.7]).len(), 2);
     }
 
     #[test]

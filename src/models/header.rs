@@ -78,7 +78,17 @@ impl Dimensions {
 
     /// Bytes that a slot on a GPU takes besides the weights: one whisper state.
     pub fn slot_bytes(self) -> u64 {
-        self.state_bytes() + self.compute_bytes()
+        self.state_bytes() + self.compute_bytes() + self.attention_bytes()
+    }
+
+    /// Bytes of the cross-attention that is kept for the times of words: f32 for each head of the
+    /// layers that have alignment heads, two in five at most but in the smallest models.
+    fn attention_bytes(self) -> u64 {
+        const HEAD_SIZE: u32 = 64;
+        let layers = (self.text_layers * 2).div_ceil(5);
+        let heads = self.state.div_ceil(HEAD_SIZE);
+        let row = 4 * u64::from(self.audio_context).next_multiple_of(256);
+        u64::from(layers) * u64::from(heads) * row * u64::from(self.text_context / 2)
     }
 
     /// Bytes of the engine's compute buffers for one whisper state on a GPU: a line through what

@@ -25,8 +25,8 @@ pub struct Detection {
     pub done: Option<ChunkDone>,
 }
 
-/// The longest that the first chunk is, in seconds.
-const FIRST_CHUNK_SECONDS: f64 = 30.0;
+/// The longest that a chunk is, in seconds.
+const CHUNK_SECONDS: f64 = 30.0;
 
 /// So probable, a language is taken whatever it was found by.
 const CERTAIN: f32 = 0.9;
@@ -39,7 +39,8 @@ const ENOUGH_SECONDS: f64 = 10.0;
 const MAX_CHUNKS: usize = 3;
 
 impl Pipeline {
-    /// Finds out which language is spoken at first in a file, or the `selection` of it: decodes the first chunk and no more.
+    /// Finds out which language is spoken at first in a file, or the `selection` of it, by the first
+    /// chunk, or up to three where that leaves doubt.
     /// Dropping the future takes back what is not finished.
     ///
     /// # Errors
@@ -54,7 +55,7 @@ impl Pipeline {
         let detector = models::detector(&models.asked).ok_or(PipelineError::CannotDetect)?;
         let detector = models.runner(detector);
         let mut reader = Reader::open(file, self.chunks, selection, self).await?;
-        let seconds = reader.estimated_seconds().min(FIRST_CHUNK_SECONDS);
+        let seconds = reader.estimated_seconds().min(CHUNK_SECONDS * MAX_CHUNKS as f64);
         ticket.measure(seconds).await?;
         let Some(first) = reader.next().await? else {
             return Ok(Detection { language: Language::ENGLISH, probability: 0.0, done: None });

@@ -1,18 +1,10 @@
-//! What a model wrote without having heard it: dropped, and told of. Pure.
+//! Drops and reports what a model wrote although nobody said it. Pure.
 //!
 //! Whisper invents text for noise, and may repeat itself until a chunk is full. Such text betrays
 //! itself by its own figures. Only what nobody says is dropped: a word said several times stays.
 
+use crate::transcript::limits::{MAX_COMPRESSION_RATIO, MAX_NO_SPEECH_PROB, MIN_AVG_LOGPROB};
 use crate::transcript::{Segment, SkipReason, Skipped};
-
-/// Whisper's own rule (`transcribe.py` of openai-whisper): there is no speech if that is more
-/// probable than this, and the text is less probable than that.
-const NO_SPEECH_PROB: f32 = 0.6;
-const AVG_LOGPROB: f32 = -1.0;
-
-/// The ratio above which Whisper takes a text for a repetition. It comes close to that with
-/// ordinary Hindi, which takes three bytes for each character, so it does not decide alone.
-const COMPRESSION_RATIO: f32 = 2.4;
 
 /// So many segments alike in a row are one.
 const SAME_SEGMENTS: usize = 5;
@@ -47,7 +39,8 @@ pub(super) fn judge(segments: impl Iterator<Item = Segment>) -> Judged {
 
 impl Judged {
     fn hear(&mut self, mut segment: Segment) {
-        if segment.no_speech_prob > NO_SPEECH_PROB && segment.avg_logprob < AVG_LOGPROB {
+        let is_poor = segment.avg_logprob < MIN_AVG_LOGPROB;
+        if is_poor && segment.no_speech_prob > MAX_NO_SPEECH_PROB {
             return self.skip(&segment, SkipReason::LowConfidence);
         }
         if let Some(length) = length_without_repetition(&segment) {
@@ -71,7 +64,9 @@ impl Judged {
 fn length_without_repetition(segment: &Segment) -> Option<usize> {
     let said = segment.text.trim_end_matches(|c: char| !c.is_alphanumeric());
     let chars: Vec<(usize, char)> = said.char_indices().collect();
-    let is_compressed = segment.compression_ratio > COMPRESSION_RATIO;
+    // Ordinary Hindi comes close to the limit, with three bytes for each character: it does not
+    // decide alone.
+    let is_compressed = segment.compression_ratio > MAX_COMPRESSION_RATIO;
     (1..=chars.len() / REPEATS).find_map(|period| {
         let (earlier, later) = (chars.iter().rev().skip(period), chars.iter().rev());
         let same = later.zip(earlier).take_while(|(later, earlier)| later.1 == earlier.1).count();

@@ -145,6 +145,11 @@ impl Pipeline {
         }
     }
 
+    /// Whether a request that began on `route` can go on: its model is still loaded.
+    pub fn can_resume(&self, route: &Route) -> bool {
+        self.models.now().runs(&route.model)
+    }
+
     /// Opens a file that somebody waits for, if there is room for its length. `ticket` is from
     /// [`Scheduler::admit`]. Dropping the transcription takes back all that is unfinished.
     ///

@@ -82,8 +82,7 @@ impl Transcription {
     ) -> Self {
         let Prepared { reader, model, options } = prepared;
         // A model that is not loaded any more cannot go on.
-        let models = pipeline.models.now();
-        let route = recall.route.filter(|route| models.runs(&route.model));
+        let route = recall.route.filter(|route| pipeline.can_resume(route));
         let recalled = match &route {
             Some(_) => recall.chunks.into_iter().map(|chunk| (chunk.index, chunk)).collect(),
             None => HashMap::new(),

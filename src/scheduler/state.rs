@@ -127,7 +127,7 @@ impl State {
                 break;
             }
         }
-        self.tell_usable();
+        self.tell_usable(now);
         self.end_if_drained();
     }
 
@@ -236,11 +236,21 @@ impl State {
     }
 
     /// Answers those who wait for a model.
-    fn tell_usable(&mut self) {
+    fn tell_usable(&mut self, now: Instant) {
         let devices = &self.devices;
         let is_usable = |model: &str| {
-            let lanes = || devices.iter().flat_map(|d| &d.lanes).filter(|l| l.model.name == model);
-            lanes().any(Lane::is_ready) || lanes().all(Lane::is_off)
+            let lanes = || {
+                let all = devices.iter().flat_map(|device| {
+                    device.lanes.iter().enumerate().map(move |(index, lane)| (device, index, lane))
+                });
+                all.filter(|(.., lane)| lane.model.name == model)
+            };
+            // A cold one is loaded by the first chunk that asks for it.
+            let is_cold = lanes().any(|(device, index, lane)| {
+                lane.is_off() && device.hopeless(index, now).is_none()
+            });
+            let is_loading = lanes().any(|(device, index, _)| device.is_loading(index, now));
+            lanes().any(|(.., lane)| lane.is_ready()) || (is_cold && !is_loading)
         };
         for (_, reply) in self.waiting_for.extract_if(.., |(model, _)| is_usable(model)) {
             let _ = reply.send(());

@@ -100,14 +100,6 @@ pub fn go_first_when_memory_ends() {
     }
 }
 
-/// Ends the process as a crash for lack of memory does: whisper.cpp may have freed the state that it
-/// could not enlarge, and would do so again.
-fn die_of(failure: &Failure) -> ! {
-    let line = format!("{}out of memory: {failure}\n", ipc::CRASH_PREFIX);
-    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
-    std::process::abort()
-}
-
 fn violation(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
@@ -207,7 +199,6 @@ fn run_slot(mut session: Box<dyn Session>, shared: &Shared) {
             Ok(inference_seconds) => {
                 Event::Done { id, inference_seconds, vitals: vitals(shared.gpu.as_ref()) }
             }
-            Err(failure) if failure.kind == FailureKind::OutOfMemory => die_of(&failure),
             Err(failure) => Event::Failed { id, failure },
         };
         shared.cancels.lock().remove(&id);

@@ -266,16 +266,16 @@ fn a_chunk_says_where_in_it_somebody_speaks() {
 }
 
 #[test]
-fn all_of_a_chunk_is_speech_where_nobody_looked_for_it() {
+fn without_voice_activity_it_is_not_known_where_somebody_speaks() {
     let policy = ChunkPolicy { vad: None, ..ChunkPolicy::default() };
     let samples = [silence(40.0), speech("00.flac")].concat();
     for chunk in chunks_of(wav(&samples), policy) {
-        assert_eq!(chunk.speech, [0..chunk.samples.len()]);
+        assert!(chunk.speech.is_empty(), "{:?}", chunk.speech);
     }
 }
 
 #[test]
-fn all_of_a_chunk_is_speech_where_none_is_found_in_it() {
+fn a_chunk_in_which_no_speech_is_found_says_so() {
     // Cut long before its speech, which the padding is too far from.
     let policy = ChunkPolicy {
         max: Duration::from_secs(20),
@@ -286,7 +286,7 @@ fn all_of_a_chunk_is_speech_where_none_is_found_in_it() {
     let chunks = chunks_of(wav(&samples), policy);
     let first = &chunks[0];
     assert!(first.duration() < Duration::from_secs(5), "{:?}", first.duration());
-    assert_eq!(first.speech, [0..first.samples.len()]);
+    assert!(first.speech.is_empty(), "{:?}", first.speech);
 }
 
 #[test]

@@ -3,12 +3,7 @@
 
 use super::rules::{self, Rules, Wanted};
 use crate::ipc::Failure;
-
-/// A text is poor if it repeats itself or is improbable (OpenAI's limits).
-const MAX_COMPRESSION_RATIO: f32 = 2.4;
-const MIN_AVG_LOGPROB: f32 = -1.0;
-/// An improbable text is not tried again if it is more probable than this that nobody speaks.
-const NO_SPEECH_PROB: f32 = 0.6;
+use crate::transcript::limits::{MAX_COMPRESSION_RATIO, MAX_NO_SPEECH_PROB, MIN_AVG_LOGPROB};
 
 /// The step from one temperature to the next.
 const TEMPERATURE_STEP: f32 = 0.2;
@@ -91,7 +86,8 @@ impl Decoded {
 
     /// Whether the text can be trusted, or there is probably nothing to trust.
     fn is_good(&self) -> bool {
-        let is_silence = self.no_speech_prob > NO_SPEECH_PROB && self.avg_logprob < MIN_AVG_LOGPROB;
+        let is_silence =
+            self.no_speech_prob > MAX_NO_SPEECH_PROB && self.avg_logprob < MIN_AVG_LOGPROB;
         is_silence || self.is_confident()
     }
 

@@ -116,6 +116,8 @@ impl Model {
 
     /// The token of a language, if the model knows it.
     pub(super) fn language_token(&self, language: Language) -> Option<i32> {
+        let is_new = language.index() >= self.shape.languages;
+        let language = if is_new { language.macrolanguage().unwrap_or(language) } else { language };
         let is_known = self.shape.multilingual && language.index() < self.shape.languages;
         // Their tokens follow the start of the transcript, in the same order.
         is_known.then(|| self.shape.start_of_transcript + 1 + language.index() as i32)

@@ -51,6 +51,9 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
     }
 
     let threads = c_int::try_from(spec.threads.max(1)).unwrap_or(1);
+    // With flash attention, whisper.cpp looks at positions beyond a short window without a mask:
+    // what earlier chunks left there.
+    let whole_windows = spec.whole_windows || gpu.is_some();
     let rules = Arc::new(Rules::new(&model));
     let heads: Arc<[Head]> = alignment::heads(&model.shape).into();
     let mut sessions = (0..spec.slots.max(1))
@@ -60,7 +63,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
                 message: format!("no state for {}", spec.model.display()),
             })?;
             let (rules, heads) = (Arc::clone(&rules), Arc::clone(&heads));
-            Ok(WhisperSession { state, rules, heads, whole_windows: spec.whole_windows })
+            Ok(WhisperSession { state, rules, heads, whole_windows })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
 

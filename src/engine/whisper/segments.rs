@@ -22,6 +22,8 @@ pub(super) struct Cut {
     pub(super) stretches: Vec<Stretch>,
     /// The decoder has not dealt with what comes after, in seconds.
     pub(super) unfinished_from: Option<f64>,
+    /// The window was full before the only segment was closed: when it ends is not known.
+    pub(super) is_truncated: bool,
 }
 
 /// Cuts the tokens of a window of `seconds`.
@@ -47,7 +49,7 @@ pub(super) fn cut(decoded: &Decoded, first_timestamp: i32, max_tokens: usize, se
     if !open.tokens.is_empty() && (!is_full || stretches.is_empty()) {
         open.start = open.start.min(seconds);
         stretches.push(open);
-        return Cut { stretches, unfinished_from: None };
+        return Cut { stretches, unfinished_from: None, is_truncated: is_full };
     }
     // Two time tokens at the end announce another segment, which the decoder did not write.
     let announces = match &decoded.tokens[..] {
@@ -55,7 +57,8 @@ pub(super) fn cut(decoded: &Decoded, first_timestamp: i32, max_tokens: usize, se
         _ => false,
     };
     let end = stretches.last().map(|last| last.end);
-    Cut { unfinished_from: end.filter(|end| (announces || is_full) && *end < seconds), stretches }
+    let unfinished_from = end.filter(|end| (announces || is_full) && *end < seconds);
+    Cut { stretches, unfinished_from, is_truncated: false }
 }
 
 /// A text's size over its size when compressed, as in openai/whisper's `utils.py`.
@@ -76,17 +79,21 @@ mod tests {
     /// Start, end and tokens.
     type Times = (f64, f64, Vec<i32>);
 
-    fn cut_of(ids: &[i32], max_tokens: usize, seconds: f64) -> (Vec<Times>, Option<f64>) {
-        let tokens = ids.iter().map(|id| Token { id: *id, logprob: -0.1 }).collect();
-        let decoded = Decoded {
-            tokens,
+    fn decoded() -> Decoded {
+        Decoded {
+            tokens: Vec::new(),
             temperature: 0.0,
             avg_logprob: -0.1,
             compression_ratio: 1.0,
             no_speech_prob: 0.0,
             is_looping: false,
-        };
-        let Cut { stretches, unfinished_from } = cut(&decoded, TIME, max_tokens, seconds);
+        }
+    }
+
+    fn cut_of(ids: &[i32], max_tokens: usize, seconds: f64) -> (Vec<Times>, Option<f64>) {
+        let tokens = ids.iter().map(|id| Token { id: *id, logprob: -0.1 }).collect();
+        let decoded = Decoded { tokens, ..decoded() };
+        let Cut { stretches, unfinished_from, .. } = cut(&decoded, TIME, max_tokens, seconds);
         let ids = |s: &Stretch| s.tokens.iter().map(|token| token.id).collect();
         (stretches.iter().map(|s| (s.start, s.end, ids(s))).collect(), unfinished_from)
     }
@@ -119,6 +126,18 @@ mod tests {
         assert_eq!(cut_of(&ids, 6, 9.0), (vec![(0.0, 1.0, vec![1])], Some(1.0)));
         // Without a whole segment, what there is must do.
         assert_eq!(cut_of(&[TIME, 1, 2, 3], 4, 9.0), (vec![(0.0, 9.0, vec![1, 2, 3])], None));
+    }
+
+    #[test]
+    fn a_window_that_is_full_before_a_segment_ends_is_truncated() {
+        let is_truncated = |ids: &[i32], max_tokens| {
+            let tokens = ids.iter().map(|id| Token { id: *id, logprob: -0.1 }).collect();
+            let decoded = Decoded { tokens, ..decoded() };
+            cut(&decoded, TIME, max_tokens, 9.0).is_truncated
+        };
+        assert!(is_truncated(&[TIME, 1, 2, 3], 4));
+        assert!(!is_truncated(&[TIME, 1, 2, 3], 5));
+        assert!(!is_truncated(&[TIME, 1, TIME + 50, TIME + 50, 2], 5), "cut after the first");
     }
 
     #[test]

@@ -85,7 +85,10 @@ impl Session for WhisperSession {
             let offset = start as f64 / SAMPLES_PER_SECOND;
             let speech_end = options.speech.last().map_or(0.0, |span| span.end - offset);
             prompt.wanted.speech_until = speech_end - LEAST_SPEECH;
-            let (decoded, cut) = self.decode_window(&chunk, &prompt, on_event)?;
+            let (decoded, mut cut) = self.decode_window(&chunk, &prompt, on_event)?;
+            if cut.is_truncated {
+                self.end_with_tokens(&chunk, &mut cut)?;
+            }
             for segment in self.segments(&chunk, &decoded, &cut, (offset, &pauses))? {
                 on_event(SessionEvent::Segment(segment));
             }
@@ -97,10 +100,11 @@ impl Session for WhisperSession {
                 return Ok(());
             };
             start += (rest * SAMPLES_PER_SECOND) as usize;
-            let said = decoded.tokens.iter().map(|token| token.id);
-            let said = said.filter(|token| !self.rules.is_timestamp(*token));
+            // What did not fit is said again.
+            let said = cut.stretches.iter().flat_map(|kept| &kept.tokens).map(|token| token.id);
             prompt.previous = self.previous(prompt.previous.iter().skip(1).copied().chain(said));
         }
+        tracing::warn!("the decoder does not come to the end of a chunk in {MAX_WINDOWS} windows");
         Ok(())
     }
 }
@@ -119,7 +123,7 @@ impl Chunk<'_> {
 }
 
 impl WhisperSession {
-    /// Encodes a window and decodes a word, so that every buffer is allocated now.
+    /// Encodes a window and decodes a word, so that the buffers of both are allocated now.
     pub(super) fn warm_up(&mut self) -> Result<(), Failure> {
         self.state.encode(&[0.0; ffi::MIN_SAMPLES], self.state.model().shape.positions)?;
         let start = self.state.model().shape.start_of_transcript;
@@ -192,7 +196,7 @@ impl WhisperSession {
         let cut = |decoded: &Decoded| {
             segments::cut(decoded, shape.first_timestamp, prompt.max_tokens(), seconds)
         };
-        let temperature = chunk.options.temperature;
+        let ChunkOptions { language, temperature, .. } = *chunk.options;
         let rules = Arc::clone(&self.rules);
         let mut decoder = Decoder { state: &mut self.state, cancel: chunk.cancel, on_event };
 
@@ -211,13 +215,17 @@ impl WhisperSession {
         best = decode::improve(&mut decoder, &rules, prompt, best)?;
         if prompt.previous.is_empty()
             && chunk.options.task == Task::Transcribe
-            && let Some(script) = script::correction(chunk.options.language, &decoder.text(&best))
+            && let Some(script) = script::correction(language, &decoder.text(&best))
         {
             let previous = decoder.state.model().tokenize(script.prompt);
             let previous = [&[shape.previous], &previous[..]].concat();
             let steered = Prompt { previous, task: prompt.task.clone(), ..*prompt };
-            best = decode::decode(&mut decoder, &rules, &steered, temperature)?;
-            best = decode::improve(&mut decoder, &rules, &steered, best)?;
+            let text = decode::decode(&mut decoder, &rules, &steered, temperature)?;
+            let text = decode::improve(&mut decoder, &rules, &steered, text)?;
+            let written = decoder.text(&text);
+            if !written.is_empty() && script::correction(language, &written).is_none() {
+                best = text;
+            }
         }
         let cut = cut(&best);
         Ok((best, cut))
@@ -256,7 +264,8 @@ impl WhisperSession {
                     end: offset + time.end,
                 })
                 .collect();
-            let spaced = chunk.options.language.has_spaces();
+            let spaced = chunk.options.task == Task::Translate // into English
+                || chunk.options.language.has_spaces();
             let words = words::words(&timed, spaced, pauses);
             let mean = stretch.tokens.iter().map(|token| token.logprob).sum::<f32>()
                 / stretch.tokens.len().max(1) as f32;
@@ -283,6 +292,20 @@ impl WhisperSession {
         };
         let segments: Vec<Segment> = cut.stretches.iter().map(segment).collect();
         Ok(segments.into_iter().filter(|segment| !segment.text.trim().is_empty()).collect())
+    }
+
+    /// Ends the text of a window that was full before the decoder closed a segment where its last
+    /// token is said; what follows is unfinished.
+    fn end_with_tokens(&mut self, chunk: &Chunk<'_>, cut: &mut Cut) -> Result<(), Failure> {
+        let times = self.token_times(chunk, &cut.stretches)?;
+        if let (Some(last), Some(stretch)) = (times.last(), cut.stretches.last_mut())
+            && last.end > stretch.start
+            && last.end < stretch.end
+        {
+            stretch.end = last.end;
+            cut.unfinished_from = Some(last.end);
+        }
+        Ok(())
     }
 
     /// When each token of the stretches is said, in seconds from the start of the window.

@@ -124,6 +124,10 @@ impl Jobs {
     async fn resume(&self, id: JobId, owner: &str) -> Result<Transcription, JobsError> {
         let stored = self.inner.store.get(owner, id).await?.ok_or(StoreError::Gone(id))?;
         let recall = self.recall(&stored).await?;
+        if recall.route.as_ref().is_some_and(|route| !self.inner.pipeline.can_resume(route)) {
+            // Another model begins anew: texts of both must not mix.
+            self.inner.store.trim_chunks(id, 0).await?;
+        }
         let file = self.inner.spool.open_audio(id)?;
         let input = stored::request(&stored)?.input(file);
         Ok(self.inner.pipeline.resume(input, recall).await?)
