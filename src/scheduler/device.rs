@@ -365,11 +365,6 @@ impl Device {
         lane.hopeless(now).map(str::to_owned)
     }
 
-    /// Whether a lane loads, or will again, and is worth waiting for.
-    pub(super) fn is_loading(&self, lane: usize, now: Instant) -> bool {
-        !self.lanes[lane].is_off() && self.hopeless(lane, now).is_none()
-    }
-
     /// Why a lane takes no chunk now, in a word; `None` if it does.
     pub(super) fn why_out(&self, lane: usize) -> Option<&'static str> {
         let lane = &self.lanes[lane];

@@ -245,12 +245,13 @@ impl State {
                 });
                 all.filter(|(.., lane)| lane.model.name == model)
             };
+            let is_hopeless = |device: &Device, index| device.hopeless(index, now).is_some();
             // A cold one is loaded by the first chunk that asks for it.
-            let is_cold = lanes().any(|(device, index, lane)| {
-                lane.is_off() && device.hopeless(index, now).is_none()
-            });
-            let is_loading = lanes().any(|(device, index, _)| device.is_loading(index, now));
-            lanes().any(|(.., lane)| lane.is_ready()) || (is_cold && !is_loading)
+            let nothing_comes =
+                lanes().all(|(device, index, lane)| lane.is_off() || is_hopeless(device, index));
+            let is_lost = lanes().next().is_some()
+                && lanes().all(|(device, index, _)| is_hopeless(device, index));
+            lanes().any(|(.., lane)| lane.is_ready()) || (nothing_comes && !is_lost)
         };
         for (_, reply) in self.waiting_for.extract_if(.., |(model, _)| is_usable(model)) {
             let _ = reply.send(());
