@@ -70,7 +70,7 @@ run: setup
 	  echo "port $(PORT) is taken: choose another one with \`make run PORT=8001\`" >&2
 	  exit 1
 	fi
-	cargo build --release --locked
+	cargo build --release --locked --bin auris --bin auris-worker
 	url=http://127.0.0.1:$(PORT)
 	server=$$$$
 	( { until curl --silent --fail --output /dev/null $$url/readyz; do
@@ -95,7 +95,7 @@ test: setup
 # Compare the decode of 100 kinds of files with ffmpeg's (CASES='aac opus' for some of them)
 test-audio: TOOLS += ffmpeg:ffmpeg sox:sox sox:libsox-fmt-base
 test-audio: setup
-	@cargo test --locked --quiet --test codecs -- $(CASES)
+	@cargo test --locked --quiet --package auris-audio --test codecs -- $(CASES)
 
 # Check the program with OpenAI's clients, schemathesis and ffmpeg (AURIS=FILE for another program)
 test-clients: AURIS = $(TARGET)/debug/auris
@@ -156,20 +156,20 @@ lint-deploy: setup
 
 # Build the release program
 build: setup
-	@cargo build --release --locked
+	@cargo build --release --locked --bin auris --bin auris-worker
 
-# Build the GPU worker program auris-cuda beside auris (CUDA_ARCHITECTURES=90)
+# Build the GPU worker program auris-worker-cuda beside auris (CUDA_ARCHITECTURES=90)
 cuda: setup
 	@source scripts/cuda-environment $(CUDA_TARGET) "$(CUDA_ARCHITECTURES)"
-	cargo build --release --locked --features cuda --bin auris --target-dir $(CUDA_TARGET)
-	install -D $(CUDA_TARGET)/release/auris $(AURIS)-cuda
+	cargo build --release --locked --package auris-engine --features cuda --target-dir $(CUDA_TARGET)
+	install -D $(CUDA_TARGET)/release/auris-worker $(AURIS)-worker-cuda
 
 # Test and measure on this machine's NVIDIA GPU (AURIS_GPU_MODELS=FILE,FILE for more models)
 test-gpu: setup
 	@source scripts/cuda-environment $(CUDA_TARGET) "$(CUDA_ARCHITECTURES)"
 	# In the release profile, for which `make cuda` has compiled the kernels; one at a time, since
 	# they measure speed and free memory.
-	cargo test --release --locked --features cuda --test gpu --target-dir $(CUDA_TARGET) \
+	cargo test --release --locked --package auris-engine --features cuda --test gpu --target-dir $(CUDA_TARGET) \
 	  -- --test-threads 1 --nocapture
 
 # Compare speed with faster-whisper and pywhispercpp (SPEECH=FOLDER, MODEL=FILE; ~20 min)
@@ -184,7 +184,6 @@ bench: build
 	measure bench/under_load.py --auris $(AURIS)
 	measure bench/memory.py --auris $(AURIS)
 	measure bench/first_delta.py --auris $(AURIS)
-	measure bench/crowd.py --auris $(AURIS)
 	if (($${#failed[@]})); then
 	  printf 'missed: %s\n' "$${failed[@]}" >&2
 	  exit 1

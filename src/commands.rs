@@ -1,10 +1,7 @@
 //! The small subcommands: each a few lines around the library.
 
 use std::fmt::Write as _;
-use std::fs::{File, Permissions};
-use std::io::{BufReader, BufWriter, Write as _};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,31 +11,27 @@ use indicatif::BinaryBytes;
 use serde::Serialize;
 
 use crate::cli::{
-    Cli, EngineArgs, HealthcheckArgs, KeysArgs, KeysCommand, ModelsArgs, ModelsCommand, WorkerArgs,
+    Cli, EngineArgs, HealthcheckArgs, KeysArgs, KeysCommand, ModelsArgs, ModelsCommand,
 };
 use crate::config::{self, EnginePlan, ModelSource};
-use crate::device::{Backend, DeviceInfo};
-use crate::engine::fake::Fault;
-use crate::engine::quantise::{Precision, quantise};
-use crate::engine::{self, EngineKind, processor};
 use crate::http;
-use crate::models::{self, Languages, Row, Store};
 use crate::output;
-use crate::worker::{self, PrivatePipes};
+use auris_core::device::{Backend, DeviceInfo};
+use auris_models::{Languages, Row, Store};
 
-/// How long a server may take to say that it lives.
+/// How long a server may take to report that it is healthy.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prints why the program ends, and gives its exit status.
+/// Prints why the program ends, and returns its exit status.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     output::report(&format!("error: {error:#}"));
     ExitCode::FAILURE
 }
 
-/// `auris devices`: what there is to run on, without loading anything. Asks the GPU's driver.
+/// `auris devices`: lists the available devices without loading a model. Asks the GPU's driver.
 ///
 /// # Errors
-/// An option that cannot be meant.
+/// An invalid option.
 pub async fn devices(args: &EngineArgs) -> anyhow::Result<ExitCode> {
     let plan = EnginePlan::new(args)?;
     let gpus = plan.look_for_gpus().await;
@@ -73,7 +66,7 @@ pub async fn devices(args: &EngineArgs) -> anyhow::Result<ExitCode> {
 /// `auris models`.
 ///
 /// # Errors
-/// What keeps a model from being found, downloaded or removed.
+/// Why a model cannot be found, downloaded or removed.
 pub async fn models(args: ModelsArgs) -> anyhow::Result<ExitCode> {
     let source = ModelSource::new(&args.store)?;
     let store = &source.store;
@@ -85,17 +78,13 @@ pub async fn models(args: ModelsArgs) -> anyhow::Result<ExitCode> {
         }
         ModelsCommand::Pull { names } => {
             for name in names {
-                let progress = models::progress_bar(&name);
-                let model = models::obtain(store, &name, &source.download, &progress).await?;
+                let progress = auris_models::progress_bar(&name);
+                let model = auris_models::obtain(store, &name, &source.download, &progress).await?;
                 output::result(&format!("{}\n", model.path.display()))?;
             }
         }
         ModelsCommand::Path { name } => {
             output::result(&format!("{}\n", store.resolve(&name)?.path.display()))?;
-        }
-        ModelsCommand::Quantize { model, to, output } => {
-            let written = quantize(store, &model, to, output)?;
-            output::result(&format!("{}\n", written.display()))?;
         }
         ModelsCommand::Rm { name } => {
             output::result(&format!("removed {}\n", store.remove(&name)?.display()))?;
@@ -104,36 +93,12 @@ pub async fn models(args: ModelsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `auris models quantize`: the file that it wrote. Another file of its name is there until then.
-fn quantize(
-    store: &Store,
-    model: &str,
-    to: Precision,
-    output: Option<PathBuf>,
-) -> anyhow::Result<PathBuf> {
-    let model = store.resolve(model)?;
-    let output =
-        output.unwrap_or_else(|| store.folder().join(format!("ggml-{}-{to}.bin", model.name)));
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let cannot_write = || format!("cannot write {}", output.display());
-    let mut builder = tempfile::Builder::new();
-    builder.permissions(Permissions::from_mode(0o644)); // less what the umask takes
-    let mut written = builder.tempfile_in(folder).with_context(cannot_write)?;
-    let input = File::open(&model.path)?;
-    quantise(BufReader::new(input), BufWriter::new(&mut written), to)
-        .with_context(|| format!("cannot quantise {}", model.path.display()))?;
-    written.persist(&output).with_context(cannot_write)?;
-    Ok(output)
-}
-
-/// A model as `auris models list --json` tells it.
+/// A model as `auris models list --json` prints it.
 #[derive(Serialize)]
 struct ListedModel {
     name: String,
     size_bytes: u64,
-    /// Absent knowledge is null: a file of the user's own that is no model.
+    /// `null` if unknown, such as for a file of the user that is not a model.
     multilingual: Option<bool>,
     path: Option<PathBuf>,
 }
@@ -183,14 +148,14 @@ pub fn openapi() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `auris healthcheck`: success if the server answers well.
+/// `auris healthcheck`: succeeds if the server is healthy.
 ///
 /// # Errors
-/// Why it does not.
+/// Why it is not.
 pub async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     let path = if args.ready { "readyz" } else { "healthz" };
     let url = format!("http://{}/{path}", config::reachable(args.listen));
-    let response = models::local_http_client(HEALTH_TIMEOUT)?
+    let response = auris_models::local_http_client(HEALTH_TIMEOUT)?
         .get(&url)
         .send()
         .await
@@ -210,53 +175,5 @@ pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "auris", &mut script);
     output::result(&String::from_utf8_lossy(&script))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `auris worker`: serves one model to the parent on standard input and output.
-///
-/// # Errors
-/// A broken pipe or protocol.
-pub fn worker(args: WorkerArgs) -> anyhow::Result<ExitCode> {
-    worker::die_of_panics();
-    worker::go_first_when_memory_ends();
-    let pipes = worker::claim_stdio()?;
-    if args.probe || args.probe_driver.is_some() {
-        return probe(args, pipes);
-    }
-    if let EngineKind::Fake(script) = &args.engine {
-        if script.strikes(Fault::Exit) {
-            return Ok(ExitCode::from(127));
-        }
-        if script.strikes(Fault::Garbage) || script.strikes(Fault::Version) {
-            engine::fake::misgreet(script, pipes.events);
-        }
-    }
-    // A worker of another build than the server's, as auris-cuda can be, is not vouched for by it.
-    processor::check()?;
-    let result = worker::run(pipes.requests, pipes.events, args.engine);
-    // Slots may still be in C code, which nothing can interrupt: end without waiting for them.
-    std::process::exit(match result {
-        Ok(()) => 0,
-        Err(error) => {
-            output::report(&format!("the worker ends: {error}"));
-            1
-        }
-    })
-}
-
-/// `auris worker --probe` and `--probe-driver`: prints a line for the parent, and ends.
-fn probe(args: WorkerArgs, mut pipes: PrivatePipes) -> anyhow::Result<ExitCode> {
-    worker::end_with(pipes.requests)?;
-    let environment = config::gpu_environment();
-    let line = match args.probe_driver {
-        Some(path) => serde_json::to_string(&engine::probe::driver_report(path, &environment)),
-        None => serde_json::to_string(&engine::probe::report(
-            &args.engine,
-            worker::BACKEND,
-            &environment,
-        )),
-    }?;
-    pipes.events.write_all(format!("{line}\n").as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,11 +3,9 @@
 use std::process::ExitCode;
 
 use auris::cli::Command;
-use auris::engine::allocator;
 use auris::{batch, commands, config, doctor, serve, telemetry};
 
 fn main() -> ExitCode {
-    allocator::return_large_blocks();
     let cli = config::command_line();
     if let Err(error) = telemetry::init(&cli.log_filter(), cli.log_format) {
         return commands::fail(&error);
@@ -23,7 +21,6 @@ fn main() -> ExitCode {
             Command::Openapi => commands::openapi(),
             Command::Healthcheck(args) => commands::healthcheck(&args).await,
             Command::Completions { shell } => commands::completions(shell),
-            Command::Worker(args) => commands::worker(args),
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

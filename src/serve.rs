@@ -12,16 +12,15 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::ServeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::doctor;
-use crate::engine::processor;
 use crate::http::{self, AppState};
-use crate::jobs::{JobSettings, Jobs};
-use crate::metrics;
 use crate::output;
-use crate::pipeline::Pipeline;
-use crate::provision::Provision;
-use crate::scheduler::Scheduler;
+use auris_core::metrics;
+use auris_jobs::pipeline::Pipeline;
+use auris_jobs::{JobSettings, Jobs};
+use auris_scheduler::Scheduler;
+use auris_scheduler::provision::Provision;
 
-/// How often counters that nobody reads are tidied up.
+/// How often unread counters are cleaned up.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// How long answers may take to reach their clients after the last request is finished.
@@ -32,8 +31,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Whatever keeps it from starting, in words to act on.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
-    processor::check()?;
-    // Whatever can be wrong is told before a model is downloaded, a port in use first.
+    // Report every mistake before a model is downloaded, a port in use first.
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!("cannot listen on {}: give another address with --listen", args.listen)
     })?;
@@ -45,6 +43,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
     let access = config::access(&args.access)?;
     let plan = EnginePlan::new(&args.engine)?;
+    plan.check_cpu_program().await?;
     let source = ModelSource::new(&args.engine.store)?;
     let asked = config::find_models(&args.engine.models_to_serve(), &source.store)?;
     let (catalog, missing) = asked.begin(&source).await?;
@@ -84,7 +83,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         );
     }
     let app = http::router(state, access);
-    // Before the address is told: who knows it may send a signal at once.
+    // Before the address is printed: a script that reads it may send a signal at once.
     let signals = Signals::catch().context("signals cannot be received")?;
     output::result(&format!("listening on http://{address}\n"))?;
     tracing::info!("API description at http://{address}/docs");
@@ -124,7 +123,7 @@ async fn keep_jobs(
 async fn drained(mut signals: Signals, scheduler: &Scheduler, jobs: Option<Jobs>, limit: Duration) {
     signals.next().await;
     tracing::info!("shutting down: accepted requests are finished first");
-    // Jobs that nobody waits for go on at the next start, and make room for those who wait.
+    // Background jobs continue at the next start, and make room for requests with a client.
     if let Some(jobs) = jobs {
         jobs.interrupt();
     }

@@ -14,7 +14,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging. `filter` is a level, or levels by target: `info,auris::worker=debug`.
+/// Starts logging. `filter` is a level, or levels by target: `info,auris_worker=debug`.
 ///
 /// # Errors
 /// A filter that cannot be read.
@@ -24,7 +24,7 @@ pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        // They are reported by `eprintln!`, which panics in whoever logs when the reader is gone.
+        // They are reported by `eprintln!`, which panics in the caller if the reader is gone.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match format {

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::time::Duration;
 
-use auris::audio::{AudioError, AudioStream, ChunkPolicy, Chunks, Limits};
-use auris::format::{CueRules, Format, Granularities, Rendering, render};
 use auris::http::{UploadSettings, receive_form};
-use auris::ipc::{Event, Frame, Request, decode as decode_frame, encode_control, read_frame};
-use auris::language::Language;
-use auris::recording::Heard;
-use auris::transcript::{Segment, Task, Transcript};
+use auris_audio::{AudioError, AudioStream, ChunkPolicy, Chunks, Limits};
+use auris_core::ipc::{Event, Frame, Request, decode as decode_frame, encode_control, read_frame};
+use auris_core::language::Language;
+use auris_core::recording::Heard;
+use auris_core::transcript::{Segment, Task, Transcript};
+use auris_format::{CueRules, Format, Granularities, Rendering, render};
 use srtlib::Subtitles;
 use subtp::vtt::{VttBlock, WebVtt};
 

@@ -1,7 +1,7 @@
 //! `auris transcribe`: files and folders, through the same path as a request.
 //!
-//! Results are written whole or not at all, finished files are skipped when it is run again, and
-//! a file that fails does not keep the others from being done.
+//! Results are written completely or not at all, finished files are skipped when the command is run
+//! again, and a file that fails does not stop the others.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -16,12 +16,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::cli::TranscribeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
-use crate::engine::processor;
-use crate::format::{self, Format, Granularities, Rendering};
 use crate::output as terminal;
-use crate::pipeline::{Input, Output, Pipeline};
-use crate::scheduler::{Attempt, Caller, Capacity};
-use crate::transcript::Options;
+use auris_core::transcript::Options;
+use auris_format::{Format, Granularities, Rendering};
+use auris_jobs::pipeline::{Input, Output, Pipeline};
+use auris_scheduler::{Caller, Capacity};
 
 mod plan;
 mod results;
@@ -31,9 +30,8 @@ use plan::{Job, Plan};
 /// Transcribes everything that `args` names. Fails at the end if one of the files did.
 ///
 /// # Errors
-/// What keeps it from beginning.
+/// What prevents the start.
 pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
-    processor::check()?;
     ensure!((0.0..=1.0).contains(&args.temperature), "--temperature must be from 0 to 1");
     args.cue_rules().map_err(anyhow::Error::msg)?;
     let Plan { jobs, mut failed } = plan::plan(&args)?;
@@ -52,14 +50,15 @@ pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Loads the models and does every job. Those that fail are added to `failed`.
+/// Loads the models and runs every job. Those that fail are added to `failed`.
 async fn transcribe_all(
     jobs: Vec<Job>,
     args: &TranscribeArgs,
     failed: &mut Vec<(PathBuf, anyhow::Error)>,
 ) -> anyhow::Result<()> {
-    // Whatever can be wrong is told before a model is downloaded.
+    // Report every mistake before a model is downloaded.
     let plan = EnginePlan::new(&args.engine)?;
+    plan.check_cpu_program().await?;
     if let Some(folder) = &args.output_dir {
         results::make_folder(folder)?;
     }
@@ -103,7 +102,7 @@ async fn transcribe(
     // A pipe may keep its reader waiting.
     let file = tokio::task::spawn_blocking(move || open(&input)).await??;
     let bar = bars.add(ProgressBar::new(0).with_style(bar_style()?));
-    // The line is short, and a file's own name tells more than the start of its path.
+    // The line is short, and the file name says more than the start of its path.
     bar.set_message(job.input.file_name().unwrap_or_default().to_string_lossy().into_owned());
     let timed = |format: &Format| {
         use Format::{Lrc, Ndjson, Srt, VerboseJson, Vtt};
@@ -120,7 +119,7 @@ async fn transcribe(
     // The only one that is loaded, by the name that a path stands for.
     let models = pipeline.models.now();
     let model = args.model.as_ref().and(models.default_model()).map(|model| model.name.clone());
-    let ticket = pipeline.scheduler.admit(Caller::default(), Attempt::default()).await?;
+    let ticket = pipeline.scheduler.admit(Caller::default()).await?;
     let input = Input { file, model, options, chunks: None, selection: args.selection() };
     let transcribed = pipeline
         .transcribe(input, ticket, |progress| {
@@ -134,7 +133,7 @@ async fn transcribe(
     let cues = args.cue_rules().map_err(anyhow::Error::msg)?;
     let render = |format| {
         let rendering = Rendering { format, granularities, cues, logprobs: false };
-        format::render(&output.transcript, &rendering)
+        auris_format::render(&output.transcript, &rendering)
     };
     if job.outputs.is_empty() {
         let format = args.format.first().copied().unwrap_or(Format::Text);

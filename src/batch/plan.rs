@@ -9,9 +9,9 @@ use anyhow::{Context, bail, ensure};
 use walkdir::WalkDir;
 
 use crate::cli::TranscribeArgs;
-use crate::format::Format;
+use auris_format::Format;
 
-/// Endings of the files that are taken from a folder. A file that is named itself is always
+/// Extensions of the files that are taken from a folder. A file that is named directly is always
 /// tried.
 const EXTENSIONS: &[&str] = &[
     "3g2", "3gp", "aac", "aif", "aifc", "aiff", "caf", "flac", "m4a", "m4b", "m4v", "mka", "mkv",
@@ -30,7 +30,7 @@ pub(super) struct Job {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) jobs: Vec<Job>,
-    /// Inputs that are not there or cannot be read, and why.
+    /// Inputs that are missing or cannot be read, and why.
     pub(super) failed: Vec<(PathBuf, anyhow::Error)>,
 }
 

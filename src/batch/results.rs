@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Makes the folder that results go to, before anything is spent on them.
+/// Creates the output folder before any work is done.
 ///
 /// # Errors
-/// It cannot be made.
+/// It cannot be created.
 pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| {
         format!("cannot make the folder {}: give another with --output-dir", folder.display())
     })
 }
 
-/// Writes every text beside its place first, and moves all of them only then.
+/// Writes every text to a temporary file beside its place, and only then renames all of them.
 ///
 /// # Errors
-/// One cannot be written; then none is there.
+/// One cannot be written; then none is left.
 pub(super) fn write_all(results: &[(PathBuf, String)]) -> anyhow::Result<()> {
     let mut written = Vec::new();
     for (path, text) in results {
@@ -40,7 +40,7 @@ pub(super) fn write_all(results: &[(PathBuf, String)]) -> anyhow::Result<()> {
     for (file, path) in written {
         if let Err(error) = file.persist(path) {
             for path in moved {
-                // It was written a moment ago, so only a second fault can keep it.
+                // It was written a moment ago, so only a second fault can prevent its removal.
                 let _ = fs::remove_file(path);
             }
             return Err(error.error).with_context(|| format!("cannot write {}", path.display()));

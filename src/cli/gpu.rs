@@ -1,50 +1,57 @@
 //! The options about GPUs.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use crate::discovery::Select;
+use auris_scheduler::discovery::Select;
+use auris_scheduler::supervisor::WorkerProgram;
 
 /// GPUs, and what happens when they fail
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Devices")]
 pub struct GpuArgs {
     /// What to run on: `auto`, `cpu`, `cuda`, or one GPU as `cuda:1` or `cuda:UUID`; the variable
-    /// DEVICE says it, too. Without a GPU that works, the processor does it [default: auto]
+    /// DEVICE does the same. Without a usable GPU, the CPU is used [default: auto]
     #[arg(long, env = "AURIS_DEVICE", value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
-    /// Use no GPU; the variable GPU_AVAILABLE=false says it, too
+    /// Use no GPU; the variable GPU_AVAILABLE=false does the same
     #[arg(long, env = "AURIS_NO_GPU", value_parser = clap::builder::BoolishValueParser::new())]
     pub no_gpu: bool,
     /// Refuse to start if no GPU works
     #[arg(long, env = "AURIS_REQUIRE_GPU", value_parser = clap::builder::BoolishValueParser::new())]
     pub require_gpu: bool,
-    /// The most chunks that one GPU runs at once; fewer if its memory is short
+    /// The most chunks that one GPU runs at once; fewer if it is short of memory
     #[arg(long, env = "AURIS_MAX_PER_DEVICE", value_name = "N", default_value_t = 4)]
     pub max_per_device: usize,
-    /// What is done when a GPU has no memory for a model even with half of its slots
+    /// What to do when a GPU has no memory for a model even with half of its slots
     #[arg(long, env = "AURIS_ON_OOM", value_enum, default_value_t = OnOom::Cpu)]
     pub on_oom: OnOom,
-    /// Whether the processor has the models loaded while a GPU does the work
+    /// Whether models stay loaded on the CPU while a GPU does the work
     #[arg(long, env = "AURIS_CPU_STANDBY", value_enum, default_value_t = Standby::Warm)]
     pub cpu_standby: Standby,
-    /// Chunks after which a worker process is replaced by a fresh one when it is idle
+    /// Restart an idle worker after this many chunks
     #[arg(long, env = "AURIS_RECYCLE_AFTER", value_name = "CHUNKS", default_value_t = 1_000)]
     pub recycle_after: u64,
-    /// Minutes after which a model that nobody uses is unloaded [default: never]
+    /// Unload a model that has been idle for this many minutes [default: never]
     #[arg(long, env = "AURIS_UNLOAD_AFTER_MINUTES", value_name = "MINUTES")]
     pub unload_after_minutes: Option<f64>,
-    /// Seconds that a GPU's driver may take to answer when it is looked for
+    /// Seconds that a GPU's driver may take to answer a probe
     #[arg(long, env = "AURIS_PROBE_SECONDS", value_name = "SECONDS", default_value_t = 15.0)]
     pub probe_seconds: f64,
-    /// The program that drives NVIDIA GPUs [default: auris-cuda beside this program]
-    #[arg(long, env = "AURIS_CUDA_PROGRAM", value_name = "FILE")]
-    pub cuda_program: Option<PathBuf>,
-    /// The engine of that program; others than `whisper` are for tests
-    #[arg(long, env = "AURIS_CUDA_ENGINE", hide = true, default_value = "whisper")]
-    pub cuda_engine: String,
+    /// The worker program for NVIDIA GPUs [default: auris-worker-cuda beside this program]
+    #[arg(long, env = "AURIS_CUDA_PROGRAM", value_name = "COMMAND", value_parser = worker_program)]
+    pub cuda_program: Option<WorkerProgram>,
+}
+
+/// Reads a command as a shell does.
+pub(super) fn worker_program(command: &str) -> Result<WorkerProgram, String> {
+    let words = shlex::split(command).unwrap_or_default();
+    let [path, arguments @ ..] = &words[..] else {
+        return Err("give a program, with spaces in its name quoted".to_owned());
+    };
+    let arguments = arguments.iter().map(Into::into).collect();
+    Ok(WorkerProgram { path: path.into(), arguments })
 }
 
 /// What to run on.
@@ -52,7 +59,7 @@ pub struct GpuArgs {
 pub enum DeviceChoice {
     /// The best that works.
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
     /// GPUs, as long as they work.
     Cuda(Select),
@@ -91,13 +98,13 @@ impl FromStr for DeviceChoice {
 /// What is done about a GPU's lack of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnOom {
-    /// The processor takes over
+    /// The CPU takes over
     Cpu,
-    /// An installed quantised variant of the model takes over on the same GPU, then the processor
+    /// An installed quantised variant of the model takes over on the same GPU, then the CPU
     Quantized,
 }
 
-/// How the processor stands by.
+/// How the CPU stands by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Standby {
     /// With its models loaded, so that it takes over in less than a second
@@ -122,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_device_is_told_with_what_is() {
+    fn what_is_no_device_is_reported_with_what_is() {
         let refusal = |text: &str| text.parse::<DeviceChoice>().unwrap_err();
         insta::assert_snapshot!(refusal("cuda:"), @"`cuda:` is not one of auto, cpu, cuda, cuda:INDEX, cuda:UUID");
         insta::assert_snapshot!(refusal("rocm"), @"`rocm` is not one of auto, cpu, cuda, cuda:INDEX, cuda:UUID");

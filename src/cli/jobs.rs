@@ -15,7 +15,7 @@ pub struct JobArgs {
     /// How many jobs may be unfinished at once
     #[arg(long, env = "AURIS_MAX_JOBS", value_name = "N", default_value_t = 1000)]
     pub max_jobs: usize,
-    /// Hours for which a job is told of after its end
+    /// Hours to keep finished jobs
     #[arg(long, env = "AURIS_JOB_RETENTION_HOURS", value_name = "HOURS", default_value_t = 24.0)]
     pub job_retention_hours: f64,
     /// What webhooks are signed with: `whsec_` and base64 of 24 to 64 bytes; while one replaces

@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use auris_scheduler::supervisor::WorkerProgram;
+
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
@@ -13,11 +15,9 @@ pub use self::gpu::{DeviceChoice, GpuArgs, OnOom, Standby};
 pub use self::jobs::JobArgs;
 pub use self::keys::{AccessArgs, KeysArgs, KeysCommand};
 pub use self::transcribe::TranscribeArgs;
-use crate::audio::LOG_DIRECTIVE;
-use crate::engine::EngineKind;
-use crate::engine::quantise::Precision;
-use crate::models::BUNDLED;
 use crate::telemetry::LogFormat;
+use auris_audio::LOG_DIRECTIVE;
+use auris_models::BUNDLED;
 
 mod audio;
 mod gpu;
@@ -33,7 +33,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// What to log to standard error: a level, or levels by target such as
-    /// `info,auris::worker=debug` [default: `info` for the server, `warn` for the others]
+    /// `info,auris_worker=debug` [default: `info` for the server, `warn` for the others]
     #[arg(long, global = true, env = "AURIS_LOG", value_name = "FILTER", help_heading = "Logging")]
     pub log: Option<String>,
     /// The shape of log lines
@@ -52,7 +52,7 @@ impl Cli {
     /// What to log: who transcribes a file at a terminal wants its text and nothing else.
     pub fn log_filter(&self) -> String {
         let default = match self.command {
-            Command::Serve(_) | Command::Worker(_) => "info",
+            Command::Serve(_) => "info",
             _ => "warn",
         };
         self.log.clone().unwrap_or_else(|| format!("{default},{LOG_DIRECTIVE}"))
@@ -70,7 +70,7 @@ pub enum Command {
     Devices(EngineArgs),
     /// Find out what works here, what does not, and what to do about it
     ///
-    /// Exits with 0 if a GPU can be used, 10 if the processor is used by choice or for lack of a
+    /// Exits with 0 if a GPU can be used, 10 if the CPU is used by choice or for lack of a
     /// GPU, 20 if there is a GPU and none can be used, 30 if auris cannot work here at all.
     Doctor(DoctorArgs),
     /// List, download and remove models
@@ -79,16 +79,13 @@ pub enum Command {
     Keys(KeysArgs),
     /// Print the OpenAPI document
     Openapi,
-    /// Ask a running server whether it lives; the exit status is the answer
+    /// Check that a running server is healthy (reported by the exit status)
     Healthcheck(HealthcheckArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Run as a worker process; started by the server
-    #[command(hide = true)]
-    Worker(WorkerArgs),
 }
 
 /// Where models are
@@ -143,7 +140,7 @@ pub struct EngineArgs {
     /// GPUs, and what happens when they fail
     #[command(flatten)]
     pub gpu: GpuArgs,
-    /// How many chunks the processor runs at once [default: by its cores]
+    /// How many chunks the CPU runs at once [default: by its cores]
     #[arg(long, env = "AURIS_SLOTS", value_name = "N", help_heading = "Devices")]
     pub slots: Option<usize>,
     /// How many threads each of them uses [default: by its cores]
@@ -170,9 +167,15 @@ pub struct EngineArgs {
         help_heading = "Devices"
     )]
     pub load_seconds: f64,
-    /// The engine; others than `whisper` are for tests
-    #[arg(long, env = "AURIS_ENGINE", hide = true, default_value = "whisper")]
-    pub engine: String,
+    /// The worker program for the CPU [default: auris-worker beside this program]
+    #[arg(
+        long,
+        env = "AURIS_CPU_PROGRAM",
+        value_name = "COMMAND",
+        value_parser = gpu::worker_program,
+        help_heading = "Devices"
+    )]
+    pub cpu_program: Option<WorkerProgram>,
     /// Where models are
     #[command(flatten)]
     pub store: StoreArgs,
@@ -303,17 +306,6 @@ pub enum ModelsCommand {
         /// Its name
         name: String,
     },
-    /// Make a variant of a model with fewer bits to a weight, which takes less memory
-    Quantize {
-        /// Its name or file, with weights of 16 or 32 bits
-        model: String,
-        /// The precision: q8_0, q5_1, q5_0, q4_1 or q4_0
-        #[arg(long, default_value = "q8_0")]
-        to: Precision,
-        /// The file to write [default: in the models' folder, where `NAME-q8_0` finds it]
-        #[arg(long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
     /// Remove a downloaded model
     Rm {
         /// Its name
@@ -333,21 +325,7 @@ pub struct HealthcheckArgs {
         default_value = "127.0.0.1:8000"
     )]
     pub listen: SocketAddr,
-    /// Ask whether it can transcribe now, not only whether it lives
+    /// Check that it can transcribe now, not only that it responds
     #[arg(long)]
     pub ready: bool,
-}
-
-/// Run as a worker process
-#[derive(Debug, Args)]
-pub struct WorkerArgs {
-    /// The engine
-    #[arg(long, default_value = "whisper")]
-    pub engine: EngineKind,
-    /// Print what this program can run on as a line of JSON, and end
-    #[arg(long)]
-    pub probe: bool,
-    /// Print what a library of the NVIDIA driver says as a line of JSON, and end
-    #[arg(long, value_name = "PATH", conflicts_with = "probe")]
-    pub probe_driver: Option<PathBuf>,
 }

@@ -6,10 +6,10 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::EngineArgs;
-use crate::format::{CueRuleError, CueRules, Format};
-use crate::language::Language;
-use crate::recording::{ChannelChoice, Selection, TrackChoice};
-use crate::transcript::Task;
+use auris_core::language::Language;
+use auris_core::recording::{ChannelChoice, Selection, TrackChoice};
+use auris_core::transcript::Task;
+use auris_format::{CueRuleError, CueRules, Format};
 
 /// Transcribe files and folders without a server
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub struct TranscribeArgs {
     /// declares it, such as `hin` [default: the file's default track, or else the first]
     #[arg(long, value_name = "TRACK")]
     pub track: Option<TrackChoice>,
-    /// Which channels are heard: `mix` for all of them together, `left`, `right`, a number from 1,
+    /// Which channels to transcribe: `mix` for all of them together, `left`, `right`, a number from 1,
     /// or `split` for each on its own
     #[arg(long, value_name = "CHANNEL", default_value_t = ChannelChoice::Mix)]
     pub channel: ChannelChoice,
@@ -71,7 +71,7 @@ impl TranscribeArgs {
         if self.translate { Task::Translate } else { Task::Transcribe }
     }
 
-    /// Which part of the files is heard.
+    /// Which part of the files is transcribed.
     pub fn selection(&self) -> Selection {
         Selection { track: self.track.clone().unwrap_or_default(), channel: self.channel }
     }

@@ -1,7 +1,6 @@
-//! Which devices to use: the processor's slots and threads, and whether and where to look for GPUs.
+//! Which devices to use: the CPU's slots and threads, and whether and where to look for GPUs.
 
 use std::env;
-use std::ffi::OsString;
 use std::path::Path;
 use std::thread::available_parallelism;
 
@@ -9,40 +8,38 @@ use anyhow::{Context, bail, ensure};
 
 use super::{seconds, variable};
 use crate::cli::{DeviceChoice, EngineArgs};
-use crate::device::Backend;
-use crate::discovery::{Discovery, Select};
-use crate::engine::EngineKind;
-use crate::scheduler::{DevicePlan, UnusedBackend};
-use crate::supervisor::{WorkerProgram, detect};
+use auris_core::device::Backend;
+use auris_scheduler::discovery::{Discovery, Select};
+use auris_scheduler::supervisor::{WorkerProgram, detect};
+use auris_scheduler::{DevicePlan, UnusedBackend};
 
-/// The program that drives NVIDIA GPUs, installed beside this one.
-const CUDA_PROGRAM: &str = "auris-cuda";
+/// The worker programs, installed beside this one.
+const CPU_PROGRAM: &str = "auris-worker";
+const CUDA_PROGRAM: &str = "auris-worker-cuda";
 
-/// Whether GPUs are used.
+/// Whether to use GPUs.
 #[derive(Debug)]
 pub(super) enum Gpus {
-    /// If there are some.
+    /// Use them if there are any.
     Wanted(Discovery),
-    /// They are not, by choice.
+    /// Do not use them, by choice.
     Unwanted(UnusedBackend),
 }
 
-/// The processor.
+/// The CPU.
 pub(super) fn cpu(args: &EngineArgs) -> anyhow::Result<DevicePlan> {
     let (slots, threads) = slots_and_threads(args)?;
-    let executable = env::current_exe().context("this program's own path is not known")?;
     let info = detect::cpu();
-    let program = worker(executable, &args.engine);
+    let program = installed(args.cpu_program.as_ref(), CPU_PROGRAM)?;
     Ok(DevicePlan { info, program, slots, threads, warm: true })
 }
 
-/// Whether GPUs are used, and how they are found.
+/// Whether to use GPUs, and how to find them.
 ///
 /// # Errors
-/// Options that contradict each other or cannot be meant.
+/// Invalid or contradictory options.
 pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
     let gpu = &args.gpu;
-    gpu.cuda_engine.parse::<EngineKind>()?;
     ensure!((1..=64).contains(&gpu.max_per_device), "--max-per-device must be from 1 to 64");
     ensure!(gpu.recycle_after > 0, "--recycle-after starts at 1");
     let choice = match (&gpu.device, variable("DEVICE")) {
@@ -74,7 +71,7 @@ pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
         _ => Select::All,
     };
     Ok(Gpus::Wanted(Discovery {
-        program: cuda_program(args)?,
+        program: installed(gpu.cuda_program.as_ref(), CUDA_PROGRAM)?,
         limit: seconds("--probe-seconds", gpu.probe_seconds)?,
         select,
         slots: gpu.max_per_device,
@@ -82,20 +79,14 @@ pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
     }))
 }
 
-/// The program that drives NVIDIA GPUs. A fake engine needs no CUDA, and so is in this program.
-fn cuda_program(args: &EngineArgs) -> anyhow::Result<WorkerProgram> {
+/// The given program, or else the one of that name beside this program.
+fn installed(given: Option<&WorkerProgram>, name: &str) -> anyhow::Result<WorkerProgram> {
+    if let Some(given) = given {
+        return Ok(given.clone());
+    }
     let executable = env::current_exe().context("this program's own path is not known")?;
-    let path = match &args.gpu.cuda_program {
-        Some(path) => path.clone(),
-        None if args.gpu.cuda_engine != "whisper" => executable,
-        None => executable.parent().unwrap_or(Path::new("/")).join(CUDA_PROGRAM),
-    };
-    Ok(worker(path, &args.gpu.cuda_engine))
-}
-
-fn worker(path: std::path::PathBuf, engine: &str) -> WorkerProgram {
-    let arguments = ["worker", "--engine", engine].map(OsString::from);
-    WorkerProgram { path, arguments: arguments.into() }
+    let folder = executable.parent().unwrap_or(Path::new("/"));
+    Ok(WorkerProgram { path: folder.join(name), arguments: Vec::new() })
 }
 
 /// The variable GPU_AVAILABLE, which images and platforms set.
@@ -108,9 +99,9 @@ fn gpu_available() -> anyhow::Result<Option<bool>> {
     }
 }
 
-/// ggml's threads spin at every barrier, so that more of them than cores is many times slower,
-/// and chunks beside each other use cores better than threads within one. Few cores: a slot for
-/// each. Many: slots of several threads, for the sake of a single request.
+/// ggml's threads spin at every barrier, so more threads than cores are many times slower, and
+/// parallel chunks use cores better than threads within one chunk. Few cores: a slot for each.
+/// Many: slots of several threads, so that a single request is fast too.
 fn slots_and_threads(args: &EngineArgs) -> anyhow::Result<(usize, usize)> {
     let cores = cores();
     ensure!(args.slots != Some(0) && args.threads != Some(0), "--slots and --threads start at 1");

@@ -1,4 +1,4 @@
-//! How jobs are kept.
+//! The settings of jobs.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,13 @@ use anyhow::{Context, ensure};
 use etcetera::BaseStrategy;
 
 use crate::cli::{JobArgs, ServeArgs};
-use crate::jobs::webhook::Secret;
-use crate::jobs::{JobSettings, WebhookSettings};
+use auris_jobs::webhook::Secret;
+use auris_jobs::{JobSettings, WebhookSettings};
 
-/// How jobs are kept, from the options of `serve`; `None` if there is no folder for them.
+/// The settings of jobs, from the options of `serve`; `None` if there is no folder for them.
 ///
 /// # Errors
-/// An option that cannot be meant.
+/// An invalid option.
 pub fn jobs(args: &ServeArgs) -> anyhow::Result<Option<JobSettings>> {
     let JobArgs { jobs_dir, max_jobs, job_retention_hours, .. } = &args.jobs;
     ensure!(*max_jobs > 0, "--max-jobs starts at 1");

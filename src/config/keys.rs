@@ -13,13 +13,13 @@ use toml::Spanned;
 use crate::cli::AccessArgs;
 use crate::http::{Access, Cors, Key, KeyDigest, Keys};
 
-/// What keys made here begin with, so that tools that look for leaked ones know them.
+/// The prefix of generated keys, by which tools that search for leaked keys recognise them.
 const PREFIX: &str = "auris-";
 
 /// Random bytes of a key: 32 characters.
 const KEY_BYTES: usize = 24;
 
-/// Bytes of its digest that a key without a name is called by.
+/// Bytes of its digest that name a key without a name.
 const NAMING_BYTES: usize = 6;
 
 /// The longest name.
@@ -45,7 +45,7 @@ struct KeyEntry {
 /// From `--api-keys`, `--api-keys-file` and `--cors-origins`.
 ///
 /// # Errors
-/// A key, file or origin that cannot be meant. No message shows a key.
+/// An invalid key, file or origin. No message shows a key.
 pub fn access(args: &AccessArgs) -> anyhow::Result<Access> {
     let mut keys = listed(&args.api_keys)?;
     if let Some(path) = &args.api_keys_file {
@@ -91,7 +91,7 @@ fn listed(texts: &[String]) -> anyhow::Result<Vec<Key>> {
             None => (None, text),
         };
         let digest = Key::digest(key);
-        // Not its place in the list: the jobs of one key would become those of another.
+        // Not its index in the list: the jobs of one key would become those of another.
         let name = match name {
             Some(name) => name,
             None => format!("key-{}", hex(&digest[..NAMING_BYTES])?),
@@ -150,7 +150,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
 fn check_different(keys: &[Key]) -> anyhow::Result<()> {
     for (at, key) in keys.iter().enumerate() {
         for other in &keys[..at] {
-            // Before the names: two keys without any are called the same if they are the same.
+            // Before the names: two equal keys without names have the same name.
             if key.digest == other.digest {
                 bail!("`{}` and `{}` are the same API key: remove one", other.name, key.name);
             }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_told_without_its_keys() {
+    fn what_is_wrong_with_a_file_is_reported_without_its_keys() {
         let (_, entry) = new_key("a").unwrap();
         let check = |text: &str, expected: &str| check_refusal(in_file(text), expected);
         check(&format!("{entry}key = \"hush\""), "line 4: unknown field `key`");

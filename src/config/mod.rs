@@ -1,4 +1,4 @@
-//! From what was typed to what is meant: checked, and completed from the environment and the
+//! Turns the options into settings: checks them, and completes them from the environment and the
 //! machine.
 
 use std::env;
@@ -9,12 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::audio::{ChunkPolicy, Ffmpeg, Limits, Vad};
 use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
-use crate::models::{self, Catalog, DownloadConfig, Entry, ModelError, ModelFile, Store};
-use crate::probe::GpuEnvironment;
-use crate::scheduler::Capacity;
+use auris_audio::{ChunkPolicy, Ffmpeg, Limits, Vad};
+use auris_models::{Catalog, DownloadConfig, Entry, ModelError, ModelFile, Store};
+use auris_scheduler::Capacity;
 
 mod devices;
 mod jobs;
@@ -26,14 +25,14 @@ pub use jobs::jobs;
 pub use keys::{access, new_key};
 pub use plan::EnginePlan;
 
-/// Reads the command line and the AURIS_ variables. Ends the process for help and for what cannot
-/// be read, as clap does.
+/// Reads the command line and the AURIS_ variables. Exits for help and for invalid options, as
+/// clap does.
 pub fn command_line() -> Cli {
     let matches = without_empty_variables(Cli::command()).get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// A variable that is set to nothing, as compose files do with `${AURIS_SLOTS:-}`, is not set.
+/// Treats an empty variable, as compose files set with `${AURIS_SLOTS:-}`, as not set.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     let unset = |arg: clap::Arg| match arg.get_env().is_some_and(is_empty) {
@@ -60,9 +59,9 @@ impl ModelSource {
     pub fn new(args: &StoreArgs) -> anyhow::Result<Self> {
         let folder = match &args.models_dir {
             Some(folder) => folder.clone(),
-            None => models::default_folder()?,
+            None => auris_models::default_folder()?,
         };
-        let bundled = models::bundled_folders(&env::current_exe()?);
+        let bundled = auris_models::bundled_folders(&env::current_exe()?);
         let defaults = DownloadConfig::default();
         let download = DownloadConfig {
             endpoint: variable("HF_ENDPOINT").unwrap_or(defaults.endpoint.clone()),
@@ -74,7 +73,7 @@ impl ModelSource {
     }
 }
 
-/// The models that are asked for, and those of them that are not here.
+/// The requested models, and those of them that are not installed.
 #[derive(Debug)]
 pub struct AskedModels {
     /// All of them, the default first.
@@ -86,13 +85,13 @@ pub struct AskedModels {
 /// Looks for the models called `names` on the disk.
 ///
 /// # Errors
-/// A name that is none, or a file that is no use, with what to do about it.
+/// An unknown name or an unusable file, with what to do about it.
 pub fn find_models(names: &[String], store: &Store) -> anyhow::Result<AskedModels> {
     let mut asked = AskedModels { files: Vec::new(), missing: Vec::new() };
     for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
         let resolved = store.resolve(name);
         let entry = match &resolved {
-            Err(ModelError::NotInstalled { name, .. }) => models::find(name),
+            Err(ModelError::NotInstalled { name, .. }) => auris_models::find(name),
             _ => None,
         };
         asked.missing.extend(entry);
@@ -107,7 +106,7 @@ pub fn find_models(names: &[String], store: &Store) -> anyhow::Result<AskedModel
     ensure!(
         !asked.files.is_empty(),
         "no model is named: give one with --models, such as `{}`",
-        models::BUNDLED
+        auris_models::BUNDLED
     );
     Ok(asked)
 }
@@ -116,20 +115,20 @@ impl AskedModels {
     /// Downloads those that are missing.
     ///
     /// # Errors
-    /// A model that is not to be had, with what to do about it.
+    /// A model that cannot be obtained, with what to do about it.
     pub async fn obtain(self, source: &ModelSource) -> anyhow::Result<Catalog> {
         for entry in &self.missing {
-            let progress = models::progress_bar(entry.name);
-            models::pull(&source.store, entry, &source.download, &progress).await?;
+            let progress = auris_models::progress_bar(entry.name);
+            auris_models::pull(&source.store, entry, &source.download, &progress).await?;
         }
         Ok(Catalog::installed(self.files))
     }
 
-    /// Has the bundled model do the work of those that are missing, which are returned. Without
-    /// it, they are downloaded first.
+    /// Lets the bundled model stand in for the missing ones, which are returned. Without it, they
+    /// are downloaded first.
     ///
     /// # Errors
-    /// There is nothing to begin with.
+    /// There is no model to start with.
     pub async fn begin(
         self,
         source: &ModelSource,
@@ -137,7 +136,7 @@ impl AskedModels {
         if self.missing.is_empty() {
             return Ok((Catalog::installed(self.files), self.missing));
         }
-        match source.store.resolve(models::BUNDLED) {
+        match source.store.resolve(auris_models::BUNDLED) {
             Ok(bundled) => {
                 let missing: Vec<&str> = self.missing.iter().map(|entry| entry.name).collect();
                 let catalog = Catalog::with_stand_in(self.files, &missing, bundled);
@@ -156,7 +155,7 @@ impl AskedModels {
 /// How much may wait, from the options of `serve`.
 ///
 /// # Errors
-/// An option that cannot be meant.
+/// An invalid option.
 pub fn capacity(args: &ServeArgs) -> anyhow::Result<Capacity> {
     let total = seconds("--max-queue-minutes", args.max_queue_minutes * 60.0)?;
     let share = args.caller_share;
@@ -167,7 +166,7 @@ pub fn capacity(args: &ServeArgs) -> anyhow::Result<Capacity> {
 /// How uploads are received, from the options of `serve`.
 ///
 /// # Errors
-/// A spool folder that cannot be written to, or an option that cannot be meant.
+/// A spool folder that cannot be written to, or an invalid option.
 pub fn uploads(args: &ServeArgs) -> anyhow::Result<UploadSettings> {
     let spool = spool(args.spool_dir.as_deref())?;
     let idle_timeout = seconds("--upload-idle-seconds", args.upload_idle_seconds)?;
@@ -190,7 +189,7 @@ pub fn spool(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 /// A number of seconds above 0 as a duration.
 ///
 /// # Errors
-/// A number that cannot be meant, with the option's name.
+/// An invalid number, with the option's name.
 pub fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
     match Duration::try_from_secs_f64(value) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -213,7 +212,7 @@ fn limits(args: &EngineArgs) -> anyhow::Result<Limits> {
     })
 }
 
-/// The ffmpeg that is given, or else the one on the path; none if it is not there or is `off`.
+/// The given ffmpeg, or else the one on the path; none if it is missing or `off`.
 ///
 /// # Errors
 /// What is given cannot be run.
@@ -239,20 +238,6 @@ fn chunk_policy(args: &EngineArgs) -> anyhow::Result<ChunkPolicy> {
 /// A variable that is set and not empty.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// What the environment says about GPUs.
-pub fn gpu_environment() -> GpuEnvironment {
-    // Set to nothing is not the same as unset: it hides every device. And what is no UTF-8 is
-    // nonsense to the driver as well.
-    let text = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    GpuEnvironment {
-        cuda_visible_devices: text("CUDA_VISIBLE_DEVICES"),
-        nvidia_visible_devices: text("NVIDIA_VISIBLE_DEVICES"),
-        nvidia_driver_capabilities: text("NVIDIA_DRIVER_CAPABILITIES"),
-        library_path: text("LD_LIBRARY_PATH"),
-        fake_free_bytes: variable("FAKE_CUDA_FREE").and_then(|value| value.parse().ok()),
-    }
 }
 
 /// Where `auris healthcheck` finds a server that listens on every address.

@@ -1,4 +1,4 @@
-//! What runs where: from the options to a started scheduler.
+//! From the options to a started scheduler: which models run on which devices.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use tokio::sync::oneshot;
 
 use super::devices::{self, Gpus};
 use super::{chunk_policy, limits, seconds};
-use crate::audio::{ChunkPolicy, Limits};
 use crate::cli::{EngineArgs, OnOom, Standby};
-use crate::device::DeviceInfo;
-use crate::discovery::{Discovery, NoGpu};
-use crate::engine::EngineKind;
-use crate::models::{Catalog, Routing, Store};
-use crate::pipeline::{Decoders, LastDetected, Pipeline};
-use crate::provision::model_plan;
-use crate::scheduler::{Capacity, DevicePlan, ModelPlan, Scheduler, Settings};
-use crate::supervisor::StartLimits;
+use auris_audio::{ChunkPolicy, Limits};
+use auris_core::device::DeviceInfo;
+use auris_jobs::pipeline::{Decoders, LastDetected, Pipeline};
+use auris_models::{Catalog, Routing, Store};
+use auris_scheduler::discovery::{Discovery, NoGpu};
+use auris_scheduler::provision::model_plan;
+use auris_scheduler::supervisor::StartLimits;
+use auris_scheduler::supervisor::detect;
+use auris_scheduler::{Capacity, DevicePlan, ModelPlan, Scheduler, Settings};
 
-/// How long requests wait for a slow driver before the processor alone is used meanwhile.
+/// How long requests wait for a slow driver before the CPU alone is used meanwhile.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// See the module.
 #[derive(Debug)]
 pub struct EnginePlan {
-    /// The processor.
+    /// The CPU.
     pub cpu: DevicePlan,
     /// The models that every device may load.
     pub models: Vec<ModelPlan>,
@@ -42,13 +42,21 @@ pub struct EnginePlan {
 }
 
 impl EnginePlan {
-    /// Works out devices, slots and threads. Needs no model and asks no driver, so that a wrong
-    /// option is told before anything is downloaded or waited for.
+    /// Checks that the worker program for the CPU can run here.
     ///
     /// # Errors
-    /// An option that cannot be meant.
+    /// Why it cannot, and what to do.
+    pub async fn check_cpu_program(&self) -> anyhow::Result<()> {
+        let checked = detect::check_cpu_program(&self.cpu.program, detect::PROBE_LIMIT).await;
+        checked.map_err(|error| anyhow::anyhow!("{error}: {}", error.fix()))
+    }
+
+    /// Determines devices, slots and threads. Needs no model and asks no driver, so that a wrong
+    /// option is reported before anything is downloaded or waited for.
+    ///
+    /// # Errors
+    /// An invalid option.
     pub fn new(args: &EngineArgs) -> anyhow::Result<Self> {
-        args.engine.parse::<EngineKind>()?;
         let routing = match &args.routing {
             Some(table) => table.parse()?,
             None => Routing::default(),
@@ -89,7 +97,7 @@ impl EnginePlan {
         Self { models: models.loaded().into_iter().map(plan).collect(), catalog, ..self }
     }
 
-    /// How GPUs are found, or why none is wanted.
+    /// How to find GPUs, or why none is used.
     ///
     /// # Errors
     /// The reason.
@@ -142,7 +150,7 @@ impl EnginePlan {
         })
     }
 
-    /// Whether GPUs were found, as far as that can be said soon.
+    /// Whether GPUs were found, if that is known soon.
     async fn first_look(
         &self,
         mut result: oneshot::Receiver<Result<(), NoGpu>>,
@@ -157,7 +165,7 @@ impl EnginePlan {
             Ok(Ok(found)) => Ok(found.is_ok()),
             Ok(Err(_)) => Ok(false),
             Err(_) => {
-                tracing::warn!("the GPU's driver is slow to answer; the processor begins");
+                tracing::warn!("the GPU's driver is slow to respond; starting on the CPU");
                 Ok(false)
             }
         }

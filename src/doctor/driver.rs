@@ -6,22 +6,24 @@ use std::time::Duration;
 use futures_util::future::{join, join_all, join3};
 
 use super::facts::Host;
-use crate::discovery::Discovery;
-use crate::probe::{CUDA_DRIVER, DriverCandidate, DriverReport, NVML, ProbeReport, Unavailable};
-use crate::supervisor::{WorkerProgram, detect};
+use auris_core::probe::{
+    CUDA_DRIVER, DriverCandidate, DriverReport, NVML, ProbeReport, Unavailable,
+};
+use auris_scheduler::discovery::Discovery;
+use auris_scheduler::supervisor::{WorkerProgram, detect};
 
 /// How long a library may take to answer.
 const LIBRARY_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a library says, or why it says nothing.
+/// A library's report, or why there is none.
 pub(super) type Said = Result<DriverReport, Unavailable>;
 
-/// The answers of everything that was asked, each by a process of its own.
+/// All answers, each from a process of its own.
 #[derive(Debug)]
 pub(super) struct Answers {
     /// The CUDA driver.
     pub(super) cuda: Library,
-    /// What tells about GPUs without using them.
+    /// NVML, which reports GPUs without using them.
     pub(super) nvml: Library,
     /// The program for GPUs; `None` if none is wanted.
     pub(super) program: Option<Result<ProbeReport, Unavailable>>,
@@ -37,7 +39,7 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// Why the one in use is of no use.
+    /// Why the copy in use does not work.
     pub(super) fn trouble(&self) -> Option<&Unavailable> {
         trouble(&self.used)
     }
@@ -48,7 +50,7 @@ impl Library {
     }
 }
 
-/// Why a library is of no use.
+/// Why a library does not work.
 pub(super) fn trouble(said: &Said) -> Option<&Unavailable> {
     match said {
         Ok(report) => report.unavailable.as_ref(),

@@ -1,5 +1,5 @@
-//! Checks of what a device can do: its memory, and the proof, a model loaded and warmed up by a real
-//! worker.
+//! Checks of the devices: their memory, and a trial in which a real worker loads and warms up a
+//! model.
 
 use std::time::Duration;
 
@@ -7,14 +7,16 @@ use indicatif::BinaryBytes;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::report::{Area, Check, Level, Stance};
-use crate::device::DeviceInfo;
-use crate::ipc::{LoadReport, LoadSpec};
-use crate::models::ModelFile;
-use crate::scheduler::ModelPlan;
-use crate::supervisor::{self, EndKind, Ending, StartLimits, WorkerEvent, WorkerProgram};
+use super::report::{Area, Check, GpuExpectation, Level};
+use auris_core::device::DeviceInfo;
+use auris_core::ipc::{LoadReport, LoadSpec};
+use auris_models::ModelFile;
+use auris_scheduler::ModelPlan;
+use auris_scheduler::supervisor::{
+    self, ExitKind, StartLimits, WorkerEvent, WorkerExit, WorkerProgram,
+};
 
-/// How long a worker that was asked to end is waited for.
+/// How long to wait for a worker that was asked to exit.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether each of `devices` has memory for `plans` with one chunk at a time.
@@ -44,7 +46,7 @@ fn memory_of(info: &DeviceInfo, plans: &[ModelPlan]) -> Check {
     }
     let smaller = plans.iter().rev().flat_map(|plan| &plan.variants);
     let smaller = smaller.map(|variant| variant.name.as_str()).next();
-    check.but(
+    check.with_problem(
         Level::Warn,
         if free < total / 2 {
             "other programs have most of it"
@@ -54,10 +56,10 @@ fn memory_of(info: &DeviceInfo, plans: &[ModelPlan]) -> Check {
         match smaller {
             Some(name) => format!(
                 "end other programs on the GPU (`nvidia-smi` lists them), or load a quantised \
-                 model such as {name}; what does not fit runs on the processor"
+                 model such as {name}; what does not fit runs on the CPU"
             ),
             None => "end other programs on the GPU (`nvidia-smi` lists them), or load fewer or \
-                     smaller models; what does not fit runs on the processor"
+                     smaller models; what does not fit runs on the CPU"
                 .to_owned(),
         },
     )
@@ -73,7 +75,7 @@ pub(super) struct Trial<'a> {
     pub(super) threads: usize,
 }
 
-/// Loads `model` on the processor.
+/// Loads `model` on the CPU.
 pub(super) async fn cpu_load(
     trial: &Trial<'_>,
     model: Option<&ModelFile>,
@@ -83,7 +85,7 @@ pub(super) async fn cpu_load(
     let Some(model) = model else { return not_tried(check("not tried".to_owned())) };
     match try_model(trial, model, limits).await {
         Ok(report) => check(loaded(trial.info, model, &report)),
-        Err(ending) => check(format!("{} does not load on the processor", model.name)).but(
+        Err(ending) => check(format!("{} does not load on the CPU", model.name)).with_problem(
             Level::Fail,
             ending.detail,
             fix(ending.kind, &model.name),
@@ -91,13 +93,13 @@ pub(super) async fn cpu_load(
     }
 }
 
-/// Loads `model` on each GPU, one after the other; the ids of those that did it, and a check for
-/// each.
+/// Loads `model` on each GPU, one after the other; returns the ids of those that succeeded, and a
+/// check for each.
 pub(super) async fn gpu_loads(
     trials: &[Trial<'_>],
     model: Option<&ModelFile>,
     limits: StartLimits,
-    stance: Stance,
+    expectation: GpuExpectation,
 ) -> (Vec<String>, Vec<Check>) {
     let mut results = Vec::new();
     for trial in trials {
@@ -118,17 +120,17 @@ pub(super) async fn gpu_loads(
         None => not_tried(check(format!("{} not tried", trial.info.id))),
         Some((model, Ok(report))) => check(loaded(trial.info, model, &report)),
         Some((model, Err(ending))) => {
-            // With another GPU that works, this one is a loss of speed.
-            let level = if usable.is_empty() { stance.level() } else { Level::Warn };
+            // With another GPU that works, only speed is lost.
+            let level = if usable.is_empty() { expectation.level() } else { Level::Warn };
             let observed = format!("{} does not load on {}", model.name, trial.info.id);
-            check(observed).but(level, ending.detail, fix(ending.kind, &model.name))
+            check(observed).with_problem(level, ending.detail, fix(ending.kind, &model.name))
         }
     });
     (usable.clone(), checks.collect())
 }
 
 fn not_tried(check: Check) -> Check {
-    check.but(Level::Warn, "no model is installed", "`auris models pull tiny`")
+    check.with_problem(Level::Warn, "no model is installed", "`auris models pull tiny`")
 }
 
 fn loaded(info: &DeviceInfo, model: &ModelFile, report: &LoadReport) -> String {
@@ -138,19 +140,19 @@ fn loaded(info: &DeviceInfo, model: &ModelFile, report: &LoadReport) -> String {
     )
 }
 
-fn fix(kind: EndKind, model: &str) -> String {
+fn fix(kind: ExitKind, model: &str) -> String {
     match kind {
-        EndKind::OutOfMemory => {
+        ExitKind::OutOfMemory => {
             "end other programs that take memory, or load a smaller or quantised model".to_owned()
         }
-        EndKind::BadModel => format!("`auris models rm {model}` and `auris models pull {model}`"),
-        EndKind::NotStarted | EndKind::Protocol => {
+        ExitKind::BadModel => format!("`auris models rm {model}` and `auris models pull {model}`"),
+        ExitKind::NotStarted | ExitKind::Protocol => {
             "install all of auris from the same release".to_owned()
         }
-        EndKind::StartTimeout => {
+        ExitKind::StartTimeout => {
             "give --load-seconds more time if the disk is slow; else restart the driver".to_owned()
         }
-        EndKind::Killed => {
+        ExitKind::Killed => {
             "look into the kernel's log (`dmesg`): it kills for lack of memory".into()
         }
         _ => "look whether other programs can use the device; update its driver".to_owned(),
@@ -161,7 +163,7 @@ async fn try_model(
     trial: &Trial<'_>,
     model: &ModelFile,
     limits: StartLimits,
-) -> Result<LoadReport, Ending> {
+) -> Result<LoadReport, WorkerExit> {
     let spec = LoadSpec {
         model: model.path.clone(),
         gpu_index: trial.info.index,
@@ -178,10 +180,10 @@ pub(super) async fn load(
     program: &WorkerProgram,
     spec: LoadSpec,
     limits: StartLimits,
-) -> Result<LoadReport, Ending> {
+) -> Result<LoadReport, WorkerExit> {
     let (events, mut received) = mpsc::unbounded_channel();
     let worker = supervisor::start(program, spec, limits, events, |event| event);
-    // `start` keeps to its limits and always tells of an end.
+    // `start` keeps its time limits and always reports an end.
     let result = loop {
         match received.recv().await {
             Some(WorkerEvent::Loaded(report)) => break Ok(report),
@@ -189,7 +191,7 @@ pub(super) async fn load(
             Some(WorkerEvent::Ended(ending)) => return Err(ending),
             None => {
                 let detail = "the worker's task is gone".to_owned();
-                return Err(Ending { kind: EndKind::Exited, detail });
+                return Err(WorkerExit { kind: ExitKind::Exited, detail });
             }
         }
     };
@@ -201,11 +203,11 @@ pub(super) async fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Backend, DeviceId};
-    use crate::scheduler::MemoryNeed;
+    use auris_core::device::{Backend, DeviceId};
+    use auris_scheduler::MemoryNeed;
 
     #[test]
-    fn memory_that_is_short_is_told_before_a_model_fails() {
+    fn memory_that_is_short_is_reported_before_a_model_fails() {
         let gpu = |free: u64| DeviceInfo {
             id: DeviceId::indexed(Backend::Cuda, 0),
             backend: Backend::Cuda,

@@ -1,11 +1,13 @@
-//! What the machine shows without a driver being asked: files of the system, read in one place.
+//! Facts about the machine that need no driver: system files, read in one place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::probe::{CUDA_DRIVER, DriverCandidate, GpuEnvironment, NVML, Place, library_candidates};
+use auris_core::probe::{
+    CUDA_DRIVER, DriverCandidate, GpuEnvironment, NVML, Place, library_candidates,
+};
 
 /// NVIDIA's number on the PCI bus.
 const NVIDIA: &str = "0x10de";
@@ -96,7 +98,7 @@ fn nodes(root: &Path) -> Vec<Node> {
     names.sort();
     let node = |name: &String| {
         let file = dev.join(name);
-        // Looked at, not opened: opening starts the GPU, and may hang if that is broken.
+        // Checked, not opened: opening starts the GPU, and may hang if that is broken.
         let usable = rustix::fs::access(&file, Access::READ_OK | Access::WRITE_OK).is_ok();
         Node { path: Path::new("/dev").join(name), usable }
     };
@@ -152,7 +154,7 @@ fn cores(quota: &str, period: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::Wsl;
+    use auris_core::probe::Wsl;
 
     /// A machine with these files.
     fn host(files: &[(&str, &str)]) -> Host {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::driver::{Answers, Library, Said, trouble};
 use super::facts::Host;
-use super::report::{Area, Check, Level, Stance};
-use crate::discovery::Select;
-use crate::probe::{CUDA_DRIVER, Cause, NVML, ProbeReport, Unavailable, Wsl};
+use super::report::{Area, Check, GpuExpectation, Level};
+use auris_core::probe::{CUDA_DRIVER, Cause, NVML, ProbeReport, Unavailable, Wsl};
+use auris_scheduler::discovery::Select;
 
 /// The oldest driver that runs programs of a major version of CUDA, and the oldest that is known to
-/// do it well.
+/// run them well.
 const DRIVERS: [(u32, u32, u32); 2] = [(12, 525, 550), (13, 580, 580)];
 
 /// The checks of the driver and of the program that uses it, without loading a model.
@@ -17,18 +17,18 @@ pub(super) fn checks(
     host: &Host,
     answers: &Answers,
     select: Option<&Select>,
-    stance: Stance,
+    expectation: GpuExpectation,
 ) -> Vec<Check> {
-    let mut checks = vec![cuda(host, &answers.cuda, stance)];
+    let mut checks = vec![cuda(host, &answers.cuda, expectation)];
     checks.extend(copies("libcuda", &answers.cuda));
-    checks.push(nvml(host, &answers.nvml, stance));
+    checks.push(nvml(host, &answers.nvml, expectation));
     checks.extend(copies("nvml", &answers.nvml));
     let report = answers.program.as_ref().and_then(|report| report.as_ref().ok());
-    checks.push(driver_version(host, &answers.nvml, report, stance));
-    checks.push(gpus(answers, select, stance));
-    checks.extend(report.map(|report| architecture(report, stance)));
-    checks.push(visible_devices(host, stance));
-    checks.push(compat_path(host, answers, stance));
+    checks.push(driver_version(host, &answers.nvml, report, expectation));
+    checks.push(gpus(answers, select, expectation));
+    checks.extend(report.map(|report| architecture(report, expectation)));
+    checks.push(visible_devices(host, expectation));
+    checks.push(compat_path(host, answers, expectation));
     checks
 }
 
@@ -53,26 +53,28 @@ fn named(name: &str, library: &Library) -> String {
     format!("{name}{file}{}", version(&library.used))
 }
 
-fn cuda(host: &Host, library: &Library, stance: Stance) -> Check {
+fn cuda(host: &Host, library: &Library, expectation: GpuExpectation) -> Check {
     let Some(trouble) = library.trouble() else {
         return Check::pass(Area::Gpu, "libcuda", named(CUDA_DRIVER, library));
     };
     if trouble.cause == Cause::NoDriver {
         let check = Check::pass(Area::Gpu, "libcuda", format!("{CUDA_DRIVER} is not found"));
         return match healthy(library) {
-            Some(path) => check.but(
-                stance.level(),
+            Some(path) => check.with_problem(
+                expectation.level(),
                 format!("the loader does not look for it where {} is", path.display()),
                 where_to_look(path),
             ),
-            None => check.but(stance.level(), trouble.problem(), trouble.fix.as_str()),
+            None => {
+                check.with_problem(expectation.level(), trouble.problem(), trouble.fix.as_str())
+            }
         };
     }
     let check = Check::pass(Area::Gpu, "libcuda", named(CUDA_DRIVER, library));
     let foreign = library.file().filter(|file| !file.starts_with("/usr/lib/wsl"));
     if let (Some(Wsl::Two), false, Some(file)) = (host.place.wsl, host.place.container, foreign) {
-        return check.but(
-            stance.level(),
+        return check.with_problem(
+            expectation.level(),
             format!("a Linux driver inside of WSL hides that of Windows; {}", trouble.problem()),
             format!(
                 "remove the package that {} belongs to (`dpkg -S`), then `sudo ldconfig`",
@@ -81,12 +83,12 @@ fn cuda(host: &Host, library: &Library, stance: Stance) -> Check {
         );
     }
     match healthy(library) {
-        Some(path) => check.but(
-            stance.level(),
+        Some(path) => check.with_problem(
+            expectation.level(),
             format!("{}; the copy {} works and is not used", trouble.problem(), path.display()),
             where_to_look(path),
         ),
-        None => check.but(stance.level(), trouble.problem(), trouble.fix.as_str()),
+        None => check.with_problem(expectation.level(), trouble.problem(), trouble.fix.as_str()),
     }
 }
 
@@ -103,8 +105,8 @@ fn where_to_look(path: &Path) -> String {
     )
 }
 
-/// A check for each copy that is not in use. Of a library that never answered it is not known
-/// which file it was, so that each copy may be the one.
+/// A check for each copy that is not in use. If the library in use never answered, its file is
+/// unknown, so each copy may be the one in use.
 fn copies(id: &'static str, library: &Library) -> Vec<Check> {
     let is_known = library.used.is_ok();
     let check = |(path, said): &(PathBuf, Said)| {
@@ -116,26 +118,26 @@ fn copies(id: &'static str, library: &Library) -> Vec<Check> {
             true => "remove it if it is left over: another program may find it first",
             false => trouble.fix.as_str(),
         };
-        check.but(Level::Warn, trouble.problem(), fix)
+        check.with_problem(Level::Warn, trouble.problem(), fix)
     };
     library.others.iter().map(check).collect()
 }
 
-fn nvml(host: &Host, library: &Library, stance: Stance) -> Check {
+fn nvml(host: &Host, library: &Library, expectation: GpuExpectation) -> Check {
     match library.trouble() {
         None => Check::pass(Area::Gpu, "nvml", named(NVML, library)),
         Some(trouble) if trouble.cause == Cause::NoDriver => {
             let check = Check::pass(Area::Gpu, "nvml", format!("{NVML} is not found"));
-            if !stance.there {
+            if !expectation.there {
                 return check;
             }
             let fix = match host.place.container {
                 true => "set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
                 false => "install the driver's own tools (nvidia-smi and its library)",
             };
-            check.but(Level::Warn, "the driver's version and use cannot be told", fix)
+            check.with_problem(Level::Warn, "the driver's version and use cannot be told", fix)
         }
-        Some(trouble) => Check::pass(Area::Gpu, "nvml", named(NVML, library)).but(
+        Some(trouble) => Check::pass(Area::Gpu, "nvml", named(NVML, library)).with_problem(
             Level::Warn,
             trouble.problem(),
             trouble.fix.as_str(),
@@ -147,7 +149,7 @@ fn driver_version(
     host: &Host,
     nvml: &Library,
     report: Option<&ProbeReport>,
-    stance: Stance,
+    expectation: GpuExpectation,
 ) -> Check {
     let of_nvml = nvml.used.as_ref().ok().and_then(|report| report.driver_version.clone());
     let Some(version) = of_nvml.or_else(|| host.kernel_module.clone()) else {
@@ -159,12 +161,12 @@ fn driver_version(
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     let needs = DRIVERS.iter().find(|(of_cuda, ..)| *of_cuda == cuda.major());
     match (major, needs) {
-        (Some(major), Some((_, least, _))) if major < *least => check.but(
-            stance.level(),
+        (Some(major), Some((_, least, _))) if major < *least => check.with_problem(
+            expectation.level(),
             format!("CUDA {cuda} needs driver {least} or newer"),
             Cause::DriverTooOld.fix(host.place),
         ),
-        (Some(major), Some((_, _, good))) if major < *good => check.but(
+        (Some(major), Some((_, _, good))) if major < *good => check.with_problem(
             Level::Warn,
             format!("CUDA {cuda} is known to run well from driver {good} on"),
             Cause::DriverTooOld.fix(host.place),
@@ -173,11 +175,11 @@ fn driver_version(
     }
 }
 
-fn gpus(answers: &Answers, select: Option<&Select>, stance: Stance) -> Check {
+fn gpus(answers: &Answers, select: Option<&Select>, expectation: GpuExpectation) -> Check {
     let check = |observed: String| Check::pass(Area::Gpu, "gpu", observed);
     let unavailable = match (&answers.program, select) {
         (Some(Ok(report)), Some(select)) if report.unavailable.is_none() => {
-            return listed(report, select, stance);
+            return listed(report, select, expectation);
         }
         (Some(Ok(report)), _) => report.unavailable.as_ref(),
         (Some(Err(unavailable)), _) => Some(unavailable),
@@ -185,10 +187,12 @@ fn gpus(answers: &Answers, select: Option<&Select>, stance: Stance) -> Check {
     };
     let missing = unavailable.is_some_and(|reason| reason.cause == Cause::ProgramMissing);
     match unavailable {
-        // A program for the processor alone is a choice, and without a GPU nothing is lost.
-        Some(_) if missing && !stance.there && !stance.demanded => check("none".to_owned()),
-        Some(reason) => check("none can be used".to_owned()).but(
-            if missing && !stance.demanded { Level::Warn } else { stance.level() },
+        // A program for the CPU alone is a choice, and without a GPU nothing is lost.
+        Some(_) if missing && !expectation.there && !expectation.demanded => {
+            check("none".to_owned())
+        }
+        Some(reason) => check("none can be used".to_owned()).with_problem(
+            if missing && !expectation.demanded { Level::Warn } else { expectation.level() },
             reason.problem(),
             reason.fix.as_str(),
         ),
@@ -196,7 +200,7 @@ fn gpus(answers: &Answers, select: Option<&Select>, stance: Stance) -> Check {
     }
 }
 
-fn listed(report: &ProbeReport, select: &Select, stance: Stance) -> Check {
+fn listed(report: &ProbeReport, select: &Select, expectation: GpuExpectation) -> Check {
     let names = |wanted: bool| {
         let devices = report.devices.iter().filter(|info| !wanted || select.matches(info));
         devices.map(|info| format!("{} {}", info.id, info.name)).collect::<Vec<_>>().join(", ")
@@ -204,8 +208,8 @@ fn listed(report: &ProbeReport, select: &Select, stance: Stance) -> Check {
     let wanted = names(true);
     let cuda = report.driver_cuda.map(|cuda| format!(", CUDA {cuda}")).unwrap_or_default();
     if wanted.is_empty() {
-        return Check::pass(Area::Gpu, "gpu", names(false)).but(
-            stance.level(),
+        return Check::pass(Area::Gpu, "gpu", names(false)).with_problem(
+            expectation.level(),
             format!("--device {select} is not among them"),
             "choose one of them, or `--device auto`",
         );
@@ -213,12 +217,12 @@ fn listed(report: &ProbeReport, select: &Select, stance: Stance) -> Check {
     Check::pass(Area::Gpu, "gpu", format!("{wanted}{cuda}"))
 }
 
-fn architecture(report: &ProbeReport, stance: Stance) -> Check {
+fn architecture(report: &ProbeReport, expectation: GpuExpectation) -> Check {
     let check = |observed: String| Check::pass(Area::Gpu, "architecture", observed);
     let Some(built) = &report.build.architectures else {
         return check("what the program is built for is not known".to_owned());
     };
-    let capability = |info: &crate::device::DeviceInfo| info.compute_capability.clone();
+    let capability = |info: &auris_core::device::DeviceInfo| info.compute_capability.clone();
     let list: Vec<String> = report
         .devices
         .iter()
@@ -234,15 +238,15 @@ fn architecture(report: &ProbeReport, stance: Stance) -> Check {
     if without.is_empty() {
         return check;
     }
-    check.but(
-        // Others may do.
-        if without.len() < report.devices.len() { Level::Warn } else { stance.level() },
+    check.with_problem(
+        // Other GPUs may work.
+        if without.len() < report.devices.len() { Level::Warn } else { expectation.level() },
         format!("the program has no kernels for {}", without.join(", ")),
-        Cause::NoKernel.fix(crate::probe::Place::default()),
+        Cause::NoKernel.fix(auris_core::probe::Place::default()),
     )
 }
 
-fn visible_devices(host: &Host, stance: Stance) -> Check {
+fn visible_devices(host: &Host, expectation: GpuExpectation) -> Check {
     let value = host.environment.cuda_visible_devices.as_ref();
     let observed = match value {
         Some(value) => format!("CUDA_VISIBLE_DEVICES is `{value}`"),
@@ -253,10 +257,10 @@ fn visible_devices(host: &Host, stance: Stance) -> Check {
         return check;
     }
     let fix = Cause::Hidden.fix(host.place);
-    check.but(stance.level(), Cause::Hidden.meaning(), fix)
+    check.with_problem(expectation.level(), Cause::Hidden.meaning(), fix)
 }
 
-fn compat_path(host: &Host, answers: &Answers, stance: Stance) -> Check {
+fn compat_path(host: &Host, answers: &Answers, expectation: GpuExpectation) -> Check {
     let is_compat = |path: &Path| path.components().any(|part| part.as_os_str() == "compat");
     let path = host.environment.library_path.as_deref().unwrap_or_default();
     let listed = path.split(':').find(|folder| is_compat(Path::new(folder)));
@@ -269,10 +273,10 @@ fn compat_path(host: &Host, answers: &Answers, stance: Stance) -> Check {
         matches!(unavailable.cause, Cause::DriverMismatch | Cause::ForwardCompat)
     };
     let level = match answers.cuda.trouble() {
-        Some(trouble) if harmed(trouble) => stance.level(),
+        Some(trouble) if harmed(trouble) => expectation.level(),
         _ => Level::Warn,
     };
-    Check::pass(Area::Gpu, "compat-path", folder).but(
+    Check::pass(Area::Gpu, "compat-path", folder).with_problem(
         level,
         "cuda-compat is for data centre GPUs and keeps others from working",
         "take it out of LD_LIBRARY_PATH and of /etc/ld.so.conf.d",

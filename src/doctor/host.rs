@@ -1,16 +1,16 @@
-//! Checks of the machine: system, container, device files, processor.
+//! Checks of the machine: system, container, device files, CPU.
 
 use super::facts::Host;
-use super::report::{Area, Check, Level, Stance};
-use crate::engine::processor::LackingInstructions;
-use crate::probe::{Cause, Wsl};
+use super::report::{Area, Check, GpuExpectation, Level};
+use auris_core::probe::{Cause, Wsl};
+use auris_scheduler::supervisor::detect::CpuProgramError;
 
 /// The checks that come before any driver is asked.
-pub(super) fn checks(host: &Host, stance: Stance) -> Vec<Check> {
-    vec![os(host, stance), container(host, stance), device_nodes(host, stance)]
+pub(super) fn checks(host: &Host, expectation: GpuExpectation) -> Vec<Check> {
+    vec![os(host, expectation), container(host, expectation), device_nodes(host, expectation)]
 }
 
-fn os(host: &Host, stance: Stance) -> Check {
+fn os(host: &Host, expectation: GpuExpectation) -> Check {
     let wsl = match host.place.wsl {
         None => "",
         Some(Wsl::One) => ", WSL 1",
@@ -18,14 +18,16 @@ fn os(host: &Host, stance: Stance) -> Check {
     };
     let check = Check::pass(Area::Gpu, "os", format!("{}{wsl}", host.system));
     match host.place.wsl {
-        Some(Wsl::One) => {
-            check.but(stance.level(), "WSL 1 has no GPUs", Cause::NoDevice.fix(host.place))
-        }
+        Some(Wsl::One) => check.with_problem(
+            expectation.level(),
+            "WSL 1 has no GPUs",
+            Cause::NoDevice.fix(host.place),
+        ),
         _ => check,
     }
 }
 
-fn container(host: &Host, stance: Stance) -> Check {
+fn container(host: &Host, expectation: GpuExpectation) -> Check {
     if !host.place.container {
         return Check::pass(Area::Gpu, "container", "none");
     }
@@ -44,19 +46,19 @@ fn container(host: &Host, stance: Stance) -> Check {
             shown("NVIDIA_DRIVER_CAPABILITIES", capabilities)
         ),
     );
-    // `void` is no mistake: it is how CDI tells the older hook to stay away.
+    // `void` is no mistake: CDI sets it to disable the older hook.
     let hidden = visible.as_deref().is_some_and(|value| value == "none" || value.is_empty());
     if hidden && host.nodes.is_empty() {
-        return check.but(
-            stance.level(),
+        return check.with_problem(
+            expectation.level(),
             "NVIDIA_VISIBLE_DEVICES keeps GPUs out of the container",
             "set NVIDIA_VISIBLE_DEVICES=all",
         );
     }
     let has_compute = |list: &str| list.split(',').any(|c| ["compute", "all"].contains(&c.trim()));
     match capabilities.as_deref().filter(|list| !list.is_empty()) {
-        Some(list) if !has_compute(list) => check.but(
-            stance.level(),
+        Some(list) if !has_compute(list) => check.with_problem(
+            expectation.level(),
             "the container toolkit mounts no CUDA driver without `compute`",
             "set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         ),
@@ -64,7 +66,7 @@ fn container(host: &Host, stance: Stance) -> Check {
     }
 }
 
-fn device_nodes(host: &Host, stance: Stance) -> Check {
+fn device_nodes(host: &Host, expectation: GpuExpectation) -> Check {
     let list: Vec<String> = host.nodes.iter().map(|node| node.path.display().to_string()).collect();
     let observed = match (list.is_empty(), host.pci_gpus) {
         (false, _) => list.join(", "),
@@ -74,8 +76,8 @@ fn device_nodes(host: &Host, stance: Stance) -> Check {
     let check = Check::pass(Area::Gpu, "device-nodes", observed);
     let has = |name: &str| host.nodes.iter().any(|node| node.path.ends_with(name));
     if let Some(node) = host.nodes.iter().find(|node| !node.usable) {
-        return check.but(
-            stance.level(),
+        return check.with_problem(
+            expectation.level(),
             format!("this user may not use {}", node.path.display()),
             "run auris as a user or group that may (`ls -l /dev/nvidia* /dev/dxg`), or change the \
              permissions",
@@ -83,8 +85,8 @@ fn device_nodes(host: &Host, stance: Stance) -> Check {
     }
     match host.place.wsl {
         Some(Wsl::One) => check,
-        Some(Wsl::Two) if !has("dxg") => check.but(
-            stance.level(),
+        Some(Wsl::Two) if !has("dxg") => check.with_problem(
+            expectation.level(),
             "without /dev/dxg WSL has no GPU",
             if host.place.container {
                 Cause::NoDevice.fix(host.place)
@@ -93,31 +95,32 @@ fn device_nodes(host: &Host, stance: Stance) -> Check {
                  itself shows the GPU"
             },
         ),
-        None if !host.nodes.is_empty() && !has("nvidia-uvm") => check.but(
-            stance.level(),
+        None if !host.nodes.is_empty() && !has("nvidia-uvm") => check.with_problem(
+            expectation.level(),
             "without /dev/nvidia-uvm CUDA cannot start",
             "run `sudo nvidia-modprobe -u -c=0` on the host",
         ),
-        None if host.nodes.is_empty() && host.pci_gpus > 0 => {
-            check.but(stance.level(), "no driver runs these GPUs", Cause::NoDriver.fix(host.place))
-        }
-        None if host.nodes.is_empty() && stance.demanded => {
-            check.but(stance.level(), "a GPU is asked for", Cause::NoDriver.fix(host.place))
-        }
+        None if host.nodes.is_empty() && host.pci_gpus > 0 => check.with_problem(
+            expectation.level(),
+            "no driver runs these GPUs",
+            Cause::NoDriver.fix(host.place),
+        ),
+        None if host.nodes.is_empty() && expectation.demanded => check.with_problem(
+            expectation.level(),
+            "a GPU is asked for",
+            Cause::NoDriver.fix(host.place),
+        ),
         _ => check,
     }
 }
 
-/// Whether the processor can run the engine as it was built.
-pub(super) fn cpu_features(name: &str, engine: Result<(), LackingInstructions>) -> Check {
+/// Whether the worker program is there, and the CPU has the instructions that it was built to
+/// use.
+pub(super) fn cpu_features(name: &str, program: Result<(), CpuProgramError>) -> Check {
     let check = Check::pass(Area::Service, "cpu-features", name);
-    match engine {
+    match program {
         Ok(()) => check,
-        Err(lacking) => check.but(
-            Level::Fail,
-            format!("it lacks {}, which this auris was built to use", lacking.0.join(", ")),
-            "take a processor that has it, or build auris on this machine (`make build`)",
-        ),
+        Err(error) => check.with_problem(Level::Fail, error.to_string(), error.fix()),
     }
 }
 
@@ -134,7 +137,7 @@ pub(super) fn threads(host: &Host, slots: usize, threads: usize, cores: usize) -
     if (slots * threads) as f64 <= available.ceil().max(1.0) {
         return check;
     }
-    check.but(
+    check.with_problem(
         Level::Warn,
         "threads that share a core spin while they wait for each other, and are many times slower",
         format!(
@@ -148,9 +151,9 @@ pub(super) fn threads(host: &Host, slots: usize, threads: usize, cores: usize) -
 mod tests {
     use super::*;
     use crate::doctor::facts::Node;
-    use crate::probe::{GpuEnvironment, Place};
+    use auris_core::probe::{GpuEnvironment, Place};
 
-    const AUTO: Stance = Stance { wanted: true, demanded: false, there: false };
+    const AUTO: GpuExpectation = GpuExpectation { wanted: true, demanded: false, there: false };
 
     fn node(path: &str) -> Node {
         Node { path: path.into(), usable: true }
@@ -182,10 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_wsl_is_told_how_to_become_the_second() {
+    fn the_first_wsl_is_reported_how_to_become_the_second() {
         let check = os(&in_place(false, Some(Wsl::One)), AUTO);
         has(&check, Level::Warn, "wsl --set-version <distro> 2");
-        let there = Stance { demanded: true, ..AUTO };
+        let there = GpuExpectation { demanded: true, ..AUTO };
         has(&os(&in_place(false, Some(Wsl::One)), there), Level::Fail, "--set-version");
         assert_eq!(os(&in_place(false, Some(Wsl::Two)), AUTO).level, Level::Pass);
     }
@@ -201,7 +204,7 @@ mod tests {
 
     #[test]
     fn device_files_must_be_complete_and_usable() {
-        let there = Stance { there: true, ..AUTO };
+        let there = GpuExpectation { there: true, ..AUTO };
         let mut host = Host { nodes: vec![node("/dev/nvidia0")], ..Host::default() };
         has(&device_nodes(&host, there), Level::Fail, "nvidia-modprobe");
         host.nodes.push(node("/dev/nvidia-uvm"));
@@ -240,13 +243,5 @@ mod tests {
         has(&with(Some(2.0), 2, 4), Level::Warn, "at most 2");
         has(&with(Some(0.5), 2, 1), Level::Warn, "at most 1");
         assert_eq!(with(Some(0.5), 1, 1).level, Level::Pass);
-    }
-
-    #[test]
-    fn missing_instructions_are_named() {
-        assert_eq!(cpu_features("A processor", Ok(())).level, Level::Pass);
-        let check = cpu_features("A processor", Err(LackingInstructions(vec!["AVX2", "FMA"])));
-        assert_eq!(check.level, Level::Fail);
-        assert!(check.cause.as_ref().unwrap().contains("AVX2, FMA"), "{check:?}");
     }
 }

@@ -1,8 +1,8 @@
-//! `auris doctor`: what works here, what does not, and what to do about it. Parent side.
+//! `auris doctor`: what works here, what does not, and what to do about it.
 //!
 //! Facts are gathered first (`facts`, `driver`), then each check is a small function from facts to
-//! a [`Check`], in the order in which they build on one another. Whatever may hang or crash is
-//! asked by a process of its own. Nothing here changes anything.
+//! a [`Check`], in the order in which they build on one another. Anything that may hang or crash
+//! runs in a process of its own. Nothing here changes the system.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use crate::cli::{DoctorArgs, EngineArgs};
 use crate::config::{self, EnginePlan, ModelSource};
-use crate::device::DeviceInfo;
-use crate::discovery::Discovery;
-use crate::engine::processor;
-use crate::models::Catalog;
 use crate::output;
-use crate::supervisor::StartLimits;
+use auris_core::device::DeviceInfo;
+use auris_core::probe::GpuEnvironment;
+use auris_models::Catalog;
+use auris_scheduler::discovery::Discovery;
+use auris_scheduler::supervisor::{StartLimits, detect};
 
 mod report;
 mod facts;
@@ -30,17 +30,17 @@ mod service;
 use driver::Answers;
 use engine::Trial;
 use facts::Host;
-use report::Stance;
+use report::GpuExpectation;
 
 pub use report::{Area, Check, Level, Report, Verdict};
 
-/// The longest that the trial of a device may take.
+/// Time limit for the trial of a device.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
 
 /// `auris doctor`.
 ///
 /// # Errors
-/// An option that cannot be meant, or standard output that cannot be written to.
+/// An invalid option, or standard output that cannot be written to.
 pub async fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let report = examine(args).await?;
     let text = match args.json {
@@ -51,44 +51,44 @@ pub async fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(report.exit_code))
 }
 
-/// The lines about GPUs that are not well, for a server that cannot do without one. Asks the
-/// driver, and loads nothing. Empty if all is well.
+/// The failed checks of GPUs, for a server that requires one. Asks the driver, and loads no
+/// model. Empty if all is well.
 ///
 /// # Errors
-/// An option that cannot be meant.
+/// An invalid option.
 pub async fn explain(args: &EngineArgs) -> anyhow::Result<String> {
     let plan = EnginePlan::new(args)?;
-    let visit = Visit::new(&plan).await;
-    Ok(Report::new(visit.checks(), visit.stance, &[]).gpu_troubles())
+    let visit = Examination::new(&plan).await;
+    Ok(Report::new(visit.checks(), visit.expectation, &[]).gpu_troubles())
 }
 
 /// What is known of the machine and its driver.
-struct Visit {
+struct Examination {
     host: Host,
     /// `None` if no GPU is wanted.
     discovery: Option<Discovery>,
-    stance: Stance,
+    expectation: GpuExpectation,
     answers: Answers,
 }
 
-impl Visit {
+impl Examination {
     async fn new(plan: &EnginePlan) -> Self {
-        let host = Host::look(Path::new("/"), config::gpu_environment());
+        let host = Host::look(Path::new("/"), GpuEnvironment::read());
         let discovery = plan.discovery().ok().cloned();
         let answers = driver::ask(&host, &plan.cpu.program, discovery.as_ref()).await;
-        let stance = Stance {
+        let expectation = GpuExpectation {
             wanted: discovery.is_some(),
             demanded: discovery.as_ref().is_some_and(|discovery| discovery.is_demanded),
             there: host.has_gpu() || answers.cuda.trouble().is_none(),
         };
-        Self { host, discovery, stance, answers }
+        Self { host, discovery, expectation, answers }
     }
 
     /// The checks that load nothing.
     fn checks(&self) -> Vec<Check> {
         let select = self.discovery.as_ref().map(|discovery| &discovery.select);
-        let mut checks = host::checks(&self.host, self.stance);
-        checks.extend(gpu::checks(&self.host, &self.answers, select, self.stance));
+        let mut checks = host::checks(&self.host, self.expectation);
+        checks.extend(gpu::checks(&self.host, &self.answers, select, self.expectation));
         checks
     }
 
@@ -104,7 +104,7 @@ impl Visit {
 async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     let plan = EnginePlan::new(&args.engine)?;
     let source = ModelSource::new(&args.engine.store)?;
-    let visit = Visit::new(&plan).await;
+    let visit = Examination::new(&plan).await;
     let mut checks = visit.checks();
 
     let names = args.engine.models_to_serve();
@@ -126,16 +126,19 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
         None => Vec::new(),
     };
     let model = trial_model.as_ref();
-    let (usable, of_gpus) = engine::gpu_loads(&trials, model, limits, visit.stance).await;
+    let (usable, of_gpus) = engine::gpu_loads(&trials, model, limits, visit.expectation).await;
     checks.extend(of_gpus);
     let (slots, threads) = (plan.cpu.slots, plan.cpu.threads);
     let trial = Trial { info: &plan.cpu.info, program: &plan.cpu.program, threads };
     checks.push(engine::cpu_load(&trial, model, limits).await);
     checks.extend(of_models);
-    checks.push(host::cpu_features(&plan.cpu.info.name, processor::check()));
+    checks.push(host::cpu_features(
+        &plan.cpu.info.name,
+        detect::check_cpu_program(&plan.cpu.program, detect::PROBE_LIMIT).await,
+    ));
     checks.push(host::threads(&visit.host, slots, threads, config::cores()));
-    checks.extend(service::listen(args.listen, visit.stance).await);
+    checks.extend(service::listen(args.listen, visit.expectation).await);
     checks.push(service::spool(args.spool_dir.as_deref()));
     checks.push(service::ffmpeg(args.engine.audio.ffmpeg.as_deref()));
-    Ok(Report::new(checks, visit.stance, &usable))
+    Ok(Report::new(checks, visit.expectation, &usable))
 }

@@ -1,17 +1,17 @@
-//! Checks of the models: are they here, and are they what was published.
+//! Checks of the models: that they are installed and match the published files.
 
 use indicatif::BinaryBytes;
 use tokio::task::spawn_blocking;
 
 use super::report::{Area, Check, Level};
 use crate::config::ModelSource;
-use crate::models::{self, ModelError, ModelFile};
+use auris_models::{ModelError, ModelFile};
 
-/// Looks for the models called `names`, and for the bundled one if it is to do the work of one of
-/// them: those that can be used, and a check for each.
+/// Looks for the models called `names`, and for the bundled one if it stands in for one of them.
+/// Returns the usable ones, and a check for each.
 pub(super) async fn checks(names: &[String], source: &ModelSource) -> (Vec<ModelFile>, Vec<Check>) {
     let (mut usable, mut checks) = (Vec::new(), Vec::new());
-    let bundled = source.store.resolve(models::BUNDLED);
+    let bundled = source.store.resolve(auris_models::BUNDLED);
     let mut stands_in = false;
     for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
         let found = source.store.resolve(name);
@@ -45,12 +45,12 @@ async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
         Check::pass(Area::Service, "model", observed)
     };
     // A file of the user's own has nothing to be compared with.
-    let Some(entry) = models::find(&file.name) else {
+    let Some(entry) = auris_models::find(&file.name) else {
         let check = check(", no published checksum");
         return (Some(file), check);
     };
     let path = file.path.clone();
-    let sum = spawn_blocking(move || models::sha256(&path)).await;
+    let sum = spawn_blocking(move || auris_models::sha256(&path)).await;
     match sum.map_err(Into::into).and_then(|sum| sum) {
         Ok(sum) if sum == entry.sha256 => {
             let check = check(", SHA-256 is the right one");
@@ -62,10 +62,10 @@ async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
                 true => "install auris again: this file comes with it".to_owned(),
                 false => format!("`auris models rm {0}` and `auris models pull {0}`", file.name),
             };
-            (None, check("").but(Level::Fail, cause, fix))
+            (None, check("").with_problem(Level::Fail, cause, fix))
         }
         Err(error) => {
-            let check = check("").but(
+            let check = check("").with_problem(
                 Level::Fail,
                 format!("it cannot be read: {error}"),
                 "make the file readable for the user that runs auris",
@@ -77,26 +77,26 @@ async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
 
 fn missing(name: &str, error: &ModelError, offline: bool, stands_in: bool) -> Check {
     let check = Check::pass(Area::Service, "model", format!("{name} is not here"));
-    let bundled = models::BUNDLED;
+    let bundled = auris_models::BUNDLED;
     match error {
-        ModelError::NotInstalled { url, path, .. } if offline && stands_in => check.but(
+        ModelError::NotInstalled { url, path, .. } if offline && stands_in => check.with_problem(
             Level::Warn,
             format!("downloads are switched off, so that {bundled} does its work"),
             format!("put the file {url} at {}", path.display()),
         ),
-        ModelError::NotInstalled { .. } if stands_in => check.but(
+        ModelError::NotInstalled { .. } if stands_in => check.with_problem(
             Level::Warn,
             format!(
                 "it is downloaded while the server runs, and {bundled} does its work until then"
             ),
             format!("to have it before, `auris models pull {name}`"),
         ),
-        ModelError::NotInstalled { .. } if !offline => check.but(
+        ModelError::NotInstalled { .. } if !offline => check.with_problem(
             Level::Warn,
             "it is downloaded when the server starts",
             format!("to have it before, `auris models pull {name}`"),
         ),
-        error => check.but(Level::Fail, error.to_string(), "see `auris models list`"),
+        error => check.with_problem(Level::Fail, error.to_string(), "see `auris models list`"),
     }
 }
 

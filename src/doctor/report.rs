@@ -20,7 +20,7 @@ pub enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Area {
-    /// GPUs. The processor does the work.
+    /// GPUs. The CPU does the work.
     Gpu,
     /// Everything.
     Service,
@@ -50,7 +50,7 @@ impl Check {
     }
 
     /// It is not, because of `cause`.
-    pub(super) fn but(
+    pub(super) fn with_problem(
         self,
         level: Level,
         cause: impl Into<String>,
@@ -72,36 +72,36 @@ impl Check {
         if let Some(fix) = &self.fix {
             let _ = write!(line, "  fix: {fix}");
         }
-        // What was seen may hold line breaks of somebody else's.
+        // The observed text may come from elsewhere and hold line breaks.
         line.replace(['\n', '\r'], " ")
     }
 }
 
 /// Whether GPUs are wanted, and whether there are any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stance {
-    /// Nobody has said that they are not to be used.
+pub(super) struct GpuExpectation {
+    /// GPUs are not switched off.
     pub(super) wanted: bool,
-    /// Somebody has asked for one.
+    /// A GPU is required.
     pub(super) demanded: bool,
     /// There is a sign of one: a device node or a driver.
     pub(super) there: bool,
 }
 
-impl Stance {
+impl GpuExpectation {
     /// How bad it is that a GPU cannot be used.
     pub(super) fn level(self) -> Level {
         if self.wanted && (self.demanded || self.there) { Level::Fail } else { Level::Warn }
     }
 }
 
-/// What it all means.
+/// The overall result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// A GPU can be used.
     Gpu,
-    /// The processor is used: there is no GPU, or none is wanted.
+    /// The CPU is used: there is no GPU, or none is wanted.
     Cpu,
     /// There is a GPU or one is asked for, and none can be used.
     GpuBroken,
@@ -126,7 +126,7 @@ impl Verdict {
 pub struct Report {
     /// In the order in which they build on one another.
     pub checks: Vec<Check>,
-    /// What it all means.
+    /// The overall result.
     pub verdict: Verdict,
     /// The same in words.
     pub summary: String,
@@ -136,31 +136,31 @@ pub struct Report {
 
 impl Report {
     /// `gpus` are those that can be used.
-    pub(super) fn new(checks: Vec<Check>, stance: Stance, gpus: &[String]) -> Self {
+    pub(super) fn new(checks: Vec<Check>, expectation: GpuExpectation, gpus: &[String]) -> Self {
         let fails = |area| checks.iter().any(|c| c.area == area && c.level == Level::Fail);
         let (verdict, summary) = if fails(Area::Service) {
             (Verdict::Broken, "auris cannot work here; the lines with FAIL say why".to_owned())
         } else if fails(Area::Gpu) {
-            let summary = "no GPU can be used; the processor does the work until that is mended";
+            let summary = "no usable GPU; running on the CPU until this is fixed";
             (Verdict::GpuBroken, summary.to_owned())
-        } else if !stance.wanted {
-            (Verdict::Cpu, "the processor is used, as it is wanted".to_owned())
+        } else if !expectation.wanted {
+            (Verdict::Cpu, "running on the CPU, as configured".to_owned())
         } else if gpus.is_empty() {
-            (Verdict::Cpu, "the processor is used; there is no GPU for auris".to_owned())
+            (Verdict::Cpu, "running on the CPU: there is no GPU for auris".to_owned())
         } else {
             (Verdict::Gpu, format!("GPUs can be used: {}", gpus.join(", ")))
         };
         Self { checks, verdict, summary, exit_code: verdict.exit_code() }
     }
 
-    /// A line for each check, and one for the whole.
+    /// A line for each check, and one for the summary.
     pub fn text(&self) -> String {
         let lines = self.checks.iter().map(Check::line);
         let lines: String = lines.map(|line| line + "\n").collect();
         format!("{lines}\n{} (exit status {})\n", self.summary, self.exit_code)
     }
 
-    /// The lines about GPUs that are not well.
+    /// The lines of the failed checks of GPUs.
     pub fn gpu_troubles(&self) -> String {
         let bad = self.checks.iter().filter(|c| c.area == Area::Gpu && c.level != Level::Pass);
         bad.map(Check::line).collect::<Vec<_>>().join("\n")
@@ -171,23 +171,27 @@ impl Report {
 mod tests {
     use super::*;
 
-    const AUTO: Stance = Stance { wanted: true, demanded: false, there: true };
+    const AUTO: GpuExpectation = GpuExpectation { wanted: true, demanded: false, there: true };
 
     fn check(area: Area, level: Level) -> Check {
-        Check::pass(area, "port", "127.0.0.1:8000").but(level, "it is taken", "take another")
+        Check::pass(area, "port", "127.0.0.1:8000").with_problem(
+            level,
+            "it is taken",
+            "take another",
+        )
     }
 
     #[test]
     fn the_worst_failure_decides_the_exit_status() {
-        let code = |checks: &[Check], stance, gpus: &[String]| {
-            Report::new(checks.to_vec(), stance, gpus).exit_code
+        let code = |checks: &[Check], expectation, gpus: &[String]| {
+            Report::new(checks.to_vec(), expectation, gpus).exit_code
         };
         let gpu = ["cuda:0".to_owned()];
         let warned = check(Area::Gpu, Level::Warn);
         let failed = check(Area::Gpu, Level::Fail);
         assert_eq!(code(std::slice::from_ref(&warned), AUTO, &gpu), 0);
         assert_eq!(code(std::slice::from_ref(&warned), AUTO, &[]), 10);
-        assert_eq!(code(&[warned], Stance { wanted: false, ..AUTO }, &gpu), 10);
+        assert_eq!(code(&[warned], GpuExpectation { wanted: false, ..AUTO }, &gpu), 10);
         assert_eq!(code(std::slice::from_ref(&failed), AUTO, &gpu), 20);
         assert_eq!(code(&[failed, check(Area::Service, Level::Fail)], AUTO, &gpu), 30);
     }
@@ -195,9 +199,9 @@ mod tests {
     #[test]
     fn a_failure_of_a_gpu_that_nobody_wants_or_has_is_a_warning() {
         assert_eq!(AUTO.level(), Level::Fail);
-        assert_eq!(Stance { there: false, ..AUTO }.level(), Level::Warn);
-        assert_eq!(Stance { there: false, demanded: true, ..AUTO }.level(), Level::Fail);
-        assert_eq!(Stance { wanted: false, ..AUTO }.level(), Level::Warn);
+        assert_eq!(GpuExpectation { there: false, ..AUTO }.level(), Level::Warn);
+        assert_eq!(GpuExpectation { there: false, demanded: true, ..AUTO }.level(), Level::Fail);
+        assert_eq!(GpuExpectation { wanted: false, ..AUTO }.level(), Level::Warn);
     }
 
     #[test]
@@ -209,7 +213,7 @@ mod tests {
         PASS  os              Linux 6.8
         FAIL  port            127.0.0.1:8000  cause: it is taken  fix: take another
 
-        no GPU can be used; the processor does the work until that is mended (exit status 20)
+        no usable GPU; running on the CPU until this is fixed (exit status 20)
         ");
         assert_eq!(report.gpu_troubles().lines().count(), 1);
     }

@@ -1,5 +1,5 @@
-//! Checks of what the server needs besides devices: its address and its spool. And of a server
-//! that is running there already, what it says about its devices.
+//! Checks of what the server needs besides devices: its address and its spool. If a server is
+//! already running at the address, also what it reports about its devices.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -10,9 +10,8 @@ use indicatif::BinaryBytes;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::report::{Area, Check, Level, Stance};
+use super::report::{Area, Check, GpuExpectation, Level};
 use crate::config;
-use crate::models;
 
 /// How long a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,22 +20,22 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ROOM_BYTES: u64 = 2 << 30;
 
 /// The address, and the server on it if there is one.
-pub(super) async fn listen(address: SocketAddr, stance: Stance) -> Vec<Check> {
+pub(super) async fn listen(address: SocketAddr, expectation: GpuExpectation) -> Vec<Check> {
     let check = |more: &str| Check::pass(Area::Service, "port", format!("{address} {more}"));
     let Err(error) = TcpListener::bind(address).await else { return vec![check("is free")] };
     if error.kind() != ErrorKind::AddrInUse {
         let cause = format!("it cannot be listened on: {error}");
         let fix = "give an address of this machine and a port above 1023 with --listen";
-        return vec![check("is no use").but(Level::Fail, cause, fix)];
+        return vec![check("is no use").with_problem(Level::Fail, cause, fix)];
     }
     match devices_of(address).await {
         Some(devices) => {
             let mut checks = vec![check("is taken by a running auris")];
-            checks.extend(running(&devices, stance));
+            checks.extend(running(&devices, expectation));
             checks
         }
-        // Another address is as good; and who asks may mean another machine's.
-        None => vec![check("is taken").but(
+        // Another address works as well, and the user may mean another machine's.
+        None => vec![check("is taken").with_problem(
             Level::Warn,
             "another program listens there, or an auris that does not answer",
             "end it, or give another address with --listen",
@@ -46,7 +45,7 @@ pub(super) async fn listen(address: SocketAddr, stance: Stance) -> Vec<Check> {
 
 /// What a running auris says about its devices; `None` if it is none.
 async fn devices_of(address: SocketAddr) -> Option<Value> {
-    let client = models::local_http_client(ANSWER_TIMEOUT).ok()?;
+    let client = auris_models::local_http_client(ANSWER_TIMEOUT).ok()?;
     let get = async |path: &str| {
         let url = format!("http://{}{path}", config::reachable(address));
         let request = async { client.get(url).send().await?.text().await };
@@ -61,7 +60,7 @@ async fn devices_of(address: SocketAddr) -> Option<Value> {
 }
 
 /// A check for each device of a running server.
-fn running(list: &Value, stance: Stance) -> Vec<Check> {
+fn running(list: &Value, expectation: GpuExpectation) -> Vec<Check> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let array = |key: &str| list[key].as_array().cloned().unwrap_or_default();
     let mut checks = Vec::new();
@@ -71,13 +70,15 @@ fn running(list: &Value, stance: Stance) -> Vec<Check> {
         let check = Check::pass(area, "server-device", state);
         let advice = text(&device["advice"]);
         let tried = "it is tried again by itself; the other lines say what is wrong now";
-        // A device that has failed is the server's to bring back, and costs time, no transcript.
+        // The server itself recovers a failed device, which costs time but no transcript.
         checks.push(match (text(&device["reason"]), advice) {
-            (reason, advice) if !reason.is_empty() => {
-                check.but(Level::Warn, reason, if advice.is_empty() { tried } else { &advice })
-            }
+            (reason, advice) if !reason.is_empty() => check.with_problem(
+                Level::Warn,
+                reason,
+                if advice.is_empty() { tried } else { &advice },
+            ),
             (_, advice) if !advice.is_empty() => {
-                check.but(Level::Warn, "it runs out of memory at times", advice)
+                check.with_problem(Level::Warn, "it runs out of memory at times", advice)
             }
             _ => check,
         });
@@ -86,8 +87,10 @@ fn running(list: &Value, stance: Stance) -> Vec<Check> {
         let reason = text(&unused["reason"]);
         let observed = format!("{} is not used", text(&unused["backend"]));
         let check = Check::pass(Area::Gpu, "server-device", observed);
-        checks.push(match stance.wanted && (stance.there || stance.demanded) {
-            true => check.but(Level::Warn, reason, "mend it; the server looks again by itself"),
+        checks.push(match expectation.wanted && (expectation.there || expectation.demanded) {
+            true => {
+                check.with_problem(Level::Warn, reason, "mend it; the server looks again by itself")
+            }
             false => Check { observed: format!("{}: {reason}", check.observed), ..check },
         });
     }
@@ -102,7 +105,7 @@ pub(super) fn spool(given: Option<&Path>) -> Check {
         Err(error) => {
             let observed = given.map_or_else(String::new, |folder| folder.display().to_string());
             let fix = "create it, make it writable, or give another one with --spool-dir";
-            return check(observed).but(Level::Fail, format!("{error:#}"), fix);
+            return check(observed).with_problem(Level::Fail, format!("{error:#}"), fix);
         }
     };
     let Ok(room) = rustix::fs::statvfs(&folder) else {
@@ -113,22 +116,24 @@ pub(super) fn spool(given: Option<&Path>) -> Check {
     if free >= ROOM_BYTES {
         return check;
     }
-    check.but(
+    check.with_problem(
         Level::Warn,
         format!("one upload may take {}", BinaryBytes(ROOM_BYTES)),
         "make room, give another folder with --spool-dir, or lower --max-upload-bytes",
     )
 }
 
-/// What decodes the formats that auris does not know.
+/// Whether ffmpeg is there for the formats that auris cannot decode itself.
 pub(super) fn ffmpeg(given: Option<&Path>) -> Check {
     let check = |observed: String| Check::pass(Area::Service, "ffmpeg", observed);
     match config::ffmpeg(given) {
         Ok(Some(ffmpeg)) => check(ffmpeg.program().display().to_string()),
         Ok(None) => check("none: files such as AMR, WMA, AC-3 and AVI are refused".to_owned()),
-        Err(error) => {
-            check(String::new()).but(Level::Fail, format!("{error:#}"), "give another --ffmpeg")
-        }
+        Err(error) => check(String::new()).with_problem(
+            Level::Fail,
+            format!("{error:#}"),
+            "give another --ffmpeg",
+        ),
     }
 }
 
@@ -137,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_running_server_tells_what_its_devices_lack() {
+    fn a_running_server_reports_what_its_devices_lack() {
         let list = serde_json::json!({
             "devices": [
                 {"id": "cpu", "backend": "cpu", "state": "ready", "reason": null},
@@ -148,16 +153,16 @@ mod tests {
             ],
             "unused": [{"backend": "cuda", "reason": "no driver"}],
         });
-        let stance = Stance { wanted: true, demanded: false, there: true };
-        let checks = running(&list, stance);
+        let expectation = GpuExpectation { wanted: true, demanded: false, there: true };
+        let checks = running(&list, expectation);
         let levels: Vec<Level> = checks.iter().map(|check| check.level).collect();
         assert_eq!(levels, [Level::Pass, Level::Warn, Level::Warn, Level::Warn]);
         assert_eq!(checks[1].cause.as_deref(), Some("the worker crashed"));
         assert_eq!(checks[2].fix.as_deref(), Some("start with --max-per-device 2"));
-        let quiet = running(&list, Stance { there: false, ..stance });
+        let quiet = running(&list, GpuExpectation { there: false, ..expectation });
         assert_eq!(quiet[3].level, Level::Pass);
         assert_eq!(quiet[3].observed, "cuda is not used: no driver");
-        assert!(running(&Value::Null, stance).is_empty());
+        assert!(running(&Value::Null, expectation).is_empty());
     }
 
     #[test]

@@ -8,19 +8,19 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::Extensions;
 use axum::http::request::Parts;
 
-use crate::scheduler::Caller;
+use auris_scheduler::Caller;
 
 /// Who sent a request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client {
-    /// Whom its work is counted for.
+    /// The caller that its work counts against.
     pub(super) caller: Caller,
-    /// Whom its jobs belong to, and nobody else can see: the name of its key. Empty without keys.
+    /// The owner of its jobs, who alone can see them: the name of its key. Empty without keys.
     pub(super) owner: String,
 }
 
 impl Client {
-    /// By what the connection and the layers in front have put into the request.
+    /// From what the connection and the layers in front have added to the request.
     pub(super) fn of(extensions: &Extensions) -> Self {
         if let Some(client) = extensions.get::<Self>() {
             return client.clone(); // it has a key

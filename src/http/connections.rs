@@ -1,6 +1,6 @@
-//! Accepts connections and serves each of them, until it is told to stop.
+//! Accepts connections and serves each of them until shutdown.
 //!
-//! What axum's own loop lacks is a clock: a connection that sends nothing would stay for ever.
+//! axum's own loop has no timeout: a connection that sends nothing would stay open for ever.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,11 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// Serves `app` on `listener`. After `stop`, open connections finish the request that they are at;
-/// the future ends with the last of them.
+/// Serves `app` on `listener`. After `stop`, open connections finish their current request; the
+/// future ends with the last of them.
 ///
-/// A connection is closed that has not sent the head of a request, its first or its next, for
-/// `idle`.
+/// A connection is closed if the head of its first or next request has not arrived within `idle`.
 pub async fn serve(
     mut listener: TcpListener,
     app: Router,
@@ -32,7 +31,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
-            // It logs errors such as a lack of descriptors, and waits.
+            // On errors such as a lack of descriptors it logs and waits.
             accepted = Listener::accept(&mut listener) => accepted,
             () = stop.cancelled() => break,
         };

@@ -8,7 +8,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 /// Stands for every origin.
 const EVERYONE: &str = "*";
 
-/// How long a browser may remember what it was told.
+/// How long a browser may cache the answer to a preflight request.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// The headers of answers that a page may read.
@@ -33,16 +33,16 @@ const EXPOSED: [HeaderName; 14] = [
 #[derive(Debug, Clone)]
 pub struct Cors(pub(super) CorsLayer);
 
-/// Origins that cannot be meant.
+/// Why origins are invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsError {
-    /// It is no origin.
+    /// It is not an origin.
     #[error(
         "`{0}` is not an origin: write scheme, host and port in lower case and nothing behind \
          them, such as https://app.example.org or http://localhost:3000, or * for every origin"
     )]
     NoOrigin(String),
-    /// `*` beside others.
+    /// `*` together with others.
     #[error("* stands for every origin: leave the others out")]
     EveryoneAndMore,
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
-use crate::scheduler::{self, BreakerStatus, DeviceStatus, ModelState, ModelStatus, Snapshot};
+use auris_scheduler::{BreakerStatus, DeviceStatus, ModelState, ModelStatus, Snapshot};
 
 /// Every device and the queue before them.
 #[derive(Serialize, ToSchema)]
@@ -208,7 +208,7 @@ impl From<DeviceStatus> for Device {
             BreakerStatus::Open { retry_in_seconds, .. } => Some(retry_in_seconds),
             _ => None,
         };
-        let DeviceStatus { info, journal, .. } = status;
+        let DeviceStatus { info, event_log, .. } = status;
         Self {
             id: info.id.to_string(),
             backend: info.backend.as_str(),
@@ -227,11 +227,11 @@ impl From<DeviceStatus> for Device {
             breaker: status.breaker.as_str(),
             retry_in_seconds,
             advice: status.advice,
-            fallbacks: journal.fallbacks,
-            returns: journal.returns,
-            probe_failures: journal.probe_failures,
-            seconds_lost: journal.seconds_lost,
-            history: journal.events.into_iter().map(DeviceEvent::from).collect(),
+            fallbacks: event_log.fallbacks,
+            returns: event_log.returns,
+            probe_failures: event_log.probe_failures,
+            seconds_lost: event_log.seconds_lost,
+            history: event_log.events.into_iter().map(DeviceEvent::from).collect(),
             models: status.models.into_iter().map(DeviceModel::from).collect(),
         }
     }
@@ -265,8 +265,8 @@ fn since_1970(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl From<scheduler::DeviceEvent> for DeviceEvent {
-    fn from(event: scheduler::DeviceEvent) -> Self {
+impl From<auris_scheduler::DeviceEvent> for DeviceEvent {
+    fn from(event: auris_scheduler::DeviceEvent) -> Self {
         Self {
             at: since_1970(event.at),
             kind: event.kind.as_str(),

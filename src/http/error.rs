@@ -8,21 +8,21 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::keys::Denial;
-use crate::jobs::{JobsError, WebhookRefusal};
-use crate::pipeline::{Fault, PipelineError};
-use crate::scheduler::Refusal;
+use super::keys::AuthError;
+use auris_jobs::pipeline::{ApiFailure, PipelineError};
+use auris_jobs::{JobsError, WebhookRefusal};
+use auris_scheduler::Refusal;
 
-/// Tells OpenAI's SDKs whether sending the same request again can help.
+/// Whether OpenAI's SDKs should send the same request again.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// When to come back while the server is ending or a model is loading, in seconds.
+/// When to retry while the server is shutting down or a model is loading, in seconds.
 const SHORT_RETRY: u64 = 5;
 
-/// The longest wait that OpenAI's SDKs obey, in seconds.
+/// The longest wait that OpenAI's SDKs accept, in seconds.
 const LONGEST_RETRY: f64 = 120.0;
 
-/// When a job may be accepted if there are too many, in seconds.
+/// When to retry if there are too many jobs, in seconds.
 const JOBS_RETRY: u64 = 30;
 
 /// Body of every error answer.
@@ -86,7 +86,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 
-    /// 500: a fault of ours, whose cause is logged and not sent.
+    /// 500: an internal error; its cause is logged and not sent.
     pub(super) fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!("internal error: {cause}");
         let message = "the server failed on this request; its log says why";
@@ -105,20 +105,20 @@ impl ApiError {
         Self::new(StatusCode::NOT_IMPLEMENTED, "jobs_unavailable", message)
     }
 
-    /// 404: there is no such job, or it is somebody else's.
+    /// 404: the job does not exist, or belongs to another client.
     pub(super) fn no_such_job() -> Self {
-        let message = "there is no such job: it may be forgotten, some time after its end";
+        let message = "job not found; finished jobs are deleted after the retention period";
         Self::new(StatusCode::NOT_FOUND, "job_not_found", message)
     }
 
     /// 409: there is no transcript since the job was cancelled.
     pub(super) fn cancelled() -> Self {
-        Fault::cancelled().into()
+        ApiFailure::cancelled().into()
     }
 
-    /// 503: the server ends first.
+    /// 503: the server is shutting down.
     pub(super) fn shutting_down() -> Self {
-        Fault::interrupted().into()
+        ApiFailure::interrupted().into()
     }
 
     /// 409: a job has no transcript yet.
@@ -148,7 +148,7 @@ impl ApiError {
 }
 
 impl ApiError {
-    /// What is told where the status has been sent already.
+    /// The body alone, for a stream whose status has already been sent.
     pub(super) fn into_body(self) -> ErrorBody {
         let kind = self.kind();
         let Self { message, param, code, .. } = self;
@@ -188,9 +188,9 @@ fn status(code: &str) -> StatusCode {
     }
 }
 
-impl From<Fault> for ApiError {
-    fn from(fault: Fault) -> Self {
-        let Fault { code, message, param } = fault;
+impl From<ApiFailure> for ApiError {
+    fn from(fault: ApiFailure) -> Self {
+        let ApiFailure { code, message, param } = fault;
         let status = status(&code);
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(SHORT_RETRY);
         Self { status, message, param, code: Some(code.into()), retry_after }
@@ -201,7 +201,7 @@ impl From<PipelineError> for ApiError {
     fn from(error: PipelineError) -> Self {
         match error {
             PipelineError::Refused(refusal) => refusal.into(),
-            error => Fault::from(&error).into(),
+            error => ApiFailure::from(&error).into(),
         }
     }
 }
@@ -238,7 +238,7 @@ impl From<WebhookRefusal> for ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        let error = Self::from(Fault::from(&refusal));
+        let error = Self::from(ApiFailure::from(&refusal));
         match refusal {
             Refusal::Full { retry_after } | Refusal::Share { retry_after } => {
                 error.after(retry_after)
@@ -248,14 +248,14 @@ impl From<Refusal> for ApiError {
     }
 }
 
-impl From<Denial> for ApiError {
-    fn from(denial: Denial) -> Self {
+impl From<AuthError> for ApiError {
+    fn from(denial: AuthError) -> Self {
         let message = denial.to_string();
         match denial {
-            Denial::Missing | Denial::Misplaced { .. } | Denial::Unknown => {
+            AuthError::Missing | AuthError::Misplaced { .. } | AuthError::Unknown => {
                 Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
             }
-            Denial::TooMany { retry_after, .. } => {
+            AuthError::TooMany { retry_after, .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
                     .after(retry_after)
             }

@@ -1,4 +1,4 @@
-//! `/v1/jobs`: transcriptions that nobody needs to wait for.
+//! `/v1/jobs`: transcriptions that run in the background.
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -9,19 +9,19 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::client::Client;
+use super::durable;
 use super::error::{ApiError, ErrorBody};
-use super::fields::{self, Endpoint, Fields, JobForm, Wishes};
-use super::kept;
-use super::stream::{self, EventId, ServerSentEvent, Telling};
+use super::fields::{self, Endpoint, Fields, JobForm, TranscriptionParams};
+use super::response;
+use super::stream::{self, EventId, ServerSentEvent, StreamOptions};
 use super::upload::KeptUpload;
-use super::whole;
-use crate::format::{Format, TranscriptionLine};
-use crate::jobs::{End, Followed, Job, JobId, Removed};
+use auris_format::{Format, TranscriptionLine};
+use auris_jobs::{End, Followed, Job, JobId, Removed};
 
-/// Where jobs are made.
+/// The path under which jobs are created.
 pub(super) const PATH: &str = "/v1/jobs";
 
-/// How many jobs a list holds if that is not said.
+/// How many jobs a list holds by default.
 const DEFAULT_LIMIT: u32 = 20;
 
 /// The most jobs that a list holds.
@@ -96,7 +96,7 @@ pub(super) struct TranscriptParams {
             )),
         (status = 200, description = "`Prefer: wait=10` asked to wait, and the job has finished: its transcript; headers as for a job's transcript, and `x-job-id`",
             content(
-                (super::answer::JsonAnswer = "application/json"),
+                (super::schema::JsonAnswer = "application/json"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
                 (String = "text/tab-separated-values"),
@@ -110,8 +110,8 @@ pub(super) async fn create(
     State(state): State<AppState>,
     upload: KeptUpload,
 ) -> Result<Response, ApiError> {
-    let wishes = Wishes::read(Endpoint::Jobs, &upload.fields)?;
-    kept::answer(&state, upload, wishes).await
+    let params = TranscriptionParams::read(Endpoint::Jobs, &upload.fields)?;
+    durable::answer(&state, upload, params).await
 }
 
 /// List jobs
@@ -142,7 +142,7 @@ pub(super) async fn list(
     let has_more = data.len() > limit as usize;
     data.truncate(limit as usize);
     let mut response = Json(JobList { object: "list", data, has_more }).into_response();
-    whole::tell_ignored(response.headers_mut(), &fields.ignored());
+    response::report_ignored(response.headers_mut(), &fields.ignored());
     Ok(response)
 }
 
@@ -157,7 +157,7 @@ pub(super) async fn list(
     params(("id" = String, Path, format = Uuid, description = "The job's id")),
     responses(
         (status = 200, description = "The job", body = Job),
-        (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
+        (status = "4XX", description = "The job does not exist, or belongs to another client", body = ErrorBody),
         (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
     )
 )]
@@ -186,7 +186,7 @@ pub(super) async fn get(
     ),
     responses(
         (status = 200, description = "Events until the job's end, then `[DONE]`", body = ServerSentEvent, content_type = "text/event-stream"),
-        (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
+        (status = "4XX", description = "The job does not exist, or belongs to another client", body = ErrorBody),
         (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
     )
 )]
@@ -198,11 +198,11 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     let followed = state.jobs()?.follow(&client.owner, job_id(&id)?).await?;
     let Followed { request, follower, .. } = followed.ok_or_else(ApiError::no_such_job)?;
-    // Who says what is no id has heard nothing.
+    // An invalid id counts as none: the client gets everything from the start.
     let heard = headers.get("last-event-id").and_then(|id| EventId::parse(id.to_str().ok()?));
     let heard = heard.unwrap_or_default();
-    let telling = Telling { progress: true, heard, ..Telling::of(&request.rendering) };
-    Ok(stream::answer_telling(follower, telling, ()))
+    let telling = StreamOptions { progress: true, heard, ..StreamOptions::of(&request.rendering) };
+    Ok(stream::respond_with(follower, telling, ()))
 }
 
 /// Get a job's transcript in any format
@@ -215,14 +215,14 @@ pub(super) async fn events(
     responses(
         (status = 200, description = "The transcript; headers and formats as for transcriptions, but no `x-rtf`: nobody waited",
             content(
-                (super::answer::JsonAnswer = "application/json"),
+                (super::schema::JsonAnswer = "application/json"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
                 (String = "text/tab-separated-values"),
                 (TranscriptionLine = "application/x-ndjson"),
             )),
         (status = 409, description = "The job is unfinished; see Retry-After", body = ErrorBody),
-        (status = "4XX", description = "There is no such job, a parameter cannot be used, or the job failed: as the transcription would have", body = ErrorBody),
+        (status = "4XX", description = "The job does not exist, a parameter cannot be used, or the job failed: as the transcription would have", body = ErrorBody),
         (status = "5XX", description = "This server keeps no jobs, or the job failed", body = ErrorBody),
     )
 )]
@@ -243,9 +243,9 @@ pub(super) async fn transcript(
     }
     match follower.end().await {
         End::Finished(output) => {
-            let mut headers = whole::provenance(&output);
-            whole::tell_ignored(&mut headers, &fields.ignored());
-            Ok(whole::answer(headers, &output, &rendering))
+            let mut headers = response::provenance(&output);
+            response::report_ignored(&mut headers, &fields.ignored());
+            Ok(response::answer(headers, &output, &rendering))
         }
         End::Failed(fault) => Err(fault.into()),
         End::Cancelled | End::Interrupted => Err(ApiError::cancelled()),
@@ -264,7 +264,7 @@ pub(super) async fn transcript(
     responses(
         (status = 200, description = "It was unfinished, and is cancelled and forgotten: as it was at last", body = Job),
         (status = 204, description = "It had ended, and is forgotten"),
-        (status = "4XX", description = "There is no such job, or it is somebody else's", body = ErrorBody),
+        (status = "4XX", description = "The job does not exist, or belongs to another client", body = ErrorBody),
         (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
     )
 )]
@@ -280,7 +280,7 @@ pub(super) async fn delete(
     }
 }
 
-/// What is no id names no job.
+/// An invalid id names no job.
 fn job_id(text: &str) -> Result<JobId, ApiError> {
     text.parse().map_err(|_| ApiError::no_such_job())
 }

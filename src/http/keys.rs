@@ -1,7 +1,7 @@
 //! Who may send requests, and how many: API keys as `Authorization: Bearer KEY`.
 //!
-//! Only the keys' SHA-256 digests are held, and all of them are looked at for each request, so
-//! that the time it takes tells nothing. How much of the queue a key may use is for `scheduler`.
+//! Only the keys' SHA-256 digests are held, and all of them are compared for each request, so that
+//! the time it takes reveals nothing. `auris-scheduler` limits how much of the queue a key may use.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::client::Client;
 use super::error::ApiError;
-use crate::metrics as names;
-use crate::scheduler::Caller;
+use auris_core::metrics as names;
+use auris_scheduler::Caller;
 
-/// Where others expect a key.
+/// Other headers in which clients send a key.
 const OTHER_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-auth-token"];
 const OTHER_PARAMETERS: [&str; 6] =
     ["api_key", "api-key", "apikey", "key", "token", "access_token"];
@@ -32,25 +32,25 @@ pub type KeyDigest = [u8; 32];
 /// A key that is accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
-    /// What its holder is called. Jobs belong to the name: whoever gets a name that was used
-    /// before gets its jobs.
+    /// The holder's name. Jobs belong to the name: a new key with a name that was used before gets
+    /// its jobs.
     pub name: String,
-    /// What the key is recognised by.
+    /// The digest that identifies the key.
     pub digest: KeyDigest,
-    /// How many transcriptions it may ask for in a minute.
+    /// How many transcriptions it may request in a minute.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// The part of the queue that it may use, if not as others: above 0, at most 1.
+    /// The share of the queue that it may use, if not the default: above 0, at most 1.
     pub queue_share: Option<f64>,
 }
 
 impl Key {
-    /// The digest that `key` is recognised by.
+    /// The digest that identifies `key`.
     pub fn digest(key: &str) -> KeyDigest {
         Sha256::digest(key).into()
     }
 }
 
-/// The keys that are accepted. Without any, none is asked for. Cheap to clone.
+/// The accepted keys. Without any, no key is required. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Keys(Arc<[Entry]>);
 
@@ -61,9 +61,9 @@ struct Entry {
     limit: Option<(NonZeroU32, DefaultDirectRateLimiter)>,
 }
 
-/// Why a request goes no further.
+/// Why a request is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denial {
+pub(super) enum AuthError {
     #[error("no API key was sent: send it in the header `Authorization: Bearer KEY`")]
     Missing,
     #[error("the API key was sent in {place}: send it in the header `Authorization: Bearer KEY`")]
@@ -75,8 +75,8 @@ pub(super) enum Denial {
 }
 
 impl Keys {
-    /// Keys with different names and digests. A key under the name of an earlier one, such as
-    /// its replacement, takes over that one's jobs.
+    /// Keys with different names and digests. A key with the name of an earlier one, such as its
+    /// replacement, takes over the jobs of that key.
     pub fn new(keys: Vec<Key>) -> Self {
         let entry = |Key { name, digest, requests_per_minute, queue_share }: Key| Entry {
             client: Client {
@@ -90,12 +90,12 @@ impl Keys {
         Self(keys.into_iter().map(entry).collect())
     }
 
-    /// Whether no key is asked for.
+    /// Whether no key is required.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Finds a key, in the same time whether and where it is.
+    /// Finds a key in constant time, wherever it is in the list and also if it is not.
     fn find(&self, key: &str) -> Option<&Entry> {
         let digest = Key::digest(key);
         let mut found = 0; // counted from 1
@@ -106,23 +106,27 @@ impl Keys {
     }
 
     /// The client that sent a request.
-    fn admit(&self, request: &Request) -> Result<&Client, Denial> {
+    fn admit(&self, request: &Request) -> Result<&Client, AuthError> {
         let entry = self.find(presented(request.headers(), request.uri())?);
-        let entry = entry.ok_or(Denial::Unknown)?;
+        let entry = entry.ok_or(AuthError::Unknown)?;
         if let Some((limit, limiter)) = &entry.limit
             && is_transcription(request)
             && let Err(until) = limiter.check()
         {
             let wait = until.wait_time_from(DefaultClock::default().now()).as_secs_f64();
             let retry_after = wait.ceil().max(1.0) as u64;
-            return Err(Denial::TooMany { limit: *limit, retry_after });
+            return Err(AuthError::TooMany { limit: *limit, retry_after });
         }
         Ok(&entry.client)
     }
 }
 
-/// Lets a request through if it has a key, and puts into it whose.
-pub(super) async fn ask(State(keys): State<Keys>, mut request: Request, next: Next) -> Response {
+/// Lets a request through if it has a valid key, and adds the client to it.
+pub(super) async fn authenticate(
+    State(keys): State<Keys>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if keys.is_empty() || request.method() == Method::OPTIONS || is_open(request.uri().path()) {
         return next.run(request).await;
     }
@@ -132,7 +136,7 @@ pub(super) async fn ask(State(keys): State<Keys>, mut request: Request, next: Ne
             next.run(request).await
         }
         Err(denial) => {
-            if matches!(denial, Denial::TooMany { .. }) {
+            if matches!(denial, AuthError::TooMany { .. }) {
                 counter!(names::REFUSALS, "reason" => "rate").increment(1);
             }
             ApiError::from(denial).into_response()
@@ -140,7 +144,7 @@ pub(super) async fn ask(State(keys): State<Keys>, mut request: Request, next: Ne
     }
 }
 
-/// Whether an address is for everybody: what orchestrators and people who read about it need.
+/// Whether a path needs no key: health checks for orchestrators, and the documentation.
 pub(super) fn is_open(path: &str) -> bool {
     let is_page = path == "/docs" || path.starts_with("/docs/");
     is_page || ["/healthz", "/readyz", "/openapi.json"].contains(&path)
@@ -152,8 +156,8 @@ fn is_transcription(request: &Request) -> bool {
 }
 
 /// The key that a request was sent with.
-fn presented<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<&'a str, Denial> {
-    let misplaced = |place: &str| Err(Denial::Misplaced { place: place.to_owned() });
+fn presented<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<&'a str, AuthError> {
+    let misplaced = |place: &str| Err(AuthError::Misplaced { place: place.to_owned() });
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         if let Some(name) = OTHER_HEADERS.iter().find(|name| headers.contains_key(**name)) {
             return misplaced(&format!("the header `{name}`"));
@@ -165,13 +169,13 @@ fn presented<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<&'a str, Denial> {
         };
         return match parameters.any(is_other) {
             true => misplaced("the address, where logs keep it"),
-            false => Err(Denial::Missing),
+            false => Err(AuthError::Missing),
         };
     };
-    let Ok(value) = value.to_str() else { return Err(Denial::Unknown) };
+    let Ok(value) = value.to_str() else { return Err(AuthError::Unknown) };
     let (scheme, key) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
     match (scheme.to_ascii_lowercase().as_str(), key.trim()) {
-        ("bearer", "") | ("", _) => Err(Denial::Missing),
+        ("bearer", "") | ("", _) => Err(AuthError::Missing),
         ("bearer", key) => Ok(key),
         ("basic", _) => misplaced("a user's name and password"),
         _ => misplaced("`Authorization` without the word `Bearer`"),
@@ -204,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_read_from_one_place_and_others_are_told() {
+    fn a_key_is_read_from_one_place_and_others_are_reported() {
         let check = |name: &'static str, value: &str, uri: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
             match presented(&headers, &uri.parse().unwrap()) {
                 Ok(key) => key.to_owned(),
-                Err(Denial::Misplaced { place }) => format!("misplaced: {place}"),
+                Err(AuthError::Misplaced { place }) => format!("misplaced: {place}"),
                 Err(denial) => format!("{denial:?}"),
             }
         };

@@ -1,6 +1,6 @@
-//! The HTTP interface: one list of routes, from which router and OpenAPI document are made.
+//! The HTTP interface: one list of routes, from which router and OpenAPI document are built.
 //!
-//! Handlers parse, check, act and answer; what they act on is in `pipeline` and `scheduler`.
+//! Handlers parse, check, act and respond; the work is done in `auris-jobs` and `auris-scheduler`.
 
 use std::any::Any;
 use std::time::Instant;
@@ -21,9 +21,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::metrics as names;
+use auris_core::metrics as names;
 
-mod answer;
+mod schema;
 mod asr;
 mod client;
 mod connections;
@@ -33,10 +33,10 @@ mod error;
 mod fields;
 mod health;
 mod jobs;
-mod kept;
+mod durable;
 mod keys;
-mod lines;
-mod linger;
+mod ndjson;
+mod drain_body;
 mod models;
 mod preferences;
 mod security;
@@ -44,7 +44,7 @@ mod state;
 mod stream;
 mod transcriptions;
 mod upload;
-mod whole;
+mod response;
 mod whisper_cpp;
 
 pub use connections::serve;
@@ -59,10 +59,10 @@ use error::ApiError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The content type of errors of ours.
+/// The content type of this server's errors.
 const JSON: &str = "application/json";
 
-/// What a form may weigh beyond its file, in bytes.
+/// The largest size of a form without its file, in bytes.
 const FORM_BYTES: u64 = 16 << 20;
 
 #[derive(OpenApi)]
@@ -110,7 +110,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Everything that the server answers. Serve it with connect info, which tells callers apart.
+/// The whole application. Serve it with connect info, which identifies callers.
 pub fn router(state: AppState, access: Access) -> Router {
     let body_limit = state.uploads.max_bytes.saturating_add(FORM_BYTES);
     let router = Router::from(routes())
@@ -119,26 +119,26 @@ pub fn router(state: AppState, access: Access) -> Router {
     guarded(router, access).with_state(state)
 }
 
-/// What holds for every route: an answer in OpenAI's shape whatever happens, and a trace of it.
+/// Layers for every route: errors in OpenAI's shape whatever happens, and tracing.
 fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>, access: Access) -> Router<S> {
     let cors = access.cors.map(|Cors(layer)| layer);
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(access.keys, keys::ask))
-        .layer(middleware::from_fn(linger::linger))
-        .layer(middleware::map_response(in_our_shape))
+        .layer(middleware::from_fn_with_state(access.keys, keys::authenticate))
+        .layer(middleware::from_fn(drain_body::linger))
+        .layer(middleware::map_response(to_api_error))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(option_layer(cors))
         // Outside of the panics, so that they are counted.
         .layer(middleware::from_fn(count))
-        // A refusal such as 503 is no failure of ours; what is one has been logged with its cause.
+        // A refusal such as 503 is not a failure; real failures have been logged with their cause.
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
 }
 
-/// Leaves the query out, where some send keys.
+/// Leaves out the query, in which some clients send keys.
 fn span(request: &Request) -> Span {
     tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
 }
@@ -153,8 +153,8 @@ async fn method_not_allowed() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
-/// Replaces what a library answers to a bad request, which is plain text or nothing.
-async fn in_our_shape(response: Response) -> Response {
+/// Replaces a library's response to a bad request, which is plain text or empty.
+async fn to_api_error(response: Response) -> Response {
     let status = response.status();
     let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == JSON);
     if ours || !(status.is_client_error() || status.is_server_error()) {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_library_refuses_is_told_in_our_shape() {
+    async fn what_a_library_refuses_is_reported_in_our_shape() {
         let refusal = |status: StatusCode| get(async move || (status, "plain words"));
         let (status, body) = check("/", refusal(StatusCode::BAD_REQUEST)).await;
         assert_eq!((status, &body["error"]["code"]), (400, &"invalid_request".into()));

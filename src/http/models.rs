@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
-use crate::models::{Availability, ModelFile, Models};
+use auris_models::{Availability, ModelFile, Models};
 
 /// The name that OpenAI's clients send; the language decides which model runs.
 const ALIAS: &str = "whisper-1";

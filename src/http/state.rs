@@ -8,8 +8,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::error::ApiError;
 use super::{Cors, Keys};
-use crate::jobs::Jobs;
-use crate::pipeline::Pipeline;
+use auris_jobs::Jobs;
+use auris_jobs::pipeline::Pipeline;
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! Server-sent events: a transcript while it is made.
 //!
-//! The events are OpenAI's, as data only; what joins to the whole text is `format`'s business.
+//! The events are OpenAI's, as data only; `auris-format` makes the deltas that join to the text.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,17 +17,17 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
-use super::lines;
-use crate::format::{
+use super::ndjson;
+use auris_core::transcript::{Run, Segment};
+use auris_format::{
     Deltas, Format, Granularities, Rendering, TranscriptionLogprob, TranscriptionRun,
     TranscriptionSegment, TranscriptionVerbose, TurnLines, Usage, with_turns,
 };
-use crate::jobs::{End, Follower, News, percent};
-use crate::pipeline::{Fault, Output, Turns};
-use crate::transcript::{Run, Segment};
+use auris_jobs::pipeline::{ApiFailure, Output, SegmentMerger};
+use auris_jobs::{End, ProgressSubscriber, ProgressUpdate, percent};
 
-/// How often a comment goes out while there is nothing to tell, so that nothing on the way takes
-/// the connection for dead.
+/// How often a comment is sent while there is nothing else to send, so that no proxy takes the
+/// connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// What ends a stream, as in OpenAI's.
@@ -81,36 +81,36 @@ pub(super) enum StreamEvent {
     },
 }
 
-/// Answers with the events of what `follower` hears, for a client that asked for `rendering`.
+/// Responds with events for what `follower` receives, for a client that asked for `rendering`.
 /// `held` is dropped when the client leaves.
 pub(super) fn answer(
-    follower: Follower,
+    follower: ProgressSubscriber,
     rendering: &Rendering,
     held: impl Send + 'static,
 ) -> Response {
     match rendering.format {
-        Format::Ndjson => lines::answer(follower, rendering, held),
-        _ => answer_telling(follower, Telling::of(rendering), held),
+        Format::Ndjson => ndjson::answer(follower, rendering, held),
+        _ => respond_with(follower, StreamOptions::of(rendering), held),
     }
 }
 
 /// The same, of what `telling` says.
-pub(super) fn answer_telling(
-    follower: Follower,
-    telling: Telling,
+pub(super) fn respond_with(
+    follower: ProgressSubscriber,
+    telling: StreamOptions,
     held: impl Send + 'static,
 ) -> Response {
     let events = events(follower, Teller::new(telling), held);
     let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("working");
     let mut response = Sse::new(events).keep_alive(heartbeat).into_response();
-    // Proxies that gather answers would hold the events back.
+    // Proxies that buffer responses would hold the events back.
     let no = axum::http::HeaderValue::from_static("no");
     response.headers_mut().insert("x-accel-buffering", no);
     response
 }
 
 fn events(
-    follower: Follower,
+    follower: ProgressSubscriber,
     teller: Teller,
     held: impl Send + 'static,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
@@ -124,9 +124,9 @@ fn events(
     })
 }
 
-/// What a stream tells of.
+/// What a stream is about.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Telling {
+pub(super) struct StreamOptions {
     /// How sure the model was of each token.
     pub(super) logprobs: bool,
     /// Segments with their times.
@@ -135,12 +135,12 @@ pub(super) struct Telling {
     pub(super) turn_lines: bool,
     /// How far it has come; events then have ids.
     pub(super) progress: bool,
-    /// The last event that the client has heard already; it is told what comes behind.
+    /// The last event that the client has received; it gets those after it.
     pub(super) heard: EventId,
 }
 
-impl Telling {
-    /// What a client hears that asked for `rendering`.
+impl StreamOptions {
+    /// A stream for a client that asked for `rendering`.
     pub(super) fn of(rendering: &Rendering) -> Self {
         Self {
             logprobs: rendering.logprobs,
@@ -151,8 +151,8 @@ impl Telling {
     }
 }
 
-/// The place of an event in a job's stream, written `CHUNK.EVENT`, both from 1: where a client
-/// that lost the connection goes on.
+/// The position of an event in a job's stream, written `CHUNK.EVENT`, both from 1: a client that
+/// lost the connection continues from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct EventId {
     chunk: usize,
@@ -176,10 +176,10 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Puts news into events.
+/// Turns progress updates into events.
 struct Teller {
-    telling: Telling,
-    turns: Turns,
+    telling: StreamOptions,
+    merger: SegmentMerger,
     lines: TurnLines,
     deltas: Deltas,
     segments_told: usize,
@@ -187,10 +187,10 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(telling: Telling) -> Self {
+    fn new(telling: StreamOptions) -> Self {
         Self {
             telling,
-            turns: Turns::default(),
+            merger: SegmentMerger::default(),
             lines: TurnLines::default(),
             deltas: Deltas::default(),
             segments_told: 0,
@@ -198,10 +198,10 @@ impl Teller {
         }
     }
 
-    fn tell(&mut self, news: &News) -> Vec<Event> {
+    fn tell(&mut self, news: &ProgressUpdate) -> Vec<Event> {
         match news {
-            News::Chunk { result, progress, eta_seconds } => {
-                let settled: Vec<(Segment, Run)> = self.turns.hear(result).collect();
+            ProgressUpdate::Chunk { result, progress, eta_seconds } => {
+                let settled: Vec<(Segment, Run)> = self.merger.push(result).collect();
                 let mut events = self.segments(settled);
                 if let (true, Some(progress)) = (self.telling.progress, progress) {
                     let percent = percent(progress.done_seconds, progress.total_seconds);
@@ -211,8 +211,8 @@ impl Teller {
                 self.chunks_told += 1;
                 self.new_of(&events)
             }
-            News::End(End::Finished(output)) => {
-                let left: Vec<(Segment, Run)> = std::mem::take(&mut self.turns).end().collect();
+            ProgressUpdate::End(End::Finished(output)) => {
+                let left: Vec<(Segment, Run)> = std::mem::take(&mut self.merger).end().collect();
                 let left = self.segments(left);
                 self.chunks_told += 1;
                 let id = EventId { chunk: self.chunks_told, event: left.len() + 1 };
@@ -221,13 +221,13 @@ impl Teller {
                 self.new_of(&left).into_iter().chain(last).chain([done()]).collect()
             }
             // Without an id: after a restart of the server, other events may be in their place.
-            News::End(End::Failed(fault)) => vec![error(fault.clone()), done()],
-            News::End(End::Cancelled) => vec![error(Fault::cancelled()), done()],
-            News::End(End::Interrupted) => vec![error(Fault::interrupted()), done()],
+            ProgressUpdate::End(End::Failed(fault)) => vec![error(fault.clone()), done()],
+            ProgressUpdate::End(End::Cancelled) => vec![error(ApiFailure::cancelled()), done()],
+            ProgressUpdate::End(End::Interrupted) => vec![error(ApiFailure::interrupted()), done()],
         }
     }
 
-    /// The events of the newest chunk that the client has not heard.
+    /// The events of the newest chunk that the client has not received yet.
     fn new_of(&self, events: &[StreamEvent]) -> Vec<Event> {
         let new = events.iter().zip(1..).filter_map(|(event, number)| {
             let id = EventId { chunk: self.chunks_told, event: number };
@@ -283,7 +283,7 @@ fn data(event: &impl Serialize) -> Event {
     Event::default().data(json)
 }
 
-fn error(fault: Fault) -> Event {
+fn error(fault: ApiFailure) -> Event {
     data(&ApiError::from(fault).into_body())
 }
 

@@ -9,17 +9,17 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::AppState;
-use super::answer::JsonAnswer;
+use super::durable;
 use super::error::{ApiError, ErrorBody};
-use super::fields::{Endpoint, TranscriptionForm, TranslationForm, Wishes};
-use super::kept;
+use super::fields::{Endpoint, TranscriptionForm, TranscriptionParams, TranslationForm};
+use super::response;
+use super::schema::JsonAnswer;
 use super::stream::{self, ServerSentEvent};
 use super::upload::{AnyUpload, Upload};
-use super::whole;
-use crate::format::TranscriptionLine;
-use crate::jobs::{Attended, Job};
-use crate::pipeline::{Input, Output};
-use crate::scheduler::Ticket;
+use auris_format::TranscriptionLine;
+use auris_jobs::pipeline::{Input, Output};
+use auris_jobs::{ClientTranscription, Job};
+use auris_scheduler::Ticket;
 
 /// Write down what is said in an audio file
 ///
@@ -117,50 +117,50 @@ pub(super) async fn translate(
 async fn any(state: AppState, upload: AnyUpload, endpoint: Endpoint) -> Result<Response, ApiError> {
     match upload {
         AnyUpload::Passing(Upload { file, fields, ticket }) => {
-            let wishes = Wishes::read(endpoint, &fields)?;
-            if wishes.webhook_url.is_some() {
+            let params = TranscriptionParams::read(endpoint, &fields)?;
+            if params.webhook_url.is_some() {
                 let message = "only the end of a job is told to a webhook: send the header `Prefer: \
                                respond-async` too, or leave webhook_url out";
                 return Err(ApiError::bad_field("webhook_url", message));
             }
-            answer(state, ticket, file, wishes).await
+            answer(state, ticket, file, params).await
         }
         AnyUpload::Kept(upload) => {
-            let wishes = Wishes::read(endpoint, &upload.fields)?;
-            kept::answer(&state, *upload, wishes).await
+            let params = TranscriptionParams::read(endpoint, &upload.fields)?;
+            durable::answer(&state, *upload, params).await
         }
     }
 }
 
-/// Transcribes a file, and answers in the format that is wished for, whole or bit by bit.
+/// Transcribes a file, and responds in the requested format, whole or as a stream.
 pub(super) async fn answer(
     state: AppState,
     ticket: Ticket,
     file: File,
-    wishes: Wishes,
+    params: TranscriptionParams,
 ) -> Result<Response, ApiError> {
-    let (rendering, stream) = (wishes.rendering, wishes.stream);
-    let ignored = wishes.ignored.clone();
+    let (rendering, stream) = (params.rendering, params.stream);
+    let ignored = params.ignored.clone();
     let mut response = if stream {
-        let attended = start(&state, ticket, file, wishes).await?;
+        let attended = start(&state, ticket, file, params).await?;
         stream::answer(attended.follow(), &rendering, attended)
     } else {
-        let (headers, output) = transcribed(&state, ticket, file, wishes).await?;
-        whole::answer(headers, &output, &rendering)
+        let (headers, output) = transcribed(&state, ticket, file, params).await?;
+        response::answer(headers, &output, &rendering)
     };
-    whole::tell_ignored(response.headers_mut(), &ignored);
+    response::report_ignored(response.headers_mut(), &ignored);
     Ok(response)
 }
 
-/// Transcribes a file. The headers tell where and how.
+/// Transcribes a file. The response headers say where and how.
 pub(super) async fn transcribed(
     state: &AppState,
     ticket: Ticket,
     file: File,
-    wishes: Wishes,
+    params: TranscriptionParams,
 ) -> Result<(HeaderMap, Arc<Output>), ApiError> {
     let received = Instant::now();
-    let output = start(state, ticket, file, wishes).await?.output().await?;
+    let output = start(state, ticket, file, params).await?.output().await?;
     let duration = output.transcript.duration;
     let elapsed = received.elapsed().as_secs_f64();
     tracing::info!(
@@ -171,8 +171,8 @@ pub(super) async fn transcribed(
         elapsed_ms = (elapsed * 1e3) as u64,
         "transcribed"
     );
-    let mut headers = whole::provenance(&output);
-    whole::number(&mut headers, "x-rtf", elapsed / duration.max(1e-3));
+    let mut headers = response::provenance(&output);
+    response::number(&mut headers, "x-rtf", elapsed / duration.max(1e-3));
     Ok((headers, output))
 }
 
@@ -180,10 +180,10 @@ async fn start(
     state: &AppState,
     ticket: Ticket,
     file: File,
-    wishes: Wishes,
-) -> Result<Attended, ApiError> {
-    let Wishes { model, options, silence, selection, .. } = wishes;
+    params: TranscriptionParams,
+) -> Result<ClientTranscription, ApiError> {
+    let TranscriptionParams { model, options, silence, selection, .. } = params;
     let chunks = Some(silence.policy(state.pipeline.chunks));
     let input = Input { file, model, options, chunks, selection };
-    Ok(Attended::start(state.pipeline.open(input, ticket).await?))
+    Ok(ClientTranscription::start(state.pipeline.open(input, ticket).await?))
 }

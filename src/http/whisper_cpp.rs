@@ -1,20 +1,20 @@
 //! `POST /inference`, as whisper.cpp's own server has it.
 //!
-//! A program written for that server works here. What it tells the engine beyond OpenAI's fields
-//! (thresholds, beams) is passed over and told of, and errors are in our shape.
+//! Programs written for that server work here. Its engine settings beyond OpenAI's fields
+//! (thresholds, beams) are ignored and reported, and errors have the shape of this server.
 
 use axum::extract::State;
 use axum::response::Response;
 use utoipa::ToSchema;
 
 use super::AppState;
-use super::answer::JsonAnswer;
 use super::error::{ApiError, ErrorBody};
-use super::fields::{self, Fields, Wishes};
+use super::fields::{self, Fields, TranscriptionParams};
+use super::schema::JsonAnswer;
 use super::transcriptions;
 use super::upload::Upload;
-use crate::format::{Format, Granularities, Rendering, TranscriptionLine};
-use crate::transcript::{Options, Task};
+use auris_core::transcript::{Options, Task};
+use auris_format::{Format, Granularities, Rendering, TranscriptionLine};
 
 /// The form of `POST /inference`, for the document only.
 #[derive(ToSchema)]
@@ -84,11 +84,11 @@ pub(super) async fn inference(
     State(state): State<AppState>,
     upload: Upload,
 ) -> Result<Response, ApiError> {
-    let wishes = wishes(&mut Fields::new(&upload.fields))?;
-    transcriptions::answer(state, upload.ticket, upload.file, wishes).await
+    let params = params(&mut Fields::new(&upload.fields))?;
+    transcriptions::answer(state, upload.ticket, upload.file, params).await
 }
 
-fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
+fn params(fields: &mut Fields<'_>) -> Result<TranscriptionParams, ApiError> {
     let format = fields::format(fields)?;
     let granularities = Granularities { segments: true, words: format == Format::VerboseJson };
     let (language, languages) = fields::language(fields)?;
@@ -103,13 +103,13 @@ fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
         logprobs: false,
         keep_non_speech: fields::keep_non_speech(fields)?,
     };
-    Ok(Wishes {
+    Ok(TranscriptionParams {
         model: fields::text(fields, "model")?,
         options,
         silence: fields::silence(fields)?,
         selection: fields::selection(fields)?,
         rendering: Rendering { format, granularities, ..Rendering::default() },
         ignored: fields.ignored(),
-        ..Wishes::default()
+        ..TranscriptionParams::default()
     })
 }

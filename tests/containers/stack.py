@@ -21,7 +21,7 @@ SAMPLE = REPOSITORY / "tests/fixtures/eval/00.flac"
 SAMPLE_TEXT = "How is the weather in Boston tomorrow?"
 CPU, CUDA = "auris:cpu", "auris:cuda"
 RUST = "rust:1.95-slim-trixie"
-# The image with the engine for tests in place of `auris-cuda`; see Dockerfile.double.
+# The image with the engine for tests in place of `auris-worker-cuda`; see Dockerfile.double.
 DOUBLE = "auris:cuda-double"
 SERVICES = {"cpu": "auris", "gpu": "auris-gpu"}
 PROJECT = "auris-test"

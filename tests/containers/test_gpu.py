@@ -29,7 +29,7 @@ FAULTS = [
     ("abort", "init-aborts", "ends the process"),
 ]
 
-# What auris-cuda is built for, first of all, as `check` has it.
+# What auris-worker-cuda is built for, first of all, as `check` has it.
 CAPABILITY = re.match(r"\d+", os.environ.get("CUDA_ARCHITECTURES", "75-real"))[0]
 # The version of a driver that is newer than any CUDA.
 NEWER = 99000

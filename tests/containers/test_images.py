@@ -1,5 +1,6 @@
 """The images themselves: size, configuration, user, and the processors that they run on."""
 
+import json
 import re
 import subprocess
 
@@ -42,9 +43,10 @@ def test_nobody_in_it_is_root(name):
 
 @pytest.mark.cuda
 def test_no_program_needs_a_gpu_to_start():
-    for program in ("auris", "auris-cuda"):
+    for program in ("auris", "auris-worker", "auris-worker-cuda"):
         said = docker("run", "--rm", "--entrypoint", program, CUDA, "--version").stdout
-        assert re.fullmatch(r"auris \d+\.\d+\.\d+\s*", said), said
+        name = program.removesuffix("-cuda")
+        assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\s*", said), said
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +62,18 @@ def program(tmp_path_factory):
     return root
 
 
-def emulated(processor, program, *arguments):
-    return ["qemu-x86_64", "-cpu", processor, "-L", str(program), str(program / "usr/local/bin/auris"), *arguments]
+def emulated(processor, program, *arguments, name="auris"):
+    return ["qemu-x86_64", "-cpu", processor, "-L", str(program), str(program / "usr/local/bin" / name), *arguments]
 
 
 def test_an_old_processor_gets_a_message_instead_of_sigill(program):
-    # Nehalem, of 2008, has SSE4.2 and no AVX.
-    result = run(*emulated("Nehalem", program, "serve", "--models", "base-q8_0", "--listen", "127.0.0.1:0"), check=False)
-    tell("a processor without AVX2", result.stdout)
-    assert result.returncode == 1, result
-    assert "this processor lacks AVX, AVX2, FMA, F16C, BMI2" in result.stdout
+    # Nehalem, of 2008, has SSE4.2 and no AVX. The server asks the worker program by this.
+    worker = emulated("Nehalem", program, "--check-cpu", name="auris-worker")
+    report = json.loads(run(*worker).stdout)
+    assert report["missing_instructions"] == ["AVX", "AVX2", "FMA", "F16C", "BMI2"], report
+    result = run(*emulated("Nehalem", program, name="auris-worker"), check=False)
+    tell("a CPU without AVX2", result.stdout)
+    assert result.returncode == 1 and "this CPU lacks AVX" in result.stdout, result
     # What needs no engine works there, too.
     run(*emulated("Nehalem", program, "models", "list"))
 

@@ -209,15 +209,16 @@ def report(address, start):
 def main(auris):
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        crash = f"fake:abort,chunk=0,prompt={CRASH}"
+        fake = Path(auris).with_name("auris-fake-worker")
+        crash = f"'{fake}' 'abort,chunk=0,prompt={CRASH}'"
         gpu = {"LD_LIBRARY_PATH": fake_driver(folder / "driver")}
         well = stack.enter_context(
-            server(auris, folder / "well", "--cuda-engine", crash, "--slots", "1", **gpu)
+            server(auris, folder / "well", "--cuda-program", crash, "--slots", "1", **gpu)
         )
         short = ["--slots", "1", "--max-queue-minutes", "0.2"]
-        slow = f"{crash},speed=20"
+        slow = f"'{fake}' 'abort,chunk=0,prompt={CRASH},speed=20'"
         sick = stack.enter_context(
-            server(auris, folder / "sick", "--engine", slow, "--no-gpu", *short)
+            server(auris, folder / "sick", "--cpu-program", slow, "--no-gpu", *short)
         )
         address = stack.enter_context(prometheus(folder / "prometheus", [well, sick]))
         start = time.time()

@@ -144,7 +144,7 @@ impl Score {
 }
 
 #[tokio::test]
-async fn the_demo_model_hears_its_evaluation_set() {
+async fn the_demo_model_passes_its_evaluation_set() {
     let truth = truth();
     let server = Server::demo(&[]).await;
     let ask = |(name, truth): (String, Truth)| {

@@ -92,7 +92,7 @@ async fn a_client_that_asks_first_is_refused_before_it_sends() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_sending_is_told() {
+async fn a_client_that_stops_sending_is_reported() {
     let server = Server::fake("none", &["--upload-idle-seconds", "0.3"]).await;
     for body in ["", "--edge\r\nContent-Dispo", FILE_START] {
         let mut stream = begin(&server, "Content-Length: 1000", body.as_bytes()).await;
@@ -169,7 +169,7 @@ async fn a_head_that_is_too_long_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_full_service_tells_when_to_come_back() {
+async fn a_full_queue_returns_retry_after() {
     for (share, status, code) in [("1", 503, "overloaded"), ("0.5", 429, "rate_limit_exceeded")] {
         let capacity = ["--max-queue-minutes", "1", "--caller-share", share, "--slots", "1"];
         let server = Server::fake("none,speed=20", &capacity).await;

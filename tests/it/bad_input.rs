@@ -236,7 +236,7 @@ async fn headers_without_end_do_not_fill_the_memory() {
 }
 
 #[tokio::test]
-async fn an_address_or_method_that_is_not_there_is_told() {
+async fn an_address_or_method_that_is_not_there_is_reported() {
     let server = Server::fake("none", &[]).await;
     for (method, path, status, code, allow) in [
         ("GET", "/", 404, "not_found", None),

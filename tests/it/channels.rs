@@ -118,7 +118,7 @@ async fn each_channel_is_transcribed_and_who_speaks_first_comes_first_in_every_f
 }
 
 #[tokio::test]
-async fn a_stream_tells_turns_in_their_order_and_its_deltas_join() {
+async fn a_stream_reports_turns_in_their_order_and_its_deltas_join() {
     let server = Server::demo(&["--slots", "1"]).await;
     let whole = transcribe(&server, &[]).await.text();
     let lines = transcribe(&server, &[("response_format", "text")]).await.body;
@@ -156,7 +156,7 @@ async fn a_stream_tells_turns_in_their_order_and_its_deltas_join() {
 }
 
 #[tokio::test]
-async fn a_channel_alone_is_heard_without_the_other() {
+async fn a_single_channel_excludes_the_other() {
     let server = Server::demo(&[]).await;
     let half = |rest: usize| {
         let own = CALL.iter().enumerate().filter(|(turn, _)| turn % 2 == rest);
@@ -345,7 +345,7 @@ async fn a_job_goes_on_after_a_kill_with_the_same_chunks_of_each_channel() {
 }
 
 #[tokio::test]
-async fn a_client_that_lost_the_connection_hears_the_rest_of_the_turns_once() {
+async fn a_client_that_lost_the_connection_gets_the_rest_of_the_turns_once() {
     let server = Server::fake("none", &["--slots", "1", "--chunk-seconds", "10"]).await;
     let fields = [("channel", "split"), ("language", "en")];
     let job = id(&server.submit(tones(), &fields).await);

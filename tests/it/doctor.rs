@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::fake_driver::{is_real_one_installed, settings};
-use super::harness::{DEMO, Server, auris, repository};
+use super::harness::{DEMO, Server, auris, fake, repository};
 
 /// What doctor said.
 struct Visit {
@@ -65,12 +65,12 @@ fn visit(arguments: &[&str], variables: &[(String, String)]) -> Visit {
 }
 
 /// On the fake driver, told what to do by `variables`.
-fn fake(variables: &[(&str, &str)]) -> Visit {
-    visit(&["--cuda-engine", "fake:none"], &settings(variables))
+fn fake_gpus(variables: &[(&str, &str)]) -> Visit {
+    visit(&["--cuda-program", &fake("none")], &settings(variables))
 }
 
 #[test]
-fn a_machine_without_a_gpu_uses_the_processor_by_design() {
+fn a_machine_without_a_gpu_uses_the_cpu_by_design() {
     if is_real_one_installed() {
         return;
     }
@@ -87,7 +87,7 @@ fn a_machine_without_a_gpu_uses_the_processor_by_design() {
 
 #[test]
 fn the_table_has_a_line_for_each_check_and_says_what_it_means() {
-    let output = command(&["--cuda-engine", "fake:none"], &settings(&[])).output().unwrap();
+    let output = command(&["--cuda-program", &fake("none")], &settings(&[])).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.ends_with("\nGPUs can be used: cuda:0 Fake GPU 0 (exit status 0)\n"), "{text}");
@@ -101,8 +101,8 @@ fn the_table_has_a_line_for_each_check_and_says_what_it_means() {
 }
 
 #[test]
-fn a_gpu_that_works_is_told_with_everything_about_it() {
-    let visit = fake(&[("FAKE_CUDA_COUNT", "2")]);
+fn a_gpu_that_works_is_reported_with_everything_about_it() {
+    let visit = fake_gpus(&[("FAKE_CUDA_COUNT", "2")]);
     assert_eq!(visit.code, 0, "{}", visit.report);
     visit.has("libcuda", "PASS", "observed", "CUDA 12.8, Fake GPU 0, Fake GPU 1");
     visit.has("nvml", "PASS", "observed", "driver 570.86.10");
@@ -128,7 +128,7 @@ fn each_trouble_of_a_driver_has_its_line_its_cause_its_fix_and_its_exit_status()
         ("999", "cannot start", "nvidia-smi"),
         ("abort", "ends the process", "nvidia-smi"),
     ] {
-        let visit = fake(&[("FAKE_CUDA_INIT", init)]);
+        let visit = fake_gpus(&[("FAKE_CUDA_INIT", init)]);
         assert_eq!(visit.code, 20, "{init}: {}", visit.report);
         let line = format!("  cause: {}  fix: ", visit.check("libcuda")["cause"].as_str().unwrap());
         assert!(page.contains(&line), "{line} is not in docs/gpu-troubleshooting.md");
@@ -142,16 +142,16 @@ fn each_trouble_of_a_driver_has_its_line_its_cause_its_fix_and_its_exit_status()
 }
 
 #[test]
-fn a_driver_that_hangs_is_told_in_time() {
-    let visit = fake(&[("FAKE_CUDA_INIT", "hang")]);
+fn a_driver_that_hangs_is_reported_in_time() {
+    let visit = fake_gpus(&[("FAKE_CUDA_INIT", "hang")]);
     assert_eq!(visit.code, 20, "{}", visit.report);
     visit.has("libcuda", "FAIL", "cause", "does not answer");
     visit.has("gpu", "FAIL", "cause", "does not answer");
 }
 
 #[test]
-fn hidden_devices_are_told_with_the_variable() {
-    let visit = fake(&[("CUDA_VISIBLE_DEVICES", "-1")]);
+fn hidden_devices_are_reported_with_the_variable() {
+    let visit = fake_gpus(&[("CUDA_VISIBLE_DEVICES", "-1")]);
     assert_eq!(visit.code, 20, "{}", visit.report);
     visit.has("visible-devices", "FAIL", "fix", "unset CUDA_VISIBLE_DEVICES");
     visit.has("gpu", "FAIL", "cause", "CUDA_VISIBLE_DEVICES hides every GPU");
@@ -160,8 +160,7 @@ fn hidden_devices_are_told_with_the_variable() {
 #[test]
 fn a_gpu_that_cannot_load_a_model_is_broken() {
     for (fault, cause) in [("load-oom", "out of memory"), ("abort", "")] {
-        let engine = format!("fake:{fault}");
-        let visit = visit(&["--cuda-engine", &engine], &settings(&[]));
+        let visit = visit(&["--cuda-program", &fake(fault)], &settings(&[]));
         // The warm-up of the fake engine runs no chunk.
         let (level, code) = if cause.is_empty() { ("PASS", 0) } else { ("FAIL", 20) };
         assert_eq!(visit.code, code, "{}", visit.report);
@@ -176,22 +175,22 @@ fn a_gpu_that_is_demanded_must_be_there() {
     }
     let visit = visit(&["--device", "cuda"], &[]);
     assert_eq!(visit.code, 20, "{}", visit.report);
-    visit.has("gpu", "FAIL", "fix", "install auris-cuda");
+    visit.has("gpu", "FAIL", "fix", "install auris-worker-cuda");
 }
 
 #[test]
-fn a_gpu_that_nobody_wants_is_only_looked_at() {
+fn an_unwanted_gpu_is_only_listed() {
     let mut variables = settings(&[("FAKE_CUDA_INIT", "999")]);
-    let broken = visit(&["--cuda-engine", "fake:none", "--device", "cpu"], &variables);
+    let broken = visit(&["--cuda-program", &fake("none"), "--device", "cpu"], &variables);
     assert_eq!(broken.code, 10, "{}", broken.report);
     broken.has("libcuda", "WARN", "cause", "cannot start");
     broken.has("gpu", "PASS", "observed", "none is wanted");
     variables = settings(&[]);
-    assert_eq!(visit(&["--cuda-engine", "fake:none", "--no-gpu"], &variables).code, 10);
+    assert_eq!(visit(&["--cuda-program", &fake("none"), "--no-gpu"], &variables).code, 10);
 }
 
 #[test]
-fn what_keeps_the_service_from_working_at_all_is_told_apart() {
+fn what_keeps_the_service_from_working_at_all_is_reported_apart() {
     let damaged = tempfile::tempdir().unwrap();
     fs::copy(DEMO, damaged.path().join("ggml-tiny.bin")).unwrap();
     let folder = damaged.path().to_str().unwrap().to_owned();
@@ -201,7 +200,7 @@ fn what_keeps_the_service_from_working_at_all_is_told_apart() {
     let spool = visit(&["--spool-dir", "/nowhere"], &[]);
     assert_eq!(spool.code, 30, "{}", spool.report);
     spool.has("spool", "FAIL", "fix", "--spool-dir");
-    let engine = visit(&["--engine", "fake:load-bad"], &[]);
+    let engine = visit(&["--cpu-program", &fake("load-bad")], &[]);
     assert_eq!(engine.code, 30, "{}", engine.report);
     engine.has("cpu-load", "FAIL", "cause", "bad magic");
 }
@@ -209,7 +208,7 @@ fn what_keeps_the_service_from_working_at_all_is_told_apart() {
 #[test]
 fn a_missing_model_is_a_warning_since_the_bundled_one_does_its_work() {
     let variables = [("AURIS_MODELS_DIR".into(), "/nowhere".into())];
-    let missing = visit(&["--models", "tiny", "--engine", "fake:none"], &variables);
+    let missing = visit(&["--models", "tiny", "--cpu-program", &fake("none")], &variables);
     assert_ne!(missing.code, 30, "{}", missing.report);
     missing.has("model", "WARN", "cause", "base-q8_0 does its work");
     missing.has("model", "WARN", "fix", "at /nowhere/ggml-tiny.bin");
@@ -230,7 +229,7 @@ async fn a_running_auris_is_asked_about_its_devices() {
 }
 
 #[test]
-fn a_port_that_somebody_else_has_is_a_warning() {
+fn a_port_in_use_is_a_warning() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let visit = visit(&["--listen", &address], &[]);

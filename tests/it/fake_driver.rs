@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::OnceLock;
 
-use auris::supervisor::WorkerProgram;
+use auris_scheduler::supervisor::WorkerProgram;
 
 use super::harness::repository;
 
@@ -45,17 +45,17 @@ pub fn settings(more: &[(&str, &str)]) -> Vec<(String, String)> {
     base.iter().chain(more).map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
-/// `auris worker` on the fake engine, started with `variables` and without this process's own
+/// The fake worker, started with `variables` and without this process's own
 /// settings of CUDA.
 pub fn program(variables: &[(String, String)]) -> WorkerProgram {
     let mut arguments: Vec<OsString> = ["-u", "CUDA_VISIBLE_DEVICES"].map(Into::into).to_vec();
     arguments.extend(variables.iter().map(|(name, value)| format!("{name}={value}").into()));
-    arguments.push(env!("CARGO_BIN_EXE_auris").into());
-    arguments.extend(["worker", "--engine", "fake:none"].map(Into::into));
+    arguments.extend([super::harness::program("auris-fake-worker").into(), "none".into()]);
     WorkerProgram { path: "/usr/bin/env".into(), arguments }
 }
 
 /// Whether this machine has a driver of its own, which is then found where the fake one is not.
 pub fn is_real_one_installed() -> bool {
-    !auris::probe::library_candidates(Path::new("/"), auris::probe::CUDA_DRIVER, None).is_empty()
+    !auris_core::probe::library_candidates(Path::new("/"), auris_core::probe::CUDA_DRIVER, None)
+        .is_empty()
 }

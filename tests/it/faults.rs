@@ -4,7 +4,7 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use auris::engine::fake::text_of;
+use super::fake_text::text_of;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::harness::{Server, wav};
@@ -106,27 +106,27 @@ async fn check_hopeless(script: &str, extra: &[&str], kind: &str, words: &str) {
 }
 
 #[tokio::test]
-async fn a_bad_model_is_told_and_not_tried_again() {
+async fn a_bad_model_is_reported_and_not_tried_again() {
     check_hopeless("load-bad", &[], "bad-model", "bad magic").await;
 }
 
 #[tokio::test]
-async fn a_worker_that_prints_garbage_is_told() {
+async fn a_worker_that_prints_garbage_is_reported() {
     check_hopeless("garbage", &[], "protocol", "not a frame").await;
 }
 
 #[tokio::test]
-async fn a_worker_of_another_version_is_told() {
+async fn a_worker_of_another_version_is_reported() {
     check_hopeless("version", &[], "protocol", "same release").await;
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_start_is_told() {
+async fn a_worker_that_cannot_start_is_reported() {
     check_hopeless("exit", &[], "not-started", "shared library").await;
 }
 
 #[tokio::test]
-async fn a_load_without_memory_is_told() {
+async fn a_load_without_memory_is_reported() {
     check_hopeless("load-oom", &[], "out-of-memory", "out of memory").await;
 }
 

@@ -64,7 +64,7 @@ async fn fields_may_stand_before_and_behind_the_file() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_not_known_is_told_of() {
+async fn an_unknown_field_is_reported() {
     let server = Server::fake("none", &[]).await;
     let told = |answer: &Answer| {
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use auris::probe::{Cause, Place, Wsl};
+use auris_core::probe::{Cause, Place, Wsl};
 use walkdir::WalkDir;
 
 use super::harness::repository;
@@ -37,7 +37,7 @@ fn names(path: &str) -> Vec<String> {
 }
 
 fn causes() -> Vec<Cause> {
-    let names = names("src/probe/cause.rs");
+    let names = names("crates/auris-core/src/probe/cause.rs");
     let cause = |name: &String| serde_json::from_value(name.as_str().into()).unwrap();
     names.iter().map(cause).collect()
 }
@@ -54,9 +54,9 @@ fn every_cause_has_a_section_that_begins_with_its_name() {
 #[test]
 fn every_reason_of_a_fallback_is_explained() {
     let page = read(TROUBLESHOOTING);
-    let ends = names("src/supervisor/ending.rs");
+    let ends = names("crates/auris-scheduler/src/supervisor/exit.rs");
     assert!(ends.len() >= 13, "the ends are not where they are looked for");
-    let stand_ins = names("src/models/catalog.rs");
+    let stand_ins = names("crates/auris-models/src/catalog.rs");
     assert!(stand_ins.len() >= 3, "the reasons of stand-ins are not where they are looked for");
     for reason in ends.iter().chain(&stand_ins).map(String::as_str).chain(OTHER_REASONS) {
         let explained = page.lines().any(|line| {
@@ -94,7 +94,7 @@ impl<'a> Line<'a> {
 fn sources() -> Vec<String> {
     let doctor = WalkDir::new(repository("src/doctor")).into_iter().map(Result::unwrap);
     let paths = doctor.map(walkdir::DirEntry::into_path);
-    let paths = paths.chain([repository("src/supervisor/ending.rs")]);
+    let paths = paths.chain([repository("crates/auris-scheduler/src/supervisor/exit.rs")]);
     let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
     let product = paths.filter(|path| is_source(path) && !path.ends_with("tests.rs")).map(|path| {
         let source = fs::read_to_string(path).unwrap();

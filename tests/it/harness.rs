@@ -12,6 +12,8 @@ use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use super::signals::wav;
+
 /// How long anything may take before a test is taken for hung.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,19 @@ pub fn auris() -> Command {
     command
 }
 
+/// A program that is built beside the one under test: `cargo build --workspace` makes them all.
+pub fn program(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_auris")).with_file_name(name);
+    assert!(path.exists(), "{} is not there: cargo build --workspace", path.display());
+    path
+}
+
+/// The command of the worker that fails as `script` says.
+pub fn fake(script: &str) -> String {
+    let path = program("auris-fake-worker");
+    format!("'{}' '{script}'", path.display())
+}
+
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -50,24 +65,6 @@ pub fn repository(path: &str) -> PathBuf {
 /// A clip of the evaluation set.
 pub fn clip(name: &str) -> Vec<u8> {
     fs::read(repository("tests/fixtures/eval").join(name)).unwrap()
-}
-
-/// A mono WAV file of 16-bit samples at 16 kHz: `seconds` of a quiet tone that `seed` changes.
-pub fn wav(seconds: f64, seed: u32) -> Vec<u8> {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 16_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
-    for n in 0..(seconds * 16_000.0) as u32 {
-        let phase = f64::from(n) * (0.05 + f64::from(seed % 997) * 1e-4);
-        writer.write_sample((phase.sin() * 8_000.0) as i16).unwrap();
-    }
-    writer.finalize().unwrap();
-    bytes.into_inner()
 }
 
 impl Server {
@@ -92,22 +89,23 @@ impl Server {
         server
     }
 
-    /// Starts a server whose processor does everything right on the fake engine, and whose GPUs
+    /// Starts a server whose CPU does everything right on the fake engine, and whose GPUs
     /// are those of the fake driver, with `script` for their engine. `driver` is the driver's
-    /// variables. Waits until the processor is ready.
+    /// variables. Waits until the CPU is ready.
     pub async fn gpu(script: &str, driver: &[(&str, &str)], extra: &[&str]) -> Self {
         Self::gpu_beside("none,speed=2", script, driver, extra).await
     }
 
-    /// The same with a script for the processor's engine.
+    /// The same with a script for the CPU's engine.
     pub async fn gpu_beside(
         cpu: &str,
         script: &str,
         driver: &[(&str, &str)],
         extra: &[&str],
     ) -> Self {
-        let gpu = format!("fake:{script}");
-        let extra: Vec<&str> = ["--cuda-engine", &gpu].iter().chain(extra).copied().collect();
+        let gpu = ["--cuda-program", &fake(script)];
+        let gpu = if extra.contains(&gpu[0]) { &[][..] } else { &gpu };
+        let extra: Vec<&str> = gpu.iter().chain(extra).copied().collect();
         let settings = super::fake_driver::settings(driver);
         let server = Self::start_with(&format!("fake:{cpu}"), &extra, &settings);
         server.ready().await;
@@ -143,13 +141,13 @@ impl Server {
         extra: &[&str],
         variables: &[(String, String)],
     ) -> Self {
-        let client = auris::models::http_client(PATIENCE).unwrap();
+        let client = auris_models::http_client(PATIENCE).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
         fs::create_dir(&spool).unwrap();
         let mut command = auris();
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--engine", engine])
+            .args(["serve", "--listen", "127.0.0.1:0"])
             .args(models)
             .env("AURIS_MODELS_DIR", folder.path().join("models"))
             .arg("--spool-dir")
@@ -158,9 +156,9 @@ impl Server {
             .arg(folder.path().join("jobs"))
             .args(extra)
             .envs(variables.iter().map(|(name, value)| (name, value)));
-        // The fake engine hears samples, and the tones that are sent to it are no speech.
-        if engine.starts_with("fake") {
-            command.env("AURIS_NO_VAD", "true");
+        if let Some(script) = engine.strip_prefix("fake:") {
+            // The tones that are sent to it are no speech.
+            command.args(["--cpu-program", &fake(script)]).env("AURIS_NO_VAD", "true");
         }
         let (child, address) = spawn(&mut command, folder.path());
         Self { child, address, client, folder, command }

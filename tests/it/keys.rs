@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 
-use super::harness::{Answer, DEMO, Server, auris, form, wav};
+use super::harness::{Answer, DEMO, Server, auris, fake, form, wav};
 
 /// A server that asks for a key.
 async fn locked(extra: &[&str]) -> Server {
@@ -61,7 +61,7 @@ async fn a_key_opens_what_is_locked() {
 }
 
 #[tokio::test]
-async fn a_wrong_or_misplaced_key_is_told_where_it_belongs_and_not_repeated() {
+async fn a_wrong_or_misplaced_key_is_reported_where_it_belongs_and_not_repeated() {
     let server = locked(&[]).await;
     let check = async |path: &str, headers: &[(&str, &str)], needle: &str| {
         let denied = send(&server, Method::GET, path, headers).await;
@@ -133,7 +133,7 @@ async fn a_key_of_the_file_has_limits_of_its_own() {
 }
 
 #[tokio::test]
-async fn callers_are_told_apart_by_their_keys() {
+async fn callers_are_distinguished_by_key() {
     let capacity = ["--max-queue-minutes", "1", "--slots", "1", "--caller-share", "0.5"];
     let keys = ["--api-keys", "ann:one,ben:two"];
     let server = Server::fake("none,speed=5", &[capacity.as_slice(), &keys].concat()).await;
@@ -220,7 +220,7 @@ fn help_does_not_show_keys() {
 
 /// What a server logs before it says where its documentation is.
 fn log_of_start(arguments: &[&str]) -> String {
-    let serve = ["serve", "--models", DEMO, "--offline", "--engine", "fake:none"];
+    let serve = ["serve", "--models", DEMO, "--offline", "--cpu-program", &fake("none")];
     let mut command = auris();
     command.args(serve).args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut server = command.spawn().unwrap();

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may panic")]
 
 mod fake_driver;
+#[path = "../fake-worker/src/text.rs"]
+mod fake_text;
 mod harness;
 mod signals;
 
 mod accuracy;
 mod adapters;
+mod architecture;
 mod bad_clients;
 mod bad_input;
 mod bad_models;
@@ -20,7 +23,7 @@ mod faults;
 mod fields;
 mod gpus;
 mod guides;
-mod house;
+
 mod jobs;
 mod keys;
 mod limits;

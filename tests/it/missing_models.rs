@@ -106,7 +106,7 @@ async fn a_server_answers_while_its_downloads_hang() {
 }
 
 #[tokio::test]
-async fn downloads_that_fail_are_told_once_and_tried_again() {
+async fn downloads_that_fail_are_reported_once_and_tried_again() {
     let refusal = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let server = Server::fresh("none", Some(&endpoint(refusal))).await;
     until_listed(&server, "tiny", "missing").await;

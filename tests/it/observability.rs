@@ -29,9 +29,9 @@ enum Kind {
     Histogram,
 }
 
-/// The metrics of `src/metrics.rs` by their names.
+/// The metrics of `crates/auris-core/src/metrics.rs` by their names.
 fn declared() -> BTreeMap<String, Kind> {
-    let source = fs::read_to_string(repository("src/metrics.rs")).unwrap();
+    let source = fs::read_to_string(repository("crates/auris-core/src/metrics.rs")).unwrap();
     let constants = source.split("pub const ").skip(1).filter_map(|rest| {
         let (constant, rest) = rest.split_once(": &str = \"")?;
         Some((constant, rest.split('"').next()?))

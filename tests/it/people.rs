@@ -145,7 +145,7 @@ async fn a_file_in_two_languages_is_transcribed_to_its_end_and_names_both() {
 
 /// The samples of a FLAC file, as the product decodes them.
 fn samples_of(flac: &[u8]) -> Vec<f32> {
-    use auris::audio::{AudioStream, Limits};
+    use auris_audio::{AudioStream, Limits};
     let mut file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut file, flac).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();

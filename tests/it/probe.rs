@@ -3,13 +3,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use auris::device::{Backend, DeviceInfo};
-use auris::probe::{Cause, Unavailable};
-use auris::supervisor::WorkerProgram;
-use auris::supervisor::detect::{driver_report, probe, report};
+use auris_core::device::{Backend, DeviceInfo};
+use auris_core::probe::{Cause, Unavailable};
+use auris_scheduler::supervisor::WorkerProgram;
+use auris_scheduler::supervisor::detect::{driver_report, probe, report};
 
 use super::fake_driver::{is_real_one_installed, library_path, program, settings};
-use super::harness::PATIENCE;
+use super::harness::{self, PATIENCE};
 
 /// Long enough for a process to start, short enough to wait for one that hangs.
 const SHORT: Duration = Duration::from_millis(1500);
@@ -81,7 +81,7 @@ async fn each_code_of_the_driver_has_its_cause_and_its_fix() {
 }
 
 #[tokio::test]
-async fn hidden_devices_are_told_from_missing_ones() {
+async fn hidden_devices_are_reported_from_missing_ones() {
     for value in ["", "-1", "nonsense"] {
         let told = found(&[("CUDA_VISIBLE_DEVICES", value)]).await.unwrap_err();
         assert_eq!((told.cause, told.code), (Cause::Hidden, Some(100)), "{value:?}: {told}");
@@ -127,7 +127,7 @@ async fn a_driver_that_comes_back_is_seen_by_the_next_probe() {
 }
 
 #[tokio::test]
-async fn no_driver_is_told_from_a_broken_one() {
+async fn no_driver_is_reported_from_a_broken_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap().to_owned();
     let program = program(&[("LD_LIBRARY_PATH".to_owned(), path)]);
@@ -145,7 +145,7 @@ async fn no_driver_is_told_from_a_broken_one() {
     let fake = library_path().join("libcuda.so.1");
     let compile = ["-shared", "-DcuInit=other", "-fPIC", "-o"];
     let output = folder.path().join("libcuda.so.1");
-    let source = super::harness::repository("tests/fixtures/fake_libcuda.c");
+    let source = harness::repository("tests/fixtures/fake_libcuda.c");
     let status = std::process::Command::new("cc").args(compile).args([&output, &source]).status();
     assert!(status.unwrap().success() && fake.exists());
     let told = probe(&program, PATIENCE).await.unwrap_err();
@@ -180,9 +180,8 @@ async fn a_library_is_tried_on_its_own() {
 }
 
 #[tokio::test]
-async fn the_engine_for_the_processor_offers_the_processor() {
-    let arguments = ["worker"].map(Into::into).to_vec();
-    let program = WorkerProgram { path: env!("CARGO_BIN_EXE_auris").into(), arguments };
+async fn the_engine_for_the_cpu_offers_the_cpu() {
+    let program = WorkerProgram { path: harness::program("auris-worker"), arguments: Vec::new() };
     let devices = probe(&program, PATIENCE).await.unwrap();
     assert_eq!(devices.len(), 1);
     assert_eq!((devices[0].id.as_str(), devices[0].backend), ("cpu", Backend::Cpu));
@@ -190,10 +189,11 @@ async fn the_engine_for_the_processor_offers_the_processor() {
 
 #[tokio::test]
 async fn a_program_that_is_missing_or_of_another_release_stays_so() {
-    let missing = WorkerProgram { path: "/nowhere/auris-cuda".into(), arguments: Vec::new() };
+    let missing =
+        WorkerProgram { path: "/nowhere/auris-worker-cuda".into(), arguments: Vec::new() };
     let told = probe(&missing, PATIENCE).await.unwrap_err();
     assert_eq!(told.cause, Cause::ProgramMissing, "{told}");
-    assert!(told.is_permanent() && told.detail.contains("/nowhere/auris-cuda"), "{told}");
+    assert!(told.is_permanent() && told.detail.contains("/nowhere/auris-worker-cuda"), "{told}");
 
     let other = shell(r#"echo '{"protocol":9999,"version":"9.9.9","more":[]}'"#);
     let told = probe(&other, PATIENCE).await.unwrap_err();
@@ -203,7 +203,7 @@ async fn a_program_that_is_missing_or_of_another_release_stays_so() {
 }
 
 #[tokio::test]
-async fn what_is_no_probe_is_told_from_what_cannot_start() {
+async fn what_is_no_probe_is_reported_from_what_cannot_start() {
     let echo = WorkerProgram { path: "/bin/echo".into(), arguments: vec!["hello".into()] };
     for (program, cause, words) in [
         (echo, Cause::BadProbe, "hello --probe"),
@@ -257,8 +257,8 @@ async fn a_program_that_ignores_everything_is_killed_with_what_it_started() {
 
 #[tokio::test]
 async fn a_probe_that_nobody_waits_for_ends_by_itself() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_auris"));
-    command.args(["worker", "--engine", "fake:none", "--probe"]);
+    let mut command = std::process::Command::new(harness::program("auris-fake-worker"));
+    command.args(["none", "--probe"]);
     command.envs(settings(&[("FAKE_CUDA_INIT", "hang")]));
     let mut child = command
         .stdin(std::process::Stdio::piped())

@@ -1,4 +1,5 @@
-//! The commands of README.md do what it says: each runs as it stands, against a real server.
+//! The commands of README.md and docs/ do what they say: each runs as it stands, against a real
+//! server.
 //!
 //! They are those in blocks marked `sh`. What cannot be run here is marked `console` or `text`.
 
@@ -127,7 +128,10 @@ fn check(commands: &[String], place: &Path) -> Result<(), String> {
 #[tokio::test]
 async fn every_command_of_the_readme_works() {
     let server = Server::demo(&[]).await;
-    let count = run(&fs::read_to_string(repository("README.md")).unwrap(), &server);
+    let docs = fs::read_dir(repository("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.chain([repository("README.md")]);
+    let text: String = pages.map(|page| fs::read_to_string(page).unwrap() + "\n").collect();
+    let count = run(&text, &server);
     assert!(
         count.clone().is_ok_and(|count| count >= 12),
         "{}",

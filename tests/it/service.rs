@@ -3,7 +3,7 @@
 use super::harness::{Server, clip, wav};
 
 #[tokio::test]
-async fn a_clip_is_transcribed_and_the_answer_tells_where() {
+async fn a_clip_is_transcribed_and_the_answer_reports_where() {
     let server = Server::demo(&[]).await;
     let answer = server.transcribe(clip("00.flac"), &[]).await;
     assert_eq!(answer.text(), "How is the weather in Boston tomorrow?");

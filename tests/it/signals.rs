@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 use std::fs::File;
 
-use auris::audio::{AudioStream, Limits, SAMPLE_RATE_HZ};
+use auris_audio::{AudioStream, Limits, SAMPLE_RATE_HZ};
 
 use super::harness::repository;
 
@@ -91,6 +91,24 @@ pub fn wav_of_channels(channels: &[Vec<f32>]) -> Vec<u8> {
             let sample = channel.get(frame).copied().unwrap_or(0.0);
             writer.write_sample((sample * 32_767.0) as i16).unwrap();
         }
+    }
+    writer.finalize().unwrap();
+    bytes.into_inner()
+}
+
+/// A mono WAV file of 16-bit samples at 16 kHz: `seconds` of a quiet tone that `seed` changes.
+pub fn wav(seconds: f64, seed: u32) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
+    for n in 0..(seconds * 16_000.0) as u32 {
+        let phase = f64::from(n) * (0.05 + f64::from(seed % 997) * 1e-4);
+        writer.write_sample((phase.sin() * 8_000.0) as i16).unwrap();
     }
     writer.finalize().unwrap();
     bytes.into_inner()

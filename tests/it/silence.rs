@@ -94,7 +94,7 @@ async fn a_silent_file_is_an_empty_stream() {
 }
 
 #[tokio::test]
-async fn a_silent_job_finishes_and_is_told_of_after_a_restart() {
+async fn a_silent_job_finishes_and_is_reported_after_a_restart() {
     let mut server = Server::demo(&[]).await;
     let job = server.submit(wav_of(&silence(8.0)), &[("language", "hi")]).await;
     let ended = server.ended(&id(&job)).await;
@@ -153,7 +153,7 @@ async fn the_language_is_that_of_the_first_speech() {
 }
 
 #[tokio::test]
-async fn times_are_those_of_the_file_and_what_is_left_out_is_told() {
+async fn times_are_those_of_the_file_and_what_is_left_out_is_reported() {
     let server = Server::demo(&[]).await;
     let samples = [silence(100.0), speech("00.flac"), silence(40.0)].concat();
     let fields = [("response_format", "verbose_json"), ("language", "en")];

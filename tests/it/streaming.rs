@@ -148,7 +148,7 @@ async fn what_is_wrong_before_the_first_word_is_an_ordinary_error() {
 }
 
 #[tokio::test]
-async fn a_failure_in_mid_stream_is_told_as_an_event() {
+async fn a_failure_in_mid_stream_is_reported_as_an_event() {
     let server = Server::fake("error,chunk=0,prompt=bad", &["--slots", "1"]).await;
     let (joined, last) = heard(stream(&server, wav(5.0, 1), &[("prompt", "bad")]).await).await;
     assert_eq!(joined, "");

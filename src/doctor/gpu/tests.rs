@@ -1,9 +1,9 @@
 use super::*;
-use crate::device::{Backend, DeviceId, DeviceInfo};
-use crate::ipc::PROTOCOL_VERSION;
-use crate::probe::{CudaBuild, CudaVersion, DriverReport, GpuEnvironment, Place};
+use auris_core::device::{Backend, DeviceId, DeviceInfo};
+use auris_core::ipc::PROTOCOL_VERSION;
+use auris_core::probe::{CudaBuild, CudaVersion, DriverReport, GpuEnvironment, Place};
 
-const AUTO: Stance = Stance { wanted: true, demanded: false, there: true };
+const AUTO: GpuExpectation = GpuExpectation { wanted: true, demanded: false, there: true };
 
 fn said(path: &str, file: Option<&str>, code: i32) -> Said {
     let unavailable = Unavailable::new(Cause::of_cuda(code), "cuInit", Place::default());
@@ -99,7 +99,7 @@ fn a_copy_that_is_no_use_is_a_warning() {
 }
 
 #[test]
-fn a_missing_driver_is_told_as_the_place_demands() {
+fn a_missing_driver_is_reported_as_the_place_demands() {
     for (wsl, container, fix) in [
         (None, false, "install the NVIDIA driver"),
         (None, true, "Container Toolkit"),
@@ -119,7 +119,7 @@ fn a_missing_driver_is_told_as_the_place_demands() {
 
 #[test]
 fn without_any_sign_of_a_gpu_nothing_is_broken() {
-    let none = Stance { there: false, ..AUTO };
+    let none = GpuExpectation { there: false, ..AUTO };
     let found = checks(&Host::default(), &answers(library(missing(), Vec::new())), None, none);
     assert!(found.iter().all(|check| check.level != Level::Fail), "{found:?}");
     has(&found[0], Level::Warn, "install the NVIDIA driver");
@@ -127,22 +127,26 @@ fn without_any_sign_of_a_gpu_nothing_is_broken() {
 
 #[test]
 fn a_program_that_is_not_installed_is_a_choice_unless_a_gpu_is_asked_for() {
-    let check = |stance| {
+    let check = |expectation| {
         let reason = Unavailable::new(Cause::ProgramMissing, "", Place::default());
         let program = Some(Err(reason));
         let answers = Answers { program, ..answers(library(missing(), Vec::new())) };
-        gpus(&answers, Some(&Select::All), stance)
+        gpus(&answers, Some(&Select::All), expectation)
     };
-    assert_eq!(check(Stance { there: false, ..AUTO }).level, Level::Pass);
-    has(&check(AUTO), Level::Warn, "install auris-cuda");
-    has(&check(Stance { demanded: true, ..AUTO }), Level::Fail, "install auris-cuda");
+    assert_eq!(check(GpuExpectation { there: false, ..AUTO }).level, Level::Pass);
+    has(&check(AUTO), Level::Warn, "install auris-worker-cuda");
+    has(
+        &check(GpuExpectation { demanded: true, ..AUTO }),
+        Level::Fail,
+        "install auris-worker-cuda",
+    );
 }
 
 #[test]
-fn a_device_that_is_not_there_is_told_with_those_that_are() {
+fn a_device_that_is_not_there_is_reported_with_those_that_are() {
     let program = Some(Ok(report(CudaBuild::default(), "8.6")));
     let answers = Answers { program, ..answers(library(missing(), Vec::new())) };
-    let check = |select| gpus(&answers, Some(&select), Stance { demanded: true, ..AUTO });
+    let check = |select| gpus(&answers, Some(&select), GpuExpectation { demanded: true, ..AUTO });
     let wrong = check(Select::Index(5));
     has(&wrong, Level::Fail, "choose one");
     assert_eq!(wrong.observed, "cuda:0 GPU");
@@ -165,7 +169,7 @@ fn the_driver_is_compared_with_what_the_program_needs() {
 }
 
 #[test]
-fn a_gpu_without_kernels_is_told() {
+fn a_gpu_without_kernels_is_reported() {
     let check = |capability| {
         let architectures = Some("75-real;86-real".to_owned());
         architecture(&report(CudaBuild { cuda: None, architectures }, capability), AUTO)
@@ -175,7 +179,7 @@ fn a_gpu_without_kernels_is_told() {
 }
 
 #[test]
-fn variables_that_keep_gpus_away_are_told() {
+fn variables_that_keep_gpus_away_are_reported() {
     let host = |visible: Option<&str>, path: Option<&str>| {
         let environment = GpuEnvironment {
             cuda_visible_devices: visible.map(str::to_owned),

@@ -1,7 +1,7 @@
 //! `POST /asr` and `/detect-language`, as whisper-asr-webservice has them.
 //!
-//! A program written for that service works here: the file in the form, the rest in the query.
-//! Errors are in our shape.
+//! Programs written for that service work here: the file is in the form, the rest in the query.
+//! Errors have the shape of this server.
 
 mod raw;
 mod result;
@@ -15,12 +15,12 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
-use super::fields::{self, Fields, Wishes};
+use super::fields::{self, Fields, TranscriptionParams};
+use super::response;
 use super::transcriptions;
 use super::upload::Upload;
-use super::whole;
-use crate::format::{Format, Granularities, Rendering};
-use crate::transcript::{Options, Task};
+use auris_core::transcript::{Options, Task};
+use auris_format::{Format, Granularities, Rendering};
 use result::WhisperResult;
 
 /// The form of both, for the document only.
@@ -100,15 +100,15 @@ pub(super) async fn asr(
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(query.iter().chain(&fields));
     let is_raw = is_raw(&mut fields)?;
-    let wishes = wishes(&mut fields)?;
+    let params = params(&mut fields)?;
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
-    if wishes.rendering.format != Format::Json {
-        return transcriptions::answer(state, ticket, file, wishes).await;
+    if params.rendering.format != Format::Json {
+        return transcriptions::answer(state, ticket, file, params).await;
     }
-    let words = wishes.options.words;
-    let ignored = wishes.ignored.clone();
-    let (mut headers, output) = transcriptions::transcribed(&state, ticket, file, wishes).await?;
-    whole::tell_ignored(&mut headers, &ignored);
+    let words = params.options.words;
+    let ignored = params.ignored.clone();
+    let (mut headers, output) = transcriptions::transcribed(&state, ticket, file, params).await?;
+    response::report_ignored(&mut headers, &ignored);
     let json = HeaderValue::from_static(Format::Json.content_type());
     headers.insert(header::CONTENT_TYPE, json);
     Ok((headers, Json(WhisperResult::new(&output.transcript, words))).into_response())
@@ -153,10 +153,10 @@ pub(super) async fn detect_language(
             ("x-model", vec![done.model.as_str()]),
             ("x-fallback-reason", done.fallback_reason.iter().map(String::as_str).collect()),
         ] {
-            whole::text(&mut headers, name, values);
+            response::text(&mut headers, name, values);
         }
     }
-    whole::tell_ignored(&mut headers, &fields.ignored());
+    response::report_ignored(&mut headers, &fields.ignored());
     let answer = DetectedLanguage {
         detected_language: detection.language.name(),
         language_code: detection.language.code(),
@@ -170,7 +170,7 @@ fn is_raw(fields: &mut Fields<'_>) -> Result<bool, ApiError> {
     Ok(!fields.one("encode")?.map_or(Ok(true), |value| value.flag())?)
 }
 
-fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
+fn params(fields: &mut Fields<'_>) -> Result<TranscriptionParams, ApiError> {
     let format = match fields.one("output")? {
         None => Format::Text,
         Some(value) => match value.text.as_str() {
@@ -197,12 +197,12 @@ fn wishes(fields: &mut Fields<'_>) -> Result<Wishes, ApiError> {
         logprobs: false,
         keep_non_speech: fields::keep_non_speech(fields)?,
     };
-    Ok(Wishes {
+    Ok(TranscriptionParams {
         options,
         silence: fields::silence(fields)?,
         selection: fields::selection(fields)?,
         rendering: Rendering { format, granularities, ..Rendering::default() },
         ignored: fields.ignored(),
-        ..Wishes::default()
+        ..TranscriptionParams::default()
     })
 }

@@ -1,4 +1,4 @@
-//! Bare samples as a file that tells what it is.
+//! Turns raw samples into a WAV file.
 //!
 //! whisper-asr-webservice takes a file with `encode=false` for mono samples of 16 bits at 16 kHz,
 //! little-endian; that is how programs send it what they have decoded themselves.
@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use tokio::task;
 
-use crate::audio::SAMPLE_RATE_HZ;
 use crate::http::error::ApiError;
 use crate::http::state::UploadSettings;
 use crate::http::upload::spool_failed;
+use auris_audio::SAMPLE_RATE_HZ;
 
-/// `file` with the header of a WAV file before it, unless it has one or is empty.
+/// `file` with a WAV header before it, unless it has one or is empty.
 pub(super) async fn as_wav(file: File, settings: &Arc<UploadSettings>) -> Result<File, ApiError> {
     let settings = Arc::clone(settings);
     match task::spawn_blocking(move || with_header(file, &settings.spool)).await {

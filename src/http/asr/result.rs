@@ -5,8 +5,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::format::{Granularities, TranscriptionSegment, TranscriptionVerbose, TranscriptionWord};
-use crate::transcript::{Segment, Transcript};
+use auris_core::transcript::{Segment, Transcript};
+use auris_format::{Granularities, TranscriptionSegment, TranscriptionVerbose, TranscriptionWord};
 
 /// The answer of `/asr` with `output=json`.
 #[derive(Serialize, ToSchema)]

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::reader::{Fields, Value};
-use crate::audio::{ChunkPolicy, Vad};
 use crate::http::error::ApiError;
+use auris_audio::{ChunkPolicy, Vad};
 
 const STRATEGY: &str = "chunking_strategy";
 const TYPE: &str = "chunking_strategy[type]";
@@ -21,10 +21,10 @@ const SERVER_VAD: Vad = Vad {
     silence: Duration::from_millis(200),
 };
 
-/// What becomes of silence.
+/// What happens to silence.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(in crate::http) enum Silence {
-    /// The same as in all files.
+    /// The server's default.
     #[default]
     AsUsual,
     /// It is transcribed like everything else.
@@ -34,7 +34,7 @@ pub(in crate::http) enum Silence {
 }
 
 impl Silence {
-    /// How a file is cut, on a server that usually cuts by `usual`.
+    /// How to cut a file on a server whose default is `usual`.
     pub(in crate::http) fn policy(self, usual: ChunkPolicy) -> ChunkPolicy {
         match self {
             Self::AsUsual => usual,
@@ -60,7 +60,7 @@ pub(in crate::http) fn silence(fields: &mut Fields<'_>) -> Result<Silence, ApiEr
     }
 }
 
-/// `vad`, or else `vad_filter` as faster-whisper's servers call it, and what it says.
+/// `vad`, or else `vad_filter` as faster-whisper's servers call it, with its value.
 fn wanted(fields: &mut Fields<'_>) -> Result<Option<(Value, bool)>, ApiError> {
     let mut flag = |field| {
         let value = fields.one(field)?;

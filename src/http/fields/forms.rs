@@ -2,7 +2,7 @@
 
 use utoipa::ToSchema;
 
-use crate::format::Format;
+use auris_format::Format;
 
 /// The form of `POST /v1/audio/transcriptions`, for the document only.
 ///

@@ -2,12 +2,12 @@
 
 use super::reader::Fields;
 use crate::http::error::ApiError;
-use crate::language::Language;
+use auris_core::language::Language;
 
-/// The language if it is settled, else the languages that detection may choose from; none of both
-/// is any.
+/// The language if it is given, else the languages that detection may choose from. If both are
+/// empty, any language may be detected.
 ///
-/// `language` says what is spoken and `languages[]` what may be: both agree, or it is an error.
+/// `language` says what is spoken and `languages[]` what may be; it is an error if they disagree.
 pub(in crate::http) fn language(
     fields: &mut Fields<'_>,
 ) -> Result<(Option<Language>, Vec<Language>), ApiError> {

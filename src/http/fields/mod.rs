@@ -1,7 +1,7 @@
 //! What a transcription's fields may be, and what they mean.
 //!
-//! The fields are OpenAI's and a few of ours. A value that cannot be used is an error that names
-//! its field; a field that is not known is told of and passed over.
+//! The fields are OpenAI's and a few of our own. An invalid value is an error that names its
+//! field; an unknown field is ignored and reported.
 
 mod reader;
 
@@ -15,9 +15,9 @@ mod prompt;
 mod tests;
 
 use super::error::ApiError;
-use crate::format::{CueRules, Format, Granularities, Rendering};
-use crate::recording::Selection;
-use crate::transcript::{Options, Task};
+use auris_core::recording::Selection;
+use auris_core::transcript::{Options, Task};
+use auris_format::{CueRules, Format, Granularities, Rendering};
 
 pub(super) use chunking::{Silence, silence};
 pub(super) use forms::{JobForm, TaskName, TranscriptionForm, TranslationForm};
@@ -36,32 +36,32 @@ pub(super) enum Endpoint {
     Transcriptions,
     /// `POST /v1/audio/translations`.
     Translations,
-    /// Jobs, which tell their task, and are never streamed.
+    /// Jobs, which have the field `task` and are never streamed.
     Jobs,
 }
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Default)]
-pub(super) struct Wishes {
+pub(super) struct TranscriptionParams {
     /// The model's name; `None` has it chosen by the language.
     pub(super) model: Option<String>,
-    /// What is asked of the engine.
+    /// The options for the engine.
     pub(super) options: Options,
-    /// What becomes of silence.
+    /// What happens to silence.
     pub(super) silence: Silence,
-    /// Which part of the file is heard.
+    /// Which track and channels of the file to use.
     pub(super) selection: Selection,
     /// What the body looks like.
     pub(super) rendering: Rendering,
     /// Whether the text is sent as it is made. Only with a format that can be.
     pub(super) stream: bool,
-    /// Whom to call when a job is done, as it was sent. Nobody calls where there is no job.
+    /// The address to call when a job is done, as it was sent. Unused without a job.
     pub(super) webhook_url: Option<String>,
     /// The names of fields that are not known here: each once, safe for a header, and bounded.
     pub(super) ignored: Vec<String>,
 }
 
-impl Wishes {
+impl TranscriptionParams {
     /// Reads the fields that were sent to `endpoint`.
     pub(super) fn read(endpoint: Endpoint, fields: &[(String, String)]) -> Result<Self, ApiError> {
         let fields = &mut Fields::new(fields);
@@ -107,7 +107,7 @@ impl Wishes {
     }
 }
 
-/// What a body that is asked for later looks like, with `default` for what is not said.
+/// The rendering of a transcript that is requested later, with `default` for what is not given.
 pub(super) fn rendering(
     fields: &mut Fields<'_>,
     default: Rendering,

@@ -1,4 +1,4 @@
-//! `prompt`, `keywords[]` and `hotwords`: what the model is told to expect.
+//! `prompt`, `keywords[]` and `hotwords`: what the model should expect.
 
 use super::reader::{Fields, Value};
 use crate::http::error::ApiError;

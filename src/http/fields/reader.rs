@@ -1,8 +1,8 @@
-//! A form's or a query's fields, read by name. What nobody reads is told of.
+//! Reads the fields of a form or a query by name, and reports the unknown ones.
 //!
-//! Encoders of forms write a list as `x[]`, `x[0]` or `x` again and again, and SDKs send fields that
-//! are not set as empty text: here all of them are the field `x`, and empty text is no value. What
-//! a value means is the reader's business.
+//! Form encoders write a list as `x[]`, `x[0]` or repeated `x`, and SDKs send unset fields as empty
+//! text: here all of them are the field `x`, and empty text is no value. The caller interprets the
+//! values.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use crate::http::error::ApiError;
 
-/// The most names that are told of, and the most characters of one: proxies bound headers.
+/// The most names that are reported, and the most characters of one: proxies limit headers.
 const MAX_IGNORED: usize = 20;
 const MAX_NAME_CHARS: usize = 40;
 
@@ -50,7 +50,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The values of a field that may have several: sent one by one, or with commas between.
+    /// The values of a field that may have several: sent one by one, or separated by commas.
     pub(in crate::http) fn list(&mut self, name: &str) -> Vec<Value> {
         let mut list = Vec::new();
         for Value { field, text } in self.take(name) {
@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         list
     }
 
-    /// The names of the fields that nobody has read: each once, safe for a header, and bounded.
+    /// The names of the fields that were not read: each once, safe for a header, and bounded.
     pub(in crate::http) fn ignored(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for field in self.fields.iter().filter(|field| !field.read) {
@@ -96,7 +96,7 @@ fn without_index(name: &str) -> &str {
 }
 
 impl Value {
-    /// The error that this value cannot be used.
+    /// An error for this value.
     pub(in crate::http) fn wrong(&self, message: impl Into<String>) -> ApiError {
         ApiError::bad_field(&self.field, message)
     }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_is_told_once_and_safe_for_a_header() {
+    fn unread_fields_are_reported_once_and_header_safe() {
         let long = "l".repeat(90);
         let pairs = pairs(&[
             ("read", "1"),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_names_are_told_than_a_proxy_takes() {
+    fn no_more_names_are_reported_than_a_proxy_takes() {
         let pairs: Vec<_> = (0..1000).map(|n| (format!("x{n}"), String::new())).collect();
         assert_eq!(Fields::new(&pairs).ignored().len(), MAX_IGNORED);
     }

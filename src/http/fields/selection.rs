@@ -1,10 +1,11 @@
-//! `track` and `channel`: which part of a file is heard.
+//! `track` and `channel`: which part of a file is transcribed.
 
 use super::reader::Fields;
 use crate::http::error::ApiError;
-use crate::recording::{ChannelChoice, Selection, TrackChoice};
+use auris_core::recording::{ChannelChoice, Selection, TrackChoice};
 
-/// What both fields ask for. Whether the file has it is found out when it is opened.
+/// The track and the channels of both fields. Whether the file has them is checked when it is
+/// opened.
 pub(in crate::http) fn selection(fields: &mut Fields<'_>) -> Result<Selection, ApiError> {
     let track = fields.one("track")?.map(|value| value.parse::<TrackChoice>());
     let channel = fields.one("channel")?.map(|value| value.parse::<ChannelChoice>());

@@ -6,15 +6,15 @@ use axum::body::to_bytes;
 use axum::response::IntoResponse;
 
 use super::*;
-use crate::audio::{ChunkPolicy, Vad};
-use crate::language::Language;
+use auris_audio::{ChunkPolicy, Vad};
+use auris_core::language::Language;
 
-fn read_at(endpoint: Endpoint, fields: &[(&str, &str)]) -> Result<Wishes, ApiError> {
+fn read_at(endpoint: Endpoint, fields: &[(&str, &str)]) -> Result<TranscriptionParams, ApiError> {
     let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
-    Wishes::read(endpoint, &fields.iter().map(owned).collect::<Vec<_>>())
+    TranscriptionParams::read(endpoint, &fields.iter().map(owned).collect::<Vec<_>>())
 }
 
-fn read(fields: &[(&str, &str)]) -> Wishes {
+fn read(fields: &[(&str, &str)]) -> TranscriptionParams {
     read_at(Endpoint::Transcriptions, fields).unwrap()
 }
 
@@ -38,9 +38,9 @@ fn languages(codes: &[&str]) -> Vec<Language> {
 fn an_empty_form_asks_for_the_defaults() {
     let fields =
         ["model", "language", "languages[]", "prompt", "keywords[]", "include[]", "stream"];
-    let wishes = read(&fields.map(|name| (name, " ")));
-    assert_eq!(wishes, Wishes::default());
-    assert_eq!(wishes, read(&[]));
+    let params = read(&fields.map(|name| (name, " ")));
+    assert_eq!(params, TranscriptionParams::default());
+    assert_eq!(params, read(&[]));
 }
 
 #[test]
@@ -166,17 +166,17 @@ fn keywords_stand_behind_the_prompt_and_are_never_too_many_to_be_heard() {
 #[test]
 fn words_alone_leave_the_segments_out() {
     for name in ["timestamp_granularities[]", "timestamp_granularities"] {
-        let wishes = read(&[("response_format", "verbose_json"), (name, "word")]);
+        let params = read(&[("response_format", "verbose_json"), (name, "word")]);
         let words = Granularities { segments: false, words: true };
-        assert_eq!(wishes.rendering.granularities, words);
-        assert!(wishes.options.words);
+        assert_eq!(params.rendering.granularities, words);
+        assert!(params.options.words);
     }
 }
 
 #[test]
 fn log_probabilities_come_with_json_only() {
-    let wishes = read(&[("include[]", "logprobs")]);
-    assert!(wishes.options.logprobs && wishes.rendering.logprobs);
+    let params = read(&[("include[]", "logprobs")]);
+    assert!(params.options.logprobs && params.rendering.logprobs);
     let fields = [("include", "logprobs"), ("response_format", "verbose_json")];
     refused(Endpoint::Transcriptions, &fields, "include", "response_format=json");
 }
@@ -253,11 +253,11 @@ fn subtitles_are_laid_out_as_asked_for() {
 }
 
 #[test]
-fn an_endpoint_reads_its_own_fields_and_tells_of_the_others() {
+fn an_endpoint_reports_fields_it_does_not_read() {
     let fields = [("task", "translate"), ("stream", "true"), ("webhook_url", "u"), ("x", "y")];
     let told = |endpoint| {
-        let wishes = read_at(endpoint, &fields).unwrap();
-        (wishes.options.task, wishes.stream, wishes.webhook_url, wishes.ignored.join(" "))
+        let params = read_at(endpoint, &fields).unwrap();
+        (params.options.task, params.stream, params.webhook_url, params.ignored.join(" "))
     };
     let webhook = || Some("u".to_owned());
     let transcription = (Task::Transcribe, true, webhook(), "task x".to_owned());

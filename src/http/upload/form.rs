@@ -123,7 +123,7 @@ fn too_large(settings: &UploadSettings) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", message).for_param("file")
 }
 
-/// A form on its way in.
+/// A form that is being received.
 struct Reception<'a> {
     settings: &'a UploadSettings,
     /// Bytes received since the parser last gave something out.
@@ -131,7 +131,7 @@ struct Reception<'a> {
 }
 
 impl Reception<'_> {
-    /// Fails the body when the parser hoards too much of it.
+    /// Fails the body when the parser buffers too much of it.
     fn watch(&self, body: Body) -> Body {
         let unclaimed = Arc::clone(&self.unclaimed);
         Body::from_stream(body.into_data_stream().map(move |part| {
@@ -157,7 +157,7 @@ impl Reception<'_> {
             Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(too_large(self.settings))
             }
-            // The parser does not pass the cause on.
+            // The parser does not report the cause.
             Ok(Err(_)) if self.unclaimed.load(Ordering::Relaxed) > MAX_BETWEEN_BYTES => {
                 let message = format!("the multipart form cannot be read: {TooMuchBetween}");
                 Err(ApiError::bad_request(message))

@@ -1,6 +1,6 @@
-//! Uploads: files that pass through, and files that are kept as jobs.
+//! Uploads: files for one request, and files that are kept for jobs.
 //!
-//! What the fields mean is the handler's business.
+//! The handlers interpret the fields.
 
 mod form;
 
@@ -18,15 +18,12 @@ use super::client::Client;
 use super::error::ApiError;
 use super::preferences::Preferences;
 use super::state::{AppState, UploadSettings};
-use crate::jobs::{JobId, Jobs, JobsError, Place};
-use crate::scheduler::{Attempt, Refusal, Ticket};
+use auris_jobs::{JobId, Jobs, JobsError, Place};
+use auris_scheduler::{Refusal, Ticket};
 pub(super) use form::spool_failed;
 use form::{Form, Sink};
 
-/// How often the same request was sent before.
-const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
-
-/// A form whose file is gone when its client leaves.
+/// A form whose file is deleted when its client disconnects.
 #[derive(Debug)]
 pub(super) struct Upload {
     /// The file, at its start. It has no name, so nothing is left of it when it is closed.
@@ -37,16 +34,16 @@ pub(super) struct Upload {
     pub(super) ticket: Ticket,
 }
 
-/// A form whose file is to outlive its client.
+/// A form whose file survives a disconnect of its client.
 #[derive(Debug)]
 pub(super) struct KeptUpload {
-    /// The file. It vanishes when dropped, unless it becomes a job's.
+    /// The file. It is deleted when dropped, unless it becomes a job's.
     pub(super) file: NamedTempFile,
     /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
-    /// Whom it belongs to.
+    /// The client that it belongs to.
     pub(super) owner: String,
-    /// How it is to be answered.
+    /// How its client prefers to be answered.
     pub(super) preferences: Preferences,
     /// A hash over address, fields and file if there is an idempotency key, else empty.
     pub(super) fingerprint: String,
@@ -57,7 +54,7 @@ pub(super) struct KeptUpload {
 /// What is known of a job before its file is received.
 #[derive(Debug)]
 pub(super) enum Room {
-    /// It is a new one, and there is a place for it. The ticket is for who waits for it.
+    /// It is a new one, and there is room for it. It has a ticket if its client waits for it.
     New { place: Place, ticket: Option<Ticket> },
     /// Its idempotency key was sent before, with that fingerprint.
     Known { job: JobId, fingerprint: String },
@@ -101,7 +98,7 @@ async fn receive(
 /// Receives a form without a server around it, for fuzzing: its file and its other fields.
 ///
 /// # Errors
-/// The answer to a form that cannot be read.
+/// The response to a form that cannot be read.
 #[doc(hidden)]
 pub async fn receive_form(
     request: Request,
@@ -165,7 +162,7 @@ fn new_room(
             false => Some(ticket.await?),
             true => {
                 // A job waits on the disk, so only a server that ends has no room for it.
-                drop(scheduler.admit_kept().await?);
+                drop(scheduler.admit_background().await?);
                 None
             }
         };
@@ -186,23 +183,14 @@ impl FromRequest<AppState> for AnyUpload {
     }
 }
 
-/// Who has no room now is told before gigabytes are received, not after.
+/// If there is no room, the client learns it before gigabytes are received, not after.
 fn admit(
     request: &Request,
     state: &AppState,
 ) -> impl Future<Output = Result<Ticket, Refusal>> + use<> {
-    let (client, attempt) = (Client::of(request.extensions()), attempt(request));
+    let client = Client::of(request.extensions());
     let scheduler = state.pipeline.scheduler.clone();
-    async move { scheduler.admit(client.caller, attempt).await }
-}
-
-/// What tells a request that comes back: OpenAI's clients count their retries.
-fn attempt(request: &Request) -> Attempt {
-    let headers = request.headers();
-    Attempt {
-        bytes: number(headers, header::CONTENT_LENGTH),
-        is_first: number(headers, RETRY_COUNT) == Some(0),
-    }
+    async move { scheduler.admit(client.caller).await }
 }
 
 /// A header that is a number.

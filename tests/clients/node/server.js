@@ -45,9 +45,14 @@ export class Server {
     const program = process.env.AURIS ?? path.join(ROOT, "target/debug/auris");
     const models = ["--models", "demo", "--models-dir", path.join(ROOT, "tests/fixtures/models"), "--offline"];
     // Threads that wait for each other are many times slower where the cores are shared.
-    const speed = ["--engine", engine, "--slots", String(slots), "--threads", "1"];
-    // The fake engine hears samples, and the tones that are sent to it are no speech.
-    const vad = engine.startsWith("fake") ? { AURIS_NO_VAD: "true" } : {};
+    const speed = ["--slots", String(slots), "--threads", "1"];
+    const isFake = engine.startsWith("fake:");
+    if (isFake) {
+      const fake = path.join(path.dirname(program), "auris-fake-worker");
+      speed.push("--cpu-program", `'${fake}' '${engine.slice("fake:".length)}'`);
+    }
+    // The tones that are sent to it are no speech.
+    const vad = isFake ? { AURIS_NO_VAD: "true" } : {};
     const child = spawn(
       program,
       ["serve", "--listen", "127.0.0.1:0", ...models, ...speed, ...options],

@@ -44,11 +44,13 @@ class Server:
         ours = re.compile("AURIS_|HF_|CUDA_|XDG_|OPENAI_|DEVICE$|GPU_AVAILABLE$")
         environment = {k: v for k, v in os.environ.items() if not ours.match(k)}
         environment |= {"HOME": str(home), "TMPDIR": str(home), **(variables or {})}
-        if engine.startswith("fake"):
-            # It hears samples, and the tones that are sent to it are no speech.
-            environment["AURIS_NO_VAD"] = "true"
         command = [program(), "serve", "--listen", "127.0.0.1:0", "--models", "demo", "--offline"]
-        command += ["--models-dir", ROOT / "tests/fixtures/models", "--engine", engine]
+        command += ["--models-dir", ROOT / "tests/fixtures/models"]
+        if engine.startswith("fake:"):
+            fake = Path(program()).with_name("auris-fake-worker")
+            command += ["--cpu-program", f"'{fake}' '{engine.removeprefix('fake:')}'"]
+            # The tones that are sent to it are no speech.
+            environment["AURIS_NO_VAD"] = "true"
         # Threads that wait for each other are many times slower where the cores are shared.
         command += ["--slots", str(slots), "--threads", "1", *arguments]
         with self.log_file.open("wb") as log:

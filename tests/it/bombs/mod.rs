@@ -5,7 +5,7 @@ mod flac;
 mod matroska;
 mod mp4;
 mod mpeg;
-#[path = "../../../src/audio/tests/mutation.rs"]
+#[path = "../../../crates/auris-audio/src/tests/mutation.rs"]
 mod mutation;
 mod ogg;
 mod pcm;

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::{Ran, command, fails, files_below, run, text};
-use crate::harness::{DEMO, repository, wav};
+use crate::harness::{DEMO, fake, repository, wav};
 use crate::signals::{silence, wav_of};
 
 /// A folder with inputs, and a place for results beside it.
@@ -35,7 +35,7 @@ impl Desk {
     /// `auris transcribe` in the folder, on the fake engine.
     fn transcribe(&self, arguments: &[&str]) -> Command {
         let mut command =
-            command(&["transcribe", "--engine", "fake:none", "--offline", "--no-vad"]);
+            command(&["transcribe", "--cpu-program", &fake("none"), "--offline", "--no-vad"]);
         command.args(arguments).current_dir(self.folder.path());
         command
     }
@@ -200,7 +200,7 @@ fn results_without_a_place_of_their_own_are_refused_before_any_work() {
 }
 
 #[test]
-fn inputs_that_are_none_are_told_before_a_model_is_looked_for() {
+fn inputs_that_are_none_are_reported_before_a_model_is_looked_for() {
     let desk = Desk::new(&[("notes.txt", b"words".to_vec())]);
     desk.refuses(&["missing.wav"], &["failed   missing.wav: cannot be opened: No such file"]);
     desk.refuses(&["in", "-o", "out"], &["no file has an audio file's ending"]);
@@ -266,7 +266,7 @@ fn a_result_that_cannot_be_printed_is_an_error() {
 fn silence_is_left_out_unless_it_is_wanted() {
     let desk = Desk::new(&[("a.wav", wav_of(&silence(8.0)))]);
     for (option, said) in [(None, "\n"), (Some("--no-vad"), "128000 samples")] {
-        let mut command = command(&["transcribe", "--engine", "fake:none", "--offline"]);
+        let mut command = command(&["transcribe", "--cpu-program", &fake("none"), "--offline"]);
         let ran = run(command.args(["--models", DEMO]).args(option).arg(desk.path("in/a.wav")));
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.stdout.starts_with(said), "{ran:?}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::{command, fails, run, text};
-use crate::harness::{DEMO, PATIENCE, Server, repository};
+use crate::harness::{DEMO, PATIENCE, Server, fake, repository};
 
 /// `auris serve` where no model is installed: whatever is told instead is told before any is
 /// looked for.
@@ -21,13 +21,13 @@ fn refuses(arguments: &[&str], needles: &[&str]) {
 }
 
 #[test]
-fn a_wrong_option_is_told_before_any_model_is_looked_for() {
+fn a_wrong_option_is_reported_before_any_model_is_looked_for() {
     refuses(&["--models", ""], &["no model is named: give one with --models"]);
     refuses(&["--models", "tiny,foo"], &["unknown model `foo`", "auris models list"]);
     refuses(&["--device", "cuda", "--no-gpu"], &["--device cuda contradicts --no-gpu"]);
     refuses(&["--spool-dir", "/nowhere"], &["/nowhere", "--spool-dir"]);
     refuses(&["--routing", "nonsense"], &["nonsense"]);
-    refuses(&["--engine", "steam"], &["steam"]);
+    refuses(&["--cpu-program", "/nowhere/steam"], &["/nowhere/steam", "--cpu-program"]);
     for (option, value) in [
         ("--slots", "0"),
         ("--threads", "0"),
@@ -59,7 +59,7 @@ fn an_address_is_an_ip_address_and_a_port() {
 }
 
 #[test]
-fn a_missing_model_is_told_with_every_way_out() {
+fn a_missing_model_is_reported_with_every_way_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ggml-tiny.bin");
     let clip = repository("tests/fixtures/eval/00.flac");
@@ -76,7 +76,7 @@ fn a_missing_model_is_told_with_every_way_out() {
 }
 
 #[test]
-fn a_port_in_use_is_told_before_anything_else() {
+fn a_port_in_use_is_reported_before_anything_else() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let needle = format!("cannot listen on {address}: give another address with --listen");
@@ -132,7 +132,7 @@ async fn a_signal_ends_a_server_whose_model_never_loads() {
 }
 
 #[tokio::test]
-async fn healthcheck_tells_life_from_readiness() {
+async fn healthcheck_reports_life_from_readiness() {
     let check = |server: &Server, more: &[&str]| {
         let address = server.address.to_string();
         let mut command = command(&["healthcheck", "--listen", &address]);
@@ -176,12 +176,12 @@ async fn a_server_outlives_the_reader_of_its_log() {
     drop(reader);
     let arguments = ["serve", "--listen=127.0.0.1:0", "--models", DEMO, "--offline"];
     let mut command = command(&arguments);
-    command.args(["--engine", "fake:none", "--log", "debug"]);
+    command.args(["--cpu-program", &fake("none"), "--log", "debug"]);
     let mut server = Guard(command.stdout(Stdio::piped()).stderr(writer).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let url = line.trim().strip_prefix("listening on ").expect("the server has started");
-    let client = auris::models::http_client(PATIENCE).unwrap();
+    let client = auris_models::http_client(PATIENCE).unwrap();
     let started = Instant::now();
     while !client.get(format!("{url}/readyz")).send().await.unwrap().status().is_success() {
         assert!(started.elapsed() < PATIENCE, "the server is not ready");

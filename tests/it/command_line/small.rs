@@ -2,15 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 
 use clap::CommandFactory;
 use serde_json::Value;
 
 use super::{command, fails, run, succeeds, text};
-use crate::harness::{DEMO, repository};
+use crate::harness::repository;
 
 #[test]
 fn the_options_fit_together() {
@@ -18,7 +16,7 @@ fn the_options_fit_together() {
 }
 
 #[test]
-fn the_list_of_models_tells_what_is_installed_as_text_and_as_json() {
+fn the_list_of_models_reports_what_is_installed_as_text_and_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let list = ["models", "list", "--models-dir", text(folder.path())];
     let table = succeeds(&list).stdout;
@@ -54,18 +52,6 @@ fn a_pull_of_what_is_there_prints_its_path() {
     let pull = succeeds(&["models", "pull", "base-q8_0", "--offline"]);
     assert_eq!(pull.stdout, succeeds(&["models", "path", "base-q8_0"]).stdout);
     assert!(Path::new(pull.stdout.trim_end()).is_file(), "{pull:?}");
-}
-
-#[test]
-fn a_model_that_cannot_be_quantised_leaves_no_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = ["--models-dir", text(folder.path())];
-    let quantize =
-        |arguments: &[&str]| command(&[&["models", "quantize"], arguments, &options[..]].concat());
-    fails(&mut quantize(&[DEMO]), &["its weights are quantised already"]);
-    fails(&mut quantize(&[DEMO, "--to", "q9"]), &["unknown precision", "q8_0"]);
-    fails(&mut quantize(&["none"]), &["unknown model `none`"]);
-    assert!(super::files_below(folder.path()).is_empty());
 }
 
 #[test]
@@ -132,21 +118,4 @@ fn a_reader_that_has_read_enough_is_no_error_and_a_full_disk_is() {
         assert_eq!(ran.code, Some(1), "{arguments:?}: {ran:?}");
         assert!(ran.stderr.contains("cannot be written to standard output"), "{ran:?}");
     }
-}
-
-#[test]
-fn a_worker_ends_with_its_parent_and_at_nonsense() {
-    assert_eq!(command(&["worker"]).output().unwrap().status.code(), Some(0));
-    let mut child = command(&["worker"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may end before it has read everything.
-    let _ = child.stdin.take().unwrap().write_all(&[0xff; 64]);
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("the worker ends: "), "{stderr}");
 }

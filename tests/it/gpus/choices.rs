@@ -1,6 +1,6 @@
 //! What is chosen by options, and by the memory there is.
 
-use super::super::harness::{DEMO, Server, auris, wav};
+use super::super::harness::{DEMO, Server, auris, fake, wav};
 use super::{history, transcribe, until_models_are};
 
 /// Runs `serve` with options that it must refuse, and returns what it says.
@@ -16,7 +16,7 @@ fn refusal(variables: &[(&str, &str)], arguments: &[&str]) -> String {
 }
 
 #[test]
-fn options_that_contradict_each_other_are_told() {
+fn options_that_contradict_each_other_are_reported() {
     for (variables, arguments, words) in [
         (&[][..], &["--no-gpu", "--device", "cuda"][..], "contradicts --no-gpu"),
         (&[("GPU_AVAILABLE", "false")], &["--require-gpu"], "contradicts GPU_AVAILABLE=false"),
@@ -32,7 +32,8 @@ fn options_that_contradict_each_other_are_told() {
 
 #[test]
 fn a_required_gpu_that_does_not_work_keeps_the_server_from_starting() {
-    let said = refusal(&[("FAKE_CUDA_INIT", "803")], &["--require-gpu", "--cuda-engine", "fake"]);
+    let said =
+        refusal(&[("FAKE_CUDA_INIT", "803")], &["--require-gpu", "--cuda-program", &fake("none")]);
     assert!(said.contains("versions") && said.contains("--require-gpu"), "{said}");
 }
 
@@ -62,7 +63,7 @@ async fn one_gpu_is_chosen_by_index_or_uuid() {
 }
 
 #[tokio::test]
-async fn a_model_that_does_not_fit_runs_on_the_processor_and_the_other_on_the_gpu() {
+async fn a_model_that_does_not_fit_runs_on_the_cpu_and_the_other_on_the_gpu() {
     let folder = tempfile::tempdir().unwrap();
     // As large as it says; never read, since the engine is fake.
     let large = folder.path().join("ggml-large-one.bin");

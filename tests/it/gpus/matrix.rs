@@ -4,7 +4,7 @@
 use super::super::harness::Server;
 use super::{history, metric, transcribe, until_models_are};
 
-/// The driver's or the program's fault keeps every GPU from being used: the processor does it, and
+/// The driver's or the program's fault keeps every GPU from being used: the CPU does it, and
 /// says why.
 async fn check_unused(driver: &[(&str, &str)], extra: &[&str], cause: &str, words: &str) {
     let server = Server::gpu("none", driver, extra).await;
@@ -40,7 +40,7 @@ unused! {
     hidden_devices: [("CUDA_VISIBLE_DEVICES", "-1")], [] => "hidden", "CUDA_VISIBLE_DEVICES";
     no_visible_device: [("CUDA_VISIBLE_DEVICES", "")], [] => "hidden", "CUDA_VISIBLE_DEVICES";
     nonsense_for_visible_devices: [("CUDA_VISIBLE_DEVICES", "all of them")], [] => "hidden", "CUDA_VISIBLE_DEVICES";
-    a_missing_program: [], ["--cuda-program", "/nowhere/auris-cuda", "--device", "cuda"] => "program-missing", "not installed";
+    a_missing_program: [], ["--cuda-program", "/nowhere/auris-worker-cuda", "--device", "cuda"] => "program-missing", "not installed";
     a_program_that_is_none: [], ["--cuda-program", "/bin/echo"] => "bad-probe", "answer";
     a_program_that_only_fails: [], ["--cuda-program", "/bin/false"] => "bad-probe", "answer";
     an_index_out_of_range: [("FAKE_CUDA_COUNT", "2")], ["--device", "cuda:7"] => "not-selected", "cuda:1";
@@ -57,7 +57,7 @@ async fn no_driver() {
     check_unused(&[("LD_LIBRARY_PATH", path)], &[], "no-driver", "driver").await;
 }
 
-/// A fault while the GPU's worker starts: the processor does it, and says why.
+/// A fault while the GPU's worker starts: the CPU does it, and says why.
 async fn check_start(script: &str, extra: &[&str], reason: &str) {
     let server = Server::gpu(script, &[], extra).await;
     let failed = async || {

@@ -17,7 +17,7 @@ async fn a_gpu_that_recovers_is_used_again() {
     assert_eq!((&device["breaker"], &device["state"]), (&"open".into(), &"recovering".into()));
     let wait = device["retry_in_seconds"].as_f64().unwrap();
     assert!((1.0..=6.0).contains(&wait), "{wait}");
-    // While it is left alone, the processor says why.
+    // While it is left alone, the CPU says why.
     let meanwhile = transcribe(&server, 2).await;
     assert_eq!(meanwhile.header("x-device"), Some("cpu"));
     assert_eq!(meanwhile.header("x-fallback-reason"), Some("aborted"));
@@ -57,7 +57,7 @@ async fn a_driver_that_comes_back_is_found_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_crashes_the_gpu_and_the_processor_does_not_close_the_gpu_off() {
+async fn a_chunk_that_crashes_the_gpu_and_the_cpu_does_not_close_the_gpu_off() {
     let poison = "abort,prompt=poison";
     let server = Server::gpu_beside(poison, poison, &[], &[]).await;
     until_models_are(&server, "cuda:0", "ready").await;

@@ -104,7 +104,7 @@ async fn a_job_goes_on_after_an_orderly_stop_that_did_not_wait_for_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_a_job_when_the_server_stops_is_told_its_id() {
+async fn a_client_that_waits_for_a_job_when_the_server_stops_is_reported_its_id() {
     let mut server = Server::fake("none,speed=4", &["--slots", "1"]).await;
     let url = server.url("/v1/audio/transcriptions");
     let request = server.client.post(url).multipart(form(wav(60.0, 1), &[]));
@@ -121,7 +121,7 @@ async fn a_client_that_waits_for_a_job_when_the_server_stops_is_told_its_id() {
 }
 
 #[tokio::test]
-async fn what_a_job_had_before_a_restart_is_told_at_once() {
+async fn stored_chunks_are_published_after_a_restart() {
     let mut server = Server::fake("none,speed=40", &["--slots", "1"]).await;
     let first = id(&server.submit(wav(240.0, 1), &[("language", "en")]).await);
     server.begun(&first).await;

@@ -59,7 +59,7 @@ async fn a_job_goes_from_its_acceptance_to_a_transcript_in_any_format() {
 }
 
 #[tokio::test]
-async fn a_running_job_tells_how_far_it_is_and_its_text_so_far() {
+async fn a_running_job_reports_how_far_it_is_and_its_text_so_far() {
     let server = Server::fake("none,speed=60", &["--slots", "1"]).await;
     let id = id(&server.submit(wav(240.0, 1), &[("language", "en")]).await);
     server.begun(&id).await;
@@ -193,7 +193,7 @@ async fn a_job_that_fails_says_why() {
 }
 
 #[tokio::test]
-async fn somebody_elses_job_is_no_job() {
+async fn another_owners_job_is_not_found() {
     let server = Server::start("fake:none", &["--api-keys", "one:key-of-one,two:key-of-two"]);
     server.ready().await;
     let as_one = ("authorization", "Bearer key-of-one");

@@ -70,7 +70,7 @@ async fn server(extra: &[&str]) -> Server {
 }
 
 #[tokio::test]
-async fn the_end_of_a_job_is_told_signed_and_with_its_text() {
+async fn the_webhook_is_signed_and_has_the_text() {
     let server = server(&["--webhook-allow-private"]).await;
     let (address, mut calls) = receiver().await;
     let url = format!("http://{address}/hook");

@@ -1,0 +1,344 @@
+//! From a file to mono samples at the file's own rate, packet by packet.
+//!
+//! Damage is tolerated: a packet that cannot be decoded becomes silence of its length, so that what
+//! follows keeps its time, and a truncated file ends where it breaks off.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use symphonia::core::errors::Error;
+use symphonia::core::formats::FormatReader;
+use symphonia::core::packet::Packet;
+use symphonia::core::units::Duration as Ticks;
+
+use super::budget::{Budget, Phase};
+use super::codecs::Container;
+use super::ffmpeg::Conversion;
+use super::pcm::{Mixer, Signals};
+use super::source::is_disk_error;
+use super::track::AudioTrack;
+use super::tracks::Tracks;
+use super::trim::{Padding, Trim};
+use super::{AudioError, AudioInfo, Limits};
+use auris_core::recording::{Heard, Selection, TrackChoice};
+
+mod open;
+
+/// Frames at one sample rate.
+#[derive(Default)]
+pub(super) struct Block {
+    /// In Hz; may change between blocks where streams are chained.
+    pub(super) rate_hz: u32,
+    /// The samples in [-1, 1]: one signal, or one for each channel. All have the same length.
+    pub(super) signals: Vec<Vec<f32>>,
+}
+
+impl Block {
+    /// How many frames there are.
+    pub(super) fn frames(&self) -> usize {
+        self.signals.first().map_or(0, Vec::len)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.signals.iter_mut().for_each(Vec::clear);
+    }
+}
+
+/// What is asked of a file, and what it may ask for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) selection: &'a Selection,
+    pub(super) limits: &'a Limits,
+}
+
+/// A file that is being decoded.
+pub(super) struct Decoder {
+    container: Container,
+    reader: Box<dyn FormatReader>,
+    track: AudioTrack,
+    /// The tracks of the file, and the number of the one that is decoded.
+    tracks: Tracks,
+    number: Option<u32>,
+    selection: Selection,
+    limits: Limits,
+    budget: Budget,
+    /// Where the packets come from, if it is not the file itself.
+    conversion: Option<Conversion>,
+    /// What becomes of the channels, once it is known how many there are.
+    signals: Option<Signals>,
+    mixer: Mixer,
+    trim: Trim,
+    /// Whether the file is whole wherever it ends.
+    open_ended: bool,
+    /// Time of packets that could not be decoded since the last one that could, in seconds.
+    lost_seconds: f64,
+    failures: Failures,
+    /// Frames marked as padding so far.
+    padding_frames: u64,
+    /// Whether there was a sample yet: from then on, what is damaged is an early end.
+    started: bool,
+    truncated: bool,
+}
+
+/// What went wrong in a row, to give up on a file that is nothing else.
+#[derive(Default)]
+struct Failures {
+    packets: u32,
+    resets: u32,
+    cause: Option<Cause>,
+}
+
+enum Cause {
+    Damaged(String),
+    Unsupported(&'static str),
+}
+
+/// Give up after this many packets in a row that do not decode: at 20 ms each, 20 s of audio.
+const MAX_FAILED_PACKETS: u32 = 1_000;
+
+/// Give up when the reader wants to begin anew this often without a sample in between.
+const MAX_RESETS: u32 = 16;
+
+/// The longest silence that takes the place of lost packets; their length is only claimed.
+const MAX_LOST_SECONDS: f64 = 10.0;
+
+/// The most padding that a LAME tag can declare: 12 bits.
+const MAX_PADDING_FRAMES: u64 = 4_095;
+
+impl Decoder {
+    /// Replaces `block` by the next one, by `deadline` if there is one; false at the end, which is
+    /// also where reading was ended by the deadline.
+    ///
+    /// # Errors
+    /// [`AudioError::SampleRate`] and [`AudioError::TooManyChannels`] where the stream changes to
+    /// these, [`AudioError::TooSlow`], [`AudioError::Io`] if reading fails.
+    pub(super) fn next_block(
+        &mut self,
+        deadline: Option<Instant>,
+        block: &mut Block,
+    ) -> Result<bool, AudioError> {
+        self.budget.set_deadline(deadline);
+        self.fill(block)
+    }
+
+    fn fill(&mut self, block: &mut Block) -> Result<bool, AudioError> {
+        block.clear();
+        while block.frames() == 0 {
+            if self.trim.is_over() || !self.next_decoded(block)? {
+                self.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
+                // What broke off has no padding at its end.
+                if self.truncated {
+                    block.signals = self.trim.take_held();
+                }
+                return Ok(block.frames() > 0);
+            }
+            self.trim.apply(block);
+        }
+        Ok(true)
+    }
+
+    fn next_decoded(&mut self, block: &mut Block) -> Result<bool, AudioError> {
+        match guarded(self.container, || self.next_decodable(block)) {
+            Err(
+                AudioError::Corrupt { .. }
+                | AudioError::UnsupportedCodec { .. }
+                | AudioError::NoAudioTrack { .. },
+            ) if self.started => {
+                self.truncated = true;
+                Ok(false)
+            }
+            result => result,
+        }
+    }
+
+    fn next_decodable(&mut self, block: &mut Block) -> Result<bool, AudioError> {
+        loop {
+            self.budget.begin(Phase::Packets)?;
+            let packet = match self.reader.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return Ok(false),
+                Err(Error::ResetRequired) => {
+                    self.reset()?;
+                    continue;
+                }
+                Err(Error::IoError(error))
+                    if error.kind() == ErrorKind::UnexpectedEof && self.open_ended =>
+                {
+                    return Ok(false);
+                }
+                Err(Error::IoError(error)) if is_disk_error(&error) => {
+                    return Err(AudioError::Io(error));
+                }
+                Err(error) => {
+                    self.failures.add(&error);
+                    return Err(self.refusal());
+                }
+            };
+            if packet.track_id == self.track.id && self.decode(packet, block)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Whether the file broke off; what there was has been decoded.
+    pub(super) fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Which part of the file is decoded.
+    pub(super) fn heard(&self) -> Heard {
+        let split = self.signals.map(Signals::split).unwrap_or_default();
+        Heard { track: self.number, tracks: self.tracks.list(), split }
+    }
+
+    /// Decodes up to the first samples.
+    fn begin(
+        container: Container,
+        reader: Box<dyn FormatReader>,
+        track: AudioTrack,
+        padding: Padding,
+        wanted: Wanted<'_>,
+        budget: Budget,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        // What is written to a pipe has a header without a length.
+        let is_piped = container == Container::Wav && track.declared_duration.is_none();
+        let mut decoder = Self {
+            container,
+            reader,
+            tracks: Tracks::default(),
+            number: None,
+            selection: wanted.selection.clone(),
+            limits: wanted.limits.clone(),
+            budget,
+            conversion: None,
+            signals: None,
+            mixer: Mixer::default(),
+            trim: Trim::new(padding, track.usual_start),
+            open_ended: padding.open_ended || is_piped,
+            track,
+            lost_seconds: 0.0,
+            failures: Failures::default(),
+            padding_frames: 0,
+            started: false,
+            truncated: false,
+        };
+        if !decoder.fill(block)? {
+            return Err(decoder.refusal());
+        }
+        decoder.started = true;
+        let info = AudioInfo {
+            container: container.name(),
+            codec: decoder.track.codec,
+            sample_rate_hz: block.rate_hz,
+            channels: decoder.track.decoder.last_decoded().spec().channels().count(),
+            declared_duration: decoder.track.declared_duration,
+        };
+        Ok((decoder, info))
+    }
+
+    /// Decodes one packet into `block`; false if it gave no samples.
+    fn decode(&mut self, mut packet: Packet, block: &mut Block) -> Result<bool, AudioError> {
+        self.keep_joined_files(&mut packet);
+        let decoded = match self.track.decoder.decode(&packet) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let lost_seconds = self.lost_seconds + self.track.packet_seconds(&packet);
+                self.lost_seconds = lost_seconds.min(MAX_LOST_SECONDS);
+                return self.fail(&error).map(|()| false);
+            }
+        };
+        if decoded.is_empty() {
+            return Ok(false);
+        }
+        let spec = decoded.spec();
+        self.limits.check(spec.rate(), spec.channels().count())?;
+        block.rate_hz = spec.rate();
+        let signals = match self.signals {
+            Some(signals) => signals,
+            None => *self
+                .signals
+                .insert(Signals::choose(self.selection.channel, spec.channels().count())?),
+        };
+        let lost_frames = (self.lost_seconds * f64::from(spec.rate())) as usize;
+        block.signals.resize(signals.count(), Vec::new());
+        block.signals.iter_mut().for_each(|signal| signal.resize(lost_frames, 0.0));
+        self.mixer.append(&decoded, signals, &mut block.signals);
+        self.lost_seconds = 0.0;
+        self.failures = Failures::default();
+        Ok(true)
+    }
+
+    /// Where MP3 files were joined, the first one's Xing header ends the audio too early, and the
+    /// reader marks all that follows as padding.
+    fn keep_joined_files(&mut self, packet: &mut Packet) {
+        if self.container == Container::Mpeg {
+            self.padding_frames = self.padding_frames.saturating_add(packet.trim_end.get());
+            if self.padding_frames > MAX_PADDING_FRAMES {
+                packet.trim_end = Ticks::ZERO;
+            }
+        }
+    }
+
+    /// Counts a packet that did not decode.
+    fn fail(&mut self, error: &Error) -> Result<(), AudioError> {
+        self.failures.add(error);
+        self.failures.packets += 1;
+        if self.failures.packets < MAX_FAILED_PACKETS { Ok(()) } else { Err(self.refusal()) }
+    }
+
+    /// Why there is not one sample.
+    fn refusal(&self) -> AudioError {
+        let container = self.container.name();
+        match &self.failures.cause {
+            None => AudioError::NoSamples { container },
+            Some(Cause::Damaged(cause)) => AudioError::Corrupt { container, cause: cause.clone() },
+            Some(Cause::Unsupported(what)) => {
+                let codec = format!("{} ({what})", self.track.codec);
+                AudioError::UnsupportedCodec { container, codec }
+            }
+        }
+    }
+
+    /// Chained streams: the next one has its own parameters.
+    fn reset(&mut self) -> Result<(), AudioError> {
+        self.failures.resets += 1;
+        if self.failures.resets > MAX_RESETS {
+            let cause = "it starts anew again and again".to_owned();
+            return Err(AudioError::Corrupt { container: self.container.name(), cause });
+        }
+        // Each stream of the chain brings its own tags, and the reader keeps those of all.
+        self.reader.metadata().skip_to_latest();
+        let reader = self.reader.as_ref();
+        let tracks = Tracks::read(reader);
+        let chosen = match self.selection.track {
+            TrackChoice::Usual => None,
+            _ => self.number.and_then(|number| tracks.numbered(number)),
+        };
+        self.track = AudioTrack::choose(reader, chosen, self.container, &self.limits)?;
+        Ok(())
+    }
+}
+
+impl Failures {
+    /// Notes the first cause; later ones are mostly its consequences.
+    fn add(&mut self, error: &Error) {
+        self.cause.get_or_insert_with(|| match error {
+            Error::Unsupported(what) => Cause::Unsupported(what),
+            error => Cause::Damaged(error.to_string()),
+        });
+    }
+}
+
+/// Runs code of the decoding libraries on untrusted bytes. A slip there, such as an arithmetic
+/// overflow in a build that checks for it, is the end of this file and of nothing else.
+fn guarded<T>(
+    container: Container,
+    parse: impl FnOnce() -> Result<T, AudioError>,
+) -> Result<T, AudioError> {
+    catch_unwind(AssertUnwindSafe(parse)).unwrap_or_else(|_| {
+        let cause = "its decoder failed on it".to_owned();
+        Err(AudioError::Corrupt { container: container.name(), cause })
+    })
+}

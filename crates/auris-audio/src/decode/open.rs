@@ -1,0 +1,188 @@
+//! What decodes a file: the reader of its container, or ffmpeg where there is none.
+
+use std::fs::File;
+use std::time::Instant;
+
+use super::{Block, Decoder, Wanted, guarded};
+use crate::budget::Budget;
+use crate::codecs::{Container, codec_name};
+use crate::ffmpeg::Input;
+use crate::sniff::{Convertible, Sniffed, sniff};
+use crate::source::{self, Access, Source};
+use crate::track::{AudioTrack, usual_delay};
+use crate::tracks::Tracks;
+use crate::trim::{Padding, Span};
+use crate::{AudioError, AudioInfo};
+use auris_core::recording::TrackChoice;
+
+impl Decoder {
+    /// Finds out what `file` is and decodes up to its first samples, which go to `block`, by
+    /// `deadline` if there is one.
+    ///
+    /// # Errors
+    /// All variants of [`AudioError`] but [`AudioError::TooLong`].
+    pub(crate) fn open(
+        mut file: File,
+        wanted: Wanted<'_>,
+        deadline: Option<Instant>,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        match sniff(&mut file)? {
+            Sniffed::Audio(container, start) => {
+                let budget = Budget::new(container, deadline);
+                Self::open_known(&Source { file, container, start, budget }, wanted, block)
+            }
+            // What is left is most likely MPEG audio with junk before its first frame.
+            Sniffed::Unknown => {
+                let container = Container::Mpeg;
+                let budget = Budget::new(container, deadline);
+                Self::open_known(&Source { file, container, start: 0, budget }, wanted, block)
+            }
+            Sniffed::Convertible(Convertible { container, demuxer }) => {
+                let budget = Budget::new(Container::Wav, deadline);
+                let input =
+                    Input { file: &file, container, demuxer, track: None, declares_delay: false };
+                Self::convert(input, Tracks::default(), wanted, budget, block)
+            }
+            Sniffed::Foreign(found) => Err(AudioError::UnknownFormat { found }),
+            Sniffed::Empty => Err(AudioError::Empty),
+        }
+    }
+
+    /// Opens a container that has a reader, with ffmpeg if there is no decoder for its audio.
+    fn open_known(
+        source: &Source,
+        wanted: Wanted<'_>,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let error = match Self::read(source, wanted, block) {
+            // The reader does not list tracks of codecs that it does not know.
+            Err(
+                error @ (AudioError::UnsupportedCodec { .. } | AudioError::NoAudioTrack { .. }),
+            ) => error,
+            result => return result,
+        };
+        let container = source.container.name();
+        let input = Input {
+            file: &source.file,
+            container,
+            demuxer: source.container.demuxer(),
+            track: None,
+            declares_delay: source.container.declares_delay(),
+        };
+        let tracks = Tracks::told(source.container, &source.file)?;
+        match Self::convert(input, tracks, wanted, source.budget.clone(), block) {
+            Err(AudioError::NeedsFfmpeg { .. }) => Err(match error {
+                AudioError::UnsupportedCodec { codec, .. } => {
+                    AudioError::NeedsFfmpeg { container, codec: Some(codec) }
+                }
+                error => error,
+            }),
+            // The file's own reader knows better what is in it.
+            Err(AudioError::Corrupt { .. } | AudioError::NoAudioTrack { .. }) => Err(error),
+            Err(AudioError::NoTrack { tracks, .. }) if tracks.is_empty() => Err(error),
+            result => result,
+        }
+    }
+
+    /// Opens a container with its reader.
+    fn read(
+        source: &Source,
+        wanted: Wanted<'_>,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        if source.container.forward_only() || source.start > 0 {
+            return Self::start(source, Access::Forward, wanted, block);
+        }
+        match Self::start(source, Access::Seek, wanted, block) {
+            // A truncated MP4 or WebM file can often still be read from front to back.
+            Err(error @ (AudioError::Corrupt { .. } | AudioError::NoSamples { .. })) => {
+                Self::start(source, Access::Forward, wanted, block).map_err(|_| error)
+            }
+            result => result,
+        }
+    }
+
+    /// Opens what ffmpeg makes of `input`, which has these `tracks`, if they are known.
+    fn convert(
+        input: Input<'_>,
+        tracks: Tracks,
+        wanted: Wanted<'_>,
+        budget: Budget,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let container = input.container;
+        let Some(ffmpeg) = &wanted.limits.ffmpeg else {
+            return Err(AudioError::NeedsFfmpeg { container, codec: None });
+        };
+        let choice = &wanted.selection.track;
+        let may_be_several = *choice != TrackChoice::Usual || input.may_hold_several_tracks();
+        let tracks = match tracks.is_empty() && may_be_several {
+            true => ffmpeg.tracks(&input)?,
+            false => tracks,
+        };
+        let number = match tracks.find(choice, container)? {
+            Some(chosen) => Some(chosen.track.number),
+            None => tracks.usual().map(|usual| usual.track.number),
+        };
+        // The only one is found without being named, however it is counted.
+        let track = number.filter(|_| tracks.list().len() > 1);
+        let input = Input { track, ..input };
+        let (conversion, output) = ffmpeg.convert(&input, wanted.limits.max_duration)?;
+        let opened = guarded(Container::Wav, || {
+            let reader = source::reader(Container::Wav, Box::new(output))?;
+            let mut track =
+                AudioTrack::choose(reader.as_ref(), None, Container::Wav, wanted.limits)?;
+            if let Some(codec) = conversion.codec() {
+                track.codec = codec_name(codec);
+                track.usual_start = match input.declares_delay {
+                    true => Span::NONE,
+                    false => usual_delay(codec),
+                };
+            } else {
+                track.codec = "unknown";
+            }
+            Self::begin(Container::Wav, reader, track, Padding::NONE, wanted, budget, block)
+        });
+        match opened {
+            Ok((mut decoder, info)) => {
+                decoder.conversion = Some(conversion);
+                (decoder.tracks, decoder.number) = (tracks, number);
+                Ok((decoder, AudioInfo { container, ..info }))
+            }
+            Err(
+                error @ (AudioError::TooManyChannels { .. }
+                | AudioError::SampleRate { .. }
+                | AudioError::NoChannel { .. }
+                | AudioError::TooSlow),
+            ) => Err(error),
+            Err(_) => Err(conversion.failure(container)),
+        }
+    }
+
+    fn start(
+        source: &Source,
+        access: Access,
+        wanted: Wanted<'_>,
+        block: &mut Block,
+    ) -> Result<(Self, AudioInfo), AudioError> {
+        let container = source.container;
+        let (reader, track, tracks) = guarded(container, || {
+            let reader = source.reader(access)?;
+            let tracks = Tracks::of(container, &source.file, reader.as_ref())?;
+            let chosen = match tracks.is_empty() {
+                true => None, // whatever is asked for, there is none
+                false => tracks.find(&wanted.selection.track, container.name())?,
+            };
+            let track = AudioTrack::choose(reader.as_ref(), chosen, container, wanted.limits)?;
+            Ok((reader, track, tracks))
+        })?;
+        let number = tracks.number_of(track.id);
+        let padding = Padding::told(container, &source.file, track.id)?;
+        let budget = source.budget.clone();
+        let (mut decoder, info) =
+            Self::begin(container, reader, track, padding, wanted, budget, block)?;
+        (decoder.tracks, decoder.number) = (tracks, number);
+        Ok((decoder, info))
+    }
+}

@@ -1,0 +1,258 @@
+//! Converts formats without a decoder here to a WAV stream, with ffmpeg as a child process.
+//!
+//! The child gets one file, and its format by name: it neither guesses, opens other files, nor
+//! reaches the network, and it has bounds on time and memory. What it writes is read as any other
+//! WAV file, with the same limits. Nothing else starts it.
+
+mod listener;
+mod listing;
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, ChildStdout, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Access, access};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use symphonia::core::codecs::audio::AudioCodecId;
+use symphonia::core::io::MediaSource;
+
+use self::listener::{Listener, cause};
+use super::AudioError;
+
+/// The ffmpeg program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ffmpeg {
+    program: PathBuf,
+    /// The longest that it may take for its next bytes.
+    stall: Duration,
+}
+
+/// A file to convert.
+pub(super) struct Input<'a> {
+    pub(super) file: &'a File,
+    /// The container's name.
+    pub(super) container: &'static str,
+    /// What ffmpeg calls its reader.
+    pub(super) demuxer: &'static str,
+    /// Whether the container declares the encoder's delay, so that ffmpeg removes it.
+    pub(super) declares_delay: bool,
+    /// Which of its audio tracks, from 1; ffmpeg's choice if `None`.
+    pub(super) track: Option<u32>,
+}
+
+/// The most memory, as address space: a hundred times what decoding takes.
+const MAX_MEMORY_BYTES: u64 = 4 << 30;
+
+/// CPU time that each file may take, whatever its length.
+const BASE_CPU: Duration = Duration::from_secs(60);
+
+/// How much faster than real time decoding must be beyond that; slow codecs are 100 times faster.
+const MIN_SPEED: u32 = 20;
+
+/// The longest that a child may write nothing.
+const STALL: Duration = Duration::from_secs(30);
+
+impl Ffmpeg {
+    /// The program at this path.
+    ///
+    /// # Errors
+    /// It is not there or cannot be run.
+    pub fn new(program: PathBuf) -> io::Result<Self> {
+        if program.is_dir() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        access(&program, Access::EXEC_OK)?;
+        Ok(Self { program: std::path::absolute(program)?, stall: STALL })
+    }
+
+    /// Looks for it in the folders of `PATH`.
+    pub fn find(path: &std::ffi::OsStr) -> Option<Self> {
+        std::env::split_paths(path).find_map(|folder| Self::new(folder.join("ffmpeg")).ok())
+    }
+
+    /// Where it is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Starts to convert a file of up to `max_duration` to a WAV stream.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn convert(
+        &self,
+        input: &Input<'_>,
+        max_duration: Duration,
+    ) -> io::Result<(Conversion, Output)> {
+        // It names the codec at the level `info`.
+        let mut command = self.command(input, "level+info")?;
+        command.args(["-nostats", "-vn", "-sn", "-dn", "-map_metadata", "-1"]);
+        if let Some(track) = input.track {
+            command.args(["-map", &format!("0:a:{}", track.saturating_sub(1))]);
+        }
+        // Silence takes the place of what cannot be decoded, so that what follows keeps its time.
+        command.args(["-af", "aresample=async=1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
+        command.stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let conversion = Conversion { child, listener: stderr.map(Listener::new) };
+        conversion.bound_all(max_duration)?;
+        let stdout = stdout.ok_or(ErrorKind::BrokenPipe)?;
+        Ok((conversion, Output { stdout, stall: self.stall }))
+    }
+
+    /// The program with `input`, which is all that it gets. It says what is of this `level`.
+    fn command(&self, input: &Input<'_>, level: &str) -> io::Result<process::Command> {
+        let mut command = process::Command::new(&self.program);
+        // Neither secrets nor settings reach it.
+        command.env_clear().current_dir("/");
+        command.args(["-hide_banner", "-nostdin", "-v", level]);
+        command.args(["-threads", "1", "-protocol_whitelist", "file", "-f", input.demuxer]);
+        // A file without a name can still be opened again by its descriptor, and read from any
+        // place, which standard input as such could not.
+        command.args(["-i", "file:/dev/fd/0"]);
+        command.stdin(input.file.try_clone()?).stderr(Stdio::piped());
+        Ok(command)
+    }
+}
+
+/// A child at work. It ends with this.
+pub(super) struct Conversion {
+    child: Child,
+    /// Reads its standard error.
+    listener: Option<Listener>,
+}
+
+impl Conversion {
+    /// Sets the bounds of a child that decodes up to `max_duration`. It has none in its first
+    /// instants, since code between fork and exec would not be safe.
+    fn bound_all(&self, max_duration: Duration) -> io::Result<()> {
+        let cpu = BASE_CPU + max_duration / MIN_SPEED;
+        self.bound(Resource::Cpu, cpu.as_secs())?;
+        self.bound(Resource::As, MAX_MEMORY_BYTES)?;
+        self.bound(Resource::Fsize, 0)?;
+        self.bound(Resource::Core, 0)
+    }
+
+    fn bound(&self, resource: Resource, limit: u64) -> io::Result<()> {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        match prlimit(Some(Pid::from_child(&self.child)), resource, limit) {
+            // It has ended already and has reported why.
+            Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Which codec it decodes, if it is one that is known here. Once it has begun to write.
+    pub(super) fn codec(&self) -> Option<AudioCodecId> {
+        self.listener.as_ref().and_then(Listener::codec)
+    }
+
+    /// Whether it has failed, once its output has ended.
+    pub(super) fn failed(&mut self) -> bool {
+        self.child.wait().map_or(true, |status| !status.success())
+    }
+
+    /// Why it gave no audio of a file in this container. It is ended.
+    pub(super) fn failure(mut self, container: &'static str) -> AudioError {
+        self.end();
+        let errors = self.listener.take().map(Listener::errors).unwrap_or_default();
+        tracing::debug!(target: "auris::ffmpeg", "{}", errors.trim());
+        if errors.contains("does not contain any stream") {
+            return AudioError::NoAudioTrack { container };
+        }
+        let cause = cause(&errors).unwrap_or_else(|| "ffmpeg finds no audio in it".to_owned());
+        AudioError::Corrupt { container, cause }
+    }
+
+    fn end(&mut self) {
+        // Both fail only if it has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Conversion {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What a child writes.
+pub(super) struct Output {
+    stdout: ChildStdout,
+    stall: Duration,
+}
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stall = Timespec::try_from(self.stall).map_err(io::Error::other)?;
+        let mut ready = [PollFd::new(&self.stdout, PollFlags::IN)];
+        match poll(&mut ready, Some(&stall)) {
+            Ok(0) => Err(io::Error::new(ErrorKind::TimedOut, "ffmpeg hangs")),
+            Ok(_) => self.stdout.read(buffer),
+            Err(error) => Err(io::Error::from(error)),
+        }
+    }
+}
+
+impl Seek for Output {
+    fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
+impl MediaSource for Output {
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A child that says nothing.
+    fn silent() -> (Conversion, Output) {
+        let mut command = process::Command::new("sleep");
+        let mut child = command.arg("600").stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let stall = Duration::from_millis(10);
+        (Conversion { child, listener: None }, Output { stdout, stall })
+    }
+
+    #[test]
+    fn a_hanging_child_is_abandoned() {
+        let (conversion, mut output) = silent();
+        let error = output.read(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let process = PathBuf::from(format!("/proc/{}", conversion.child.id()));
+        assert!(process.exists());
+        drop(conversion);
+        assert!(!process.exists(), "the child outlives its conversion");
+    }
+
+    #[test]
+    fn a_child_is_bounded() {
+        let (conversion, _output) = silent();
+        conversion.bound_all(Duration::from_secs(200)).unwrap();
+        let process = format!("/proc/{}/limits", conversion.child.id());
+        let limits = std::fs::read_to_string(process).unwrap();
+        let check = |name: &str, expected: u64| {
+            let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+            let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
+            assert_eq!(words[..2], [expected.to_string(), expected.to_string()], "{name}");
+        };
+        check("Max cpu time", 70);
+        check("Max address space", MAX_MEMORY_BYTES);
+        check("Max file size", 0);
+        check("Max core file size", 0);
+    }
+}

@@ -1,0 +1,99 @@
+//! Files that go through ffmpeg, which scripts replace here. tests/codecs runs the real one.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+/// Decodes `bytes` with a script for ffmpeg.
+fn decode_by(script: &str, bytes: &[u8]) -> Result<Decoded, AudioError> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("ffmpeg");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ffmpeg = Ffmpeg::find(folder.path().as_os_str());
+    assert!(ffmpeg.is_some(), "the script is not found");
+    decode(file_of(bytes), &Limits { ffmpeg, ..Limits::default() })
+}
+
+/// What looks like an AMR file, with a WAV file as its content.
+fn amr() -> Vec<u8> {
+    [b"#!AMR\n".to_vec(), fixture_bytes("codecs/speech.wav")].concat()
+}
+
+/// A script that finds the content.
+const CONVERT: &str = "tail -c +7 /dev/fd/0";
+
+#[test]
+fn what_ffmpeg_makes_of_a_file_is_decoded() {
+    let decoded = decode_by(CONVERT, &amr()).unwrap();
+    assert_eq!(decoded.samples, decode_fixture("codecs/speech.wav").unwrap().samples);
+    assert_eq!((decoded.info.container, decoded.info.codec), ("AMR", "unknown"));
+    assert_eq!(decoded.info.sample_rate_hz, 16_000);
+    assert!(!decoded.truncated);
+}
+
+#[test]
+fn ffmpeg_gets_one_file_and_its_format_by_name_and_no_environment() {
+    let expected = "-protocol_whitelist file -f amr -i file:/dev/fd/0 ";
+    let script = format!(
+        r#"case "$*:$CARGO_MANIFEST_DIR" in *"{expected}"*":") {CONVERT};; *) exit 1;; esac"#
+    );
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "nothing is there to leave out");
+    decode_by(&script, &amr()).unwrap();
+}
+
+#[test]
+fn audio_without_a_decoder_goes_to_ffmpeg() {
+    let speech = fixture("codecs/speech.wav").display().to_string();
+    for name in ["mkv-ac3.mkv", "mp4-ac3.mp4", "m4a-aac-5.1.m4a", "ogg-opus-5.1.opus"] {
+        let bytes = fixture_bytes(&format!("codecs/{name}"));
+        let decoded = decode_by(&format!("cat {speech}"), &bytes).unwrap();
+        assert_eq!(decoded.samples.len(), 16_000, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_ffmpeg_gives_up_in_the_middle_is_truncated() {
+    let decoded = decode_by(&format!("{CONVERT}; exit 1"), &amr()).unwrap();
+    assert_eq!(decoded.samples.len(), 16_000);
+    assert!(decoded.truncated);
+}
+
+#[track_caller]
+fn check_failure(script: &str, name: &str, expected: &str) {
+    let error = decode_by(script, &fixture_bytes(&format!("codecs/{name}"))).unwrap_err();
+    assert!(error.to_string().starts_with(expected), "{name}: {error}");
+}
+
+#[test]
+fn the_cause_of_a_failure_is_reported() {
+    let script = "echo '[avi @ 0x55d0] [error] is damaged.' >&2; exit 1";
+    check_failure(script, "avi.avi", "the AVI file is damaged (is damaged): export or record");
+    check_failure("exit 1", "avi.avi", "the AVI file is damaged (ffmpeg finds no audio in it)");
+    let script = "echo '[fatal] Output file #0 does not contain any stream' >&2; exit 1";
+    check_failure(script, "avi.avi", "the AVI file has no audio track");
+}
+
+#[test]
+fn what_ffmpeg_cannot_decode_either_is_refused_by_name() {
+    check_failure(
+        "exit 1",
+        "mp4-ac3.mp4",
+        "the MP4 file holds AC-3 audio, which cannot be decoded",
+    );
+    check_failure("exit 1", "video-only.mp4", "the MP4 file has no audio track");
+}
+
+#[test]
+fn limits_hold_for_what_ffmpeg_makes() {
+    let wav = [b"#!AMR\n".to_vec(), tone_wav(16_000, 9, 0.1, 440.0)].concat();
+    let result = decode_by(CONVERT, &wav);
+    assert!(matches!(result, Err(AudioError::TooManyChannels { found: 9, .. })), "{result:?}");
+}
+
+#[test]
+fn a_folder_is_no_program() {
+    assert!(Ffmpeg::new(std::env::temp_dir()).is_err());
+    assert!(Ffmpeg::new(fixture("codecs/speech.wav")).is_err());
+    assert!(Ffmpeg::find(std::ffi::OsStr::new("/nowhere")).is_none());
+}

@@ -1,0 +1,11 @@
+//! Types that all of auris shares, in reading order.
+
+#![forbid(unsafe_code)]
+
+pub mod device;
+pub mod language;
+pub mod recording;
+pub mod transcript;
+pub mod metrics;
+pub mod ipc;
+pub mod probe;

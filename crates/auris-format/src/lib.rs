@@ -1,0 +1,196 @@
+//! Renders a transcript: a file for each response format.
+//!
+//! Pure: a [`Transcript`] in, text out. The server's `http` module reads from the request which
+//! format and detail a client wants; streaming is there too.
+//!
+//! To add a format: a file with a `render` function, a variant of [`Format`] (the compiler asks for
+//! the rest), and its line in the table test below.
+
+#![forbid(unsafe_code)]
+
+mod timestamp;
+
+mod cue;
+mod delta;
+
+mod json;
+mod lrc;
+mod ndjson;
+mod srt;
+mod text;
+mod tsv;
+mod verbose_json;
+mod vtt;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use cue::{CueRuleError, CueRules};
+pub use delta::Deltas;
+pub use json::{Transcription, TranscriptionLogprob, Usage};
+pub use ndjson::{
+    TranscriptionLine, TranscriptionSegmentLine, ndjson_segment_line, ndjson_transcript_line,
+};
+pub use text::{TurnLines, with_turns};
+pub use verbose_json::{
+    TranscriptionRun, TranscriptionSegment, TranscriptionSkipped, TranscriptionTrack,
+    TranscriptionVerbose, TranscriptionWord,
+};
+
+use auris_core::transcript::Transcript;
+
+/// The shape of an answer, by its name in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// The text in an object.
+    #[default]
+    Json,
+    /// The text with times, confidence and where it was made.
+    VerboseJson,
+    /// The text alone.
+    Text,
+    /// SubRip subtitles.
+    Srt,
+    /// WebVTT subtitles.
+    Vtt,
+    /// A table of segments between tabs.
+    Tsv,
+    /// Lyrics.
+    Lrc,
+    /// Segments as JSON objects, one on each line.
+    Ndjson,
+}
+
+/// The text names no format.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown response format {0:?}: give one of {list}", list = names())]
+pub struct UnknownFormat(pub String);
+
+/// Which lists with times `verbose_json` has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granularities {
+    /// Times of segments.
+    pub segments: bool,
+    /// Times of words. They must have been asked of the engine as well.
+    pub words: bool,
+}
+
+impl Default for Granularities {
+    /// Segments only.
+    fn default() -> Self {
+        Self { segments: true, words: false }
+    }
+}
+
+/// What a body looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Rendering {
+    /// Its format.
+    pub format: Format,
+    /// Which lists [`Format::VerboseJson`] has. [`Format::Ndjson`] always has segments.
+    pub granularities: Granularities,
+    /// How subtitles are laid out.
+    pub cues: CueRules,
+    /// Whether [`Format::Json`] has the log probability of each token. The engine must have been
+    /// asked for them as well.
+    pub logprobs: bool,
+}
+
+/// `transcript` as the whole body of an answer. All but the JSON objects end in one newline.
+pub fn render(transcript: &Transcript, rendering: &Rendering) -> String {
+    let Rendering { format, granularities, cues, logprobs } = *rendering;
+    match format {
+        Format::Json => to_json(&Transcription::new(transcript, logprobs)),
+        Format::VerboseJson => to_json(&TranscriptionVerbose::new(transcript, granularities)),
+        Format::Text => text::render(transcript),
+        Format::Srt => srt::render(transcript, cues),
+        Format::Vtt => vtt::render(transcript, cues),
+        Format::Tsv => tsv::render(transcript),
+        Format::Lrc => lrc::render(transcript, cues),
+        Format::Ndjson => ndjson::render(transcript, granularities.words),
+    }
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 8] = [
+        Self::Json,
+        Self::VerboseJson,
+        Self::Text,
+        Self::Srt,
+        Self::Vtt,
+        Self::Tsv,
+        Self::Lrc,
+        Self::Ndjson,
+    ];
+
+    /// Its name in requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::VerboseJson => "verbose_json",
+            Self::Text => "text",
+            Self::Srt => "srt",
+            Self::Vtt => "vtt",
+            Self::Tsv => "tsv",
+            Self::Lrc => "lrc",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    /// What a file of this format is called after its dot.
+    pub fn file_extension(self) -> &'static str {
+        match self {
+            Self::Json | Self::VerboseJson => "json",
+            Self::Text => "txt",
+            Self::Srt => "srt",
+            Self::Vtt => "vtt",
+            Self::Tsv => "tsv",
+            Self::Lrc => "lrc",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    /// The value of the header `content-type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json | Self::VerboseJson => "application/json",
+            Self::Text | Self::Srt | Self::Lrc => "text/plain; charset=utf-8",
+            Self::Vtt => "text/vtt; charset=utf-8",
+            Self::Tsv => "text/tab-separated-values; charset=utf-8",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == text)
+            .ok_or_else(|| UnknownFormat(text.chars().take(40).collect()))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn names() -> String {
+    Format::ALL.map(Format::name).join(", ")
+}
+
+fn to_json(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).expect("structs of strings and numbers always serialise")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,387 @@
+//! `verbose_json`: the text with the times of its segments and words, and where it was made.
+//!
+//! The keys are OpenAI's, and all those it requires are always there; `runs`, `skipped`, `tracks`, `channels`
+//! and `channel` are ours.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::timestamp::rounded;
+use super::{Granularities, Usage};
+use auris_core::device::{Backend, DeviceId};
+use auris_core::language::Language;
+use auris_core::recording::{Channel, Heard};
+use auris_core::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript};
+
+/// How many languages an answer lists.
+const MOST_PROBABLE_LANGUAGES: usize = 5;
+
+/// The answer in the format `verbose_json`. All times are in seconds, to the millisecond.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionVerbose {
+    /// `transcribe` or `translate`.
+    #[schema(value_type = String, examples("transcribe"))]
+    pub task: Task,
+    /// The language of the text: its English name in lower case. A translation's is `english`.
+    #[schema(examples("hindi"))]
+    pub language: String,
+    /// How probable the language is, from 0 to 1, if it was detected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples(0.97), nullable = false)]
+    pub language_probability: Option<f32>,
+    /// How probable the most probable languages are, by their codes, if they were detected.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(examples(json!({"en": 0.02, "hi": 0.97})))]
+    pub language_probabilities: BTreeMap<&'static str, f32>,
+    /// The length of the audio in seconds.
+    #[schema(examples(8.47))]
+    pub duration: f64,
+    /// The whole text.
+    #[schema(examples("The quick brown fox jumps over the lazy dog."))]
+    pub text: String,
+    /// The segments, unless only words are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub segments: Option<Vec<TranscriptionSegment>>,
+    /// The words, if they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub words: Option<Vec<TranscriptionWord>>,
+    /// How much audio was transcribed.
+    pub usage: Usage,
+    /// Where each stretch of the audio was transcribed.
+    pub runs: Vec<TranscriptionRun>,
+    /// The stretches of the audio that are not in the text, and why.
+    pub skipped: Vec<TranscriptionSkipped>,
+    /// The audio tracks of the file, if it has more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tracks: Vec<TranscriptionTrack>,
+    /// The channels, if each was transcribed on its own: `left` and `right` of two, else numbers
+    /// from 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, examples(json!(["left", "right"])))]
+    pub channels: Vec<Channel>,
+}
+
+/// A stretch of text, usually a sentence or a part of one.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionSegment {
+    /// Its place in the transcript, counted from 0.
+    #[schema(examples(0))]
+    pub id: usize,
+    /// The start of the chunk that it was decoded in, in units of 10 ms.
+    #[schema(examples(3000))]
+    pub seek: u64,
+    /// Start in seconds.
+    #[schema(examples(0.32))]
+    pub start: f64,
+    /// End in seconds.
+    #[schema(examples(3.36))]
+    pub end: f64,
+    /// The text, with the space that separates it from the one before.
+    #[schema(examples(" The quick brown fox jumps over the lazy dog."))]
+    pub text: String,
+    /// The model's token ids of the text.
+    #[schema(examples(json!([440, 2068, 3699, 21831])))]
+    pub tokens: Vec<i32>,
+    /// The temperature at which the text was made.
+    #[schema(examples(0.0))]
+    pub temperature: f32,
+    /// The mean log probability of the tokens; below -1 the text is doubtful.
+    #[schema(examples(-0.21))]
+    pub avg_logprob: f32,
+    /// The text's size over its size when compressed; above 2.4 it repeats itself.
+    #[schema(examples(1.14))]
+    pub compression_ratio: f32,
+    /// The probability that there is no speech here, from 0 to 1.
+    #[schema(examples(0.01))]
+    pub no_speech_prob: f32,
+    /// The channel in which it was said, if each was transcribed on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, examples("left"))]
+    pub channel: Option<Channel>,
+}
+
+/// A word and when it was spoken.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionWord {
+    /// The word with its punctuation.
+    #[schema(examples("fox"))]
+    pub word: String,
+    /// Start in seconds.
+    #[schema(examples(1.02))]
+    pub start: f64,
+    /// End in seconds.
+    #[schema(examples(1.46))]
+    pub end: f64,
+    /// The channel in which it was said, if each was transcribed on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, examples("left"))]
+    pub channel: Option<Channel>,
+}
+
+/// Where a stretch of the audio was transcribed, and why there.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionRun {
+    /// Start of the stretch in seconds.
+    #[schema(examples(0.0))]
+    pub start: f64,
+    /// End of the stretch in seconds.
+    #[schema(examples(28.6))]
+    pub end: f64,
+    /// The device that made the text.
+    #[schema(value_type = String, examples("cuda:0"))]
+    pub device: DeviceId,
+    /// The kind of engine that drove it.
+    #[schema(value_type = String, examples("cuda"))]
+    pub backend: Backend,
+    /// The model that ran.
+    #[schema(examples("medium"))]
+    pub model: String,
+    /// Why it did not run on the first choice or at the first attempt; absent if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("cuda:0 is out of memory"))]
+    pub fallback_reason: Option<String>,
+    /// The channel that it was a stretch of, if each was transcribed on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, examples("left"))]
+    pub channel: Option<Channel>,
+}
+
+/// A stretch of the audio that is not in the text.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionSkipped {
+    /// Start of the stretch in seconds.
+    #[schema(examples(30.4))]
+    pub start: f64,
+    /// End of the stretch in seconds.
+    #[schema(examples(61.2))]
+    pub end: f64,
+    /// `no_speech`: nobody speaks there, be it silence, noise or tones, so it was not transcribed.
+    /// `repetition`: the model repeated itself. `low_confidence`: the model took it for no speech, and doubted what it
+    /// wrote all the same.
+    #[schema(value_type = String, examples("no_speech"))]
+    pub reason: SkipReason,
+    /// The channel that it is a stretch of, if each was transcribed on its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, required = false, examples("left"))]
+    pub channel: Option<Channel>,
+}
+
+/// An audio track of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionTrack {
+    /// Its place among the audio tracks, from 1, as the field `track` takes it.
+    #[schema(examples(2))]
+    pub number: u32,
+    /// Its codec.
+    #[schema(examples("aac"))]
+    pub codec: String,
+    /// The language that the file declares for it, if it does.
+    #[schema(required, examples("hin"))]
+    pub language: Option<String>,
+    /// How many channels the file declares for it, if that is known.
+    #[schema(required, examples(2))]
+    pub channels: Option<u32>,
+    /// Whether it is the one that was transcribed.
+    pub transcribed: bool,
+}
+
+impl TranscriptionVerbose {
+    /// The whole answer for `transcript`, with what `granularities` asks for.
+    pub fn new(transcript: &Transcript, granularities: Granularities) -> Self {
+        let Transcript { task, language: spoken, detected, .. } = transcript;
+        let Transcript { duration, segments, runs, skipped, heard, .. } = transcript;
+        let language = match task {
+            Task::Transcribe => *spoken,
+            Task::Translate => Language::ENGLISH,
+        };
+        let probability = detected.iter().find(|found| found.0 == *spoken).map(|found| found.1);
+        let most_probable = detected.iter().take(MOST_PROBABLE_LANGUAGES);
+        Self {
+            task: *task,
+            language: language.name().to_owned(),
+            language_probability: probability,
+            language_probabilities: most_probable.map(|(l, p)| (l.code(), *p)).collect(),
+            duration: rounded(*duration),
+            text: transcript.text(),
+            segments: granularities.segments.then(|| {
+                segments
+                    .iter()
+                    .enumerate()
+                    .map(|(id, part)| TranscriptionSegment::new(id, part, runs))
+                    .collect()
+            }),
+            words: granularities.words.then(|| segments.iter().flat_map(words).collect()),
+            usage: Usage::of(transcript),
+            runs: runs.iter().map(TranscriptionRun::from).collect(),
+            skipped: skipped.iter().map(TranscriptionSkipped::from).collect(),
+            tracks: tracks(heard),
+            channels: heard.split.clone(),
+        }
+    }
+}
+
+impl TranscriptionSegment {
+    /// The segment number `id`, counted from 0, of a transcript that was made by `runs`.
+    pub fn new(id: usize, segment: &Segment, runs: &[Run]) -> Self {
+        let own = runs.iter().filter(|run| run.channel == segment.channel);
+        let chunk = own.rev().find(|run| rounded(run.start) <= rounded(segment.start));
+        Self {
+            id,
+            seek: chunk.map_or(0, |run| (run.start.max(0.0) * 100.0).round() as u64),
+            start: rounded(segment.start),
+            end: rounded(segment.end),
+            text: segment.text.clone(),
+            tokens: segment.tokens.clone(),
+            temperature: finite(segment.temperature),
+            avg_logprob: finite(segment.avg_logprob),
+            compression_ratio: finite(segment.compression_ratio),
+            no_speech_prob: finite(segment.no_speech_prob),
+            channel: segment.channel,
+        }
+    }
+}
+
+/// The words of a segment.
+pub(super) fn words(segment: &Segment) -> impl Iterator<Item = TranscriptionWord> {
+    segment.words.iter().map(|word| TranscriptionWord {
+        word: word.text.clone(),
+        start: rounded(word.start),
+        end: rounded(word.end),
+        channel: segment.channel,
+    })
+}
+
+/// The tracks of the file, if there are several.
+fn tracks(heard: &Heard) -> Vec<TranscriptionTrack> {
+    let several = if heard.tracks.len() > 1 { &heard.tracks[..] } else { &[] };
+    let told = several.iter().map(|track| TranscriptionTrack {
+        number: track.number,
+        codec: track.codec.clone(),
+        language: track.language.clone(),
+        channels: track.channels,
+        transcribed: heard.track == Some(track.number),
+    });
+    told.collect()
+}
+
+impl From<&Run> for TranscriptionRun {
+    fn from(run: &Run) -> Self {
+        Self {
+            start: rounded(run.start),
+            end: rounded(run.end),
+            device: run.device.clone(),
+            backend: run.backend,
+            model: run.model.clone(),
+            fallback_reason: run.fallback_reason.clone(),
+            channel: run.channel,
+        }
+    }
+}
+
+impl From<&Skipped> for TranscriptionSkipped {
+    fn from(Skipped { start, end, reason, channel }: &Skipped) -> Self {
+        let (start, end) = (rounded(*start), rounded(*end));
+        Self { start, end, reason: *reason, channel: *channel }
+    }
+}
+
+/// JSON has no infinity: it would become `null` where clients require a number.
+fn finite(value: f32) -> f32 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+    use crate::tests::{bilingual, segment, transcript};
+
+    fn rendered(transcript: &Transcript, granularities: Granularities) -> Value {
+        serde_json::to_value(TranscriptionVerbose::new(transcript, granularities)).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_there() {
+        for (segments, words) in [(true, false), (false, true), (true, true)] {
+            let answer = rendered(&bilingual(), Granularities { segments, words });
+            assert_eq!(answer.get("segments").is_some(), segments);
+            assert_eq!(answer.get("words").is_some(), words);
+        }
+    }
+
+    #[test]
+    fn words_stand_in_one_list_in_order() {
+        let answer = rendered(&bilingual(), Granularities { segments: false, words: true });
+        let words: Vec<_> =
+            answer["words"].as_array().unwrap().iter().map(|w| &w["word"]).collect();
+        assert_eq!(words, ["Tea", "&", "milk,", "please.", "मेरा", "नाम", "रवि", "है।"]);
+    }
+
+    #[test]
+    fn seek_is_the_start_of_the_chunk() {
+        let answer = rendered(&bilingual(), Granularities::default());
+        assert_eq!(answer["segments"][0]["seek"], 0);
+        assert_eq!(answer["segments"][1]["seek"], 2950);
+    }
+
+    #[test]
+    fn numbers_stay_numbers_when_the_engine_returns_none() {
+        let broken = Segment {
+            avg_logprob: f32::NEG_INFINITY,
+            compression_ratio: f32::NAN,
+            ..segment(f64::NAN, f64::INFINITY, "x")
+        };
+        let answer = rendered(&transcript(vec![broken]), Granularities::default());
+        for (key, value) in answer["segments"][0].as_object().unwrap() {
+            assert!(!value.is_null(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_translation_is_in_english() {
+        let hindi = Language::parse("hi").unwrap();
+        for (task, expected) in [(Task::Transcribe, "hindi"), (Task::Translate, "english")] {
+            let transcript = Transcript { task, language: hindi, ..bilingual() };
+            let answer = rendered(&transcript, Granularities::default());
+            assert_eq!(answer["language"], expected);
+            assert_eq!(answer["task"], json!(task));
+        }
+    }
+
+    #[test]
+    fn the_schema_requires_every_key_but_those_that_may_be_absent() {
+        let document = serde_json::to_value([
+            TranscriptionVerbose::schema(),
+            TranscriptionSegment::schema(),
+            TranscriptionRun::schema(),
+        ])
+        .unwrap();
+        for (schema, optional) in [
+            (
+                0,
+                &[
+                    "segments",
+                    "words",
+                    "tracks",
+                    "channels",
+                    "language_probability",
+                    "language_probabilities",
+                ] as &[&str],
+            ),
+            (1, &["channel"]),
+            (2, &["fallback_reason", "channel"]),
+        ] {
+            let required = document[schema]["required"].as_array().unwrap();
+            for (key, property) in document[schema]["properties"].as_object().unwrap() {
+                assert_ne!(required.contains(&json!(key)), optional.contains(&key.as_str()));
+                assert!(!property.to_string().contains("null"), "{key} may be null");
+            }
+        }
+    }
+}

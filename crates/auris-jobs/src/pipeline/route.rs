@@ -1,0 +1,189 @@
+//! Which model transcribes a request, and in which language.
+//!
+//! A language that is not given is detected, which takes about as long as transcribing the first
+//! chunk. So the first chunk is transcribed meanwhile in its most likely language, if a slot is
+//! idle, and the result is kept if detection agrees.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use super::reader::Reader;
+use super::{Pipeline, PipelineError, Ticket, detect};
+use auris_audio::{Chunk, SAMPLE_RATE_HZ};
+use auris_core::ipc::{ChunkOptions, Work};
+use auris_core::language::Language;
+use auris_core::recording::Heard;
+use auris_core::transcript::{Options, Task};
+use auris_models::{ModelFile, Models, StandInReason};
+use auris_scheduler::{ChunkDone, ChunkError, ChunkRequest};
+
+/// Which model transcribes a request, and in which language.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Route {
+    /// The name of the model that runs.
+    pub model: String,
+    /// Why another model stands in for the one that should run, if so.
+    #[serde(default)]
+    pub stands_in: Option<StandInReason>,
+    /// The spoken language, given or detected.
+    pub language: Language,
+    /// How the language was detected, if it was not given.
+    pub detection: Option<ChunkDone>,
+    /// Which track and channels of the file are decoded.
+    #[serde(default)]
+    pub heard: Heard,
+}
+
+impl Default for Route {
+    /// No model, in English.
+    fn default() -> Self {
+        let (model, language) = (String::new(), Language::ENGLISH);
+        Self { model, stands_in: None, language, detection: None, heard: Heard::default() }
+    }
+}
+
+/// The result of a chunk that has been submitted.
+pub(super) type PendingChunk = BoxFuture<'static, Result<ChunkDone, ChunkError>>;
+
+/// The last detected language, which is the most likely one of the next file. Cheap to clone;
+/// clones share it.
+#[derive(Debug, Clone)]
+pub struct LastDetected(Arc<Mutex<Language>>);
+
+impl Default for LastDetected {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Language::ENGLISH)))
+    }
+}
+
+impl LastDetected {
+    fn get(&self) -> Language {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, language: Language) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = language;
+    }
+}
+
+/// What decides a route, apart from the audio.
+struct Question<'a> {
+    pipeline: &'a Pipeline,
+    models: &'a Models,
+    /// The model that was asked for by name.
+    model: Option<&'a ModelFile>,
+    /// The model that detects the language, if it must be detected.
+    detector: Option<&'a ModelFile>,
+    /// The languages to choose among; any if there are none.
+    candidates: Vec<Language>,
+}
+
+impl Pipeline {
+    /// Decides the model and the language. A language that is not given is detected from the first
+    /// of the `chunks`, to which more from the `reader` are added if needed, and chosen among the
+    /// candidates that the model knows. Also returns the running first chunk if it was submitted
+    /// meanwhile.
+    pub(super) async fn route(
+        &self,
+        model: Option<&ModelFile>,
+        options: &Options,
+        ticket: &Ticket,
+        reader: &mut Reader,
+        chunks: &mut VecDeque<Chunk>,
+    ) -> Result<(Route, Option<PendingChunk>), PipelineError> {
+        let models = self.models.now();
+        let question = self.question(&models, model, options)?;
+        let (Some(detector), Some(first)) = (question.detector, chunks.front()) else {
+            return Ok((question.answer(&[])?, None));
+        };
+        let detecting = detect::detect(ticket, models.runner(detector), first);
+        let likely = question.answer(&[(self.last_detected.get(), 1.0)])?;
+        let ahead = ticket.run_ahead(request(&likely, options, first)).await;
+        let candidates = &question.candidates;
+        let detection = detect::conclude(
+            detecting,
+            ticket,
+            models.runner(detector),
+            candidates,
+            reader,
+            chunks,
+        )
+        .await?;
+        if let Some((heard, _)) = detection.languages.first() {
+            self.last_detected.set(*heard);
+        }
+        let route = question.answer(&detection.languages)?;
+        let was_right = (&likely.model, likely.language) == (&route.model, route.language);
+        let ahead = ahead.filter(|_| was_right).map(|running| Box::pin(running) as PendingChunk);
+        Ok((Route { detection: Some(detection), ..route }, ahead))
+    }
+
+    fn question<'a>(
+        &'a self,
+        models: &'a Models,
+        model: Option<&'a ModelFile>,
+        options: &Options,
+    ) -> Result<Question<'a>, PipelineError> {
+        let detector = model.or_else(|| auris_models::detector(&models.asked));
+        let known = |language: &&Language| detector.is_some_and(|d| d.languages.covers(**language));
+        let given = options.language.as_ref();
+        let wanted = given.map_or(&options.languages[..], std::slice::from_ref);
+        let mut candidates: Vec<Language> = wanted.iter().filter(known).copied().collect();
+        if let (Some(first), true) = (wanted.first(), candidates.is_empty()) {
+            check_language(model, Some(*first))?;
+            candidates.push(*first);
+        }
+        let is_open = candidates.len() != 1;
+        let detector = detector.filter(|model| is_open && model.languages.is_multilingual());
+        Ok(Question { pipeline: self, models, model, detector, candidates })
+    }
+}
+
+impl Question<'_> {
+    /// The route for the detected languages in `heard`, the most probable first.
+    fn answer(&self, heard: &[(Language, f32)]) -> Result<Route, PipelineError> {
+        let language = detect::choose(heard, &self.candidates).unwrap_or(Language::ENGLISH);
+        let routed = || self.pipeline.routing.route(language, &self.models.asked);
+        let model = self.model.or_else(routed).ok_or_else(|| ChunkError::Unavailable {
+            model: "any".to_owned(),
+            reason: "no model is loaded".to_owned(),
+        })?;
+        let (runner, stands_in) = self.models.runner(model);
+        Ok(Route { model: runner.to_owned(), stands_in, language, ..Route::default() })
+    }
+}
+
+/// The request for a chunk's text.
+pub(super) fn request(route: &Route, options: &Options, chunk: &Chunk) -> ChunkRequest {
+    // Translating English to English only confuses the decoder.
+    let is_english = route.language == Language::ENGLISH;
+    let seconds = |samples: usize| samples as f64 / f64::from(SAMPLE_RATE_HZ);
+    let work = Work::Transcribe(ChunkOptions {
+        task: if is_english { Task::Transcribe } else { options.task },
+        language: route.language,
+        prompt: options.prompt.clone(),
+        temperature: options.temperature,
+        words: options.words,
+        logprobs: options.logprobs,
+        suppress_non_speech: !options.keep_non_speech,
+        speech: chunk.speech.iter().map(|span| seconds(span.start)..seconds(span.end)).collect(),
+    });
+    let (model, samples) = (route.model.clone(), Arc::clone(&chunk.samples));
+    ChunkRequest { model, work, samples, stands_in: route.stands_in }
+}
+
+/// Checks that the model named in a request knows the language given in it.
+pub(super) fn check_language(
+    model: Option<&ModelFile>,
+    language: Option<Language>,
+) -> Result<(), PipelineError> {
+    match (model, language) {
+        (Some(model), Some(language)) if !model.languages.covers(language) => {
+            Err(PipelineError::ModelLanguage { model: model.name.clone(), language })
+        }
+        _ => Ok(()),
+    }
+}

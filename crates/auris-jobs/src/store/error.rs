@@ -1,0 +1,134 @@
+//! What can go wrong with the database of jobs, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sqlx::error::DatabaseError;
+use sqlx::migrate::MigrateError;
+
+use super::job::JobId;
+
+/// SQLite's primary result codes (<https://www.sqlite.org/rescode.html>).
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
+const SQLITE_NOMEM: u32 = 7;
+const SQLITE_IOERR: u32 = 10;
+const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_FULL: u32 = 13;
+const SQLITE_CANTOPEN: u32 = 14;
+const SQLITE_NOTADB: u32 = 26;
+
+/// Why a job cannot be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder or a file in it cannot be created or opened.
+    #[error(
+        "cannot use {} for jobs: {source}: give a folder that auris may write with --jobs-dir",
+        path.display()
+    )]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// Another process uses the same jobs folder.
+    #[error(
+        "the jobs folder {} is in use by another auris: stop that one, or give each a folder of \
+         its own with --jobs-dir",
+        .0.display()
+    )]
+    InUse(PathBuf),
+
+    /// A later version has changed the tables.
+    #[error(
+        "{} was written by another version of auris: start that version, or move {} away to \
+         begin without its jobs",
+        .0.display(), with_companions(.0)
+    )]
+    OtherVersion(PathBuf),
+
+    /// The file is damaged.
+    #[error(
+        "{} is damaged ({reason}): move {} away to begin without its jobs, or put a backup in its \
+         place",
+        path.display(), with_companions(path)
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite found.
+        reason: String,
+    },
+
+    /// The job was deleted meanwhile.
+    #[error("there is no job {0} any more")]
+    Gone(JobId),
+
+    /// Anything else, such as a full disk.
+    #[error("the jobs database {} failed: {source}: check the room on its disk", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// The cause.
+        source: sqlx::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later, such as when there is room on the disk again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Database { source: sqlx::Error::PoolTimedOut | sqlx::Error::Io(_), .. } => true,
+            Self::Database { source: sqlx::Error::Database(error), .. } => matches!(
+                primary_code(error.as_ref()),
+                Some(
+                    SQLITE_BUSY
+                        | SQLITE_LOCKED
+                        | SQLITE_NOMEM
+                        | SQLITE_IOERR
+                        | SQLITE_FULL
+                        | SQLITE_CANTOPEN
+                )
+            ),
+            _ => false,
+        }
+    }
+
+    pub(super) fn database(path: &Path, source: sqlx::Error) -> Self {
+        let path = path.to_owned();
+        match source.as_database_error() {
+            Some(error) if matches!(primary_code(error), Some(SQLITE_CORRUPT | SQLITE_NOTADB)) => {
+                Self::Damaged { path, reason: error.message().to_owned() }
+            }
+            _ => Self::Database { path, source },
+        }
+    }
+
+    pub(super) fn migration(path: &Path, error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                Self::database(path, error)
+            }
+            MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) => {
+                Self::OtherVersion(path.to_owned())
+            }
+            error => Self::Database {
+                path: path.to_owned(),
+                source: sqlx::Error::Migrate(Box::new(error)),
+            },
+        }
+    }
+}
+
+/// The lowest byte of SQLite's extended codes.
+fn primary_code(error: &dyn DatabaseError) -> Option<u32> {
+    error.code()?.parse::<u32>().ok().map(|code| code & 0xff)
+}
+
+/// The database's name with those of the files that belong to it.
+fn with_companions(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name}, {name}-wal and {name}-shm")
+}

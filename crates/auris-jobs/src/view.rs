@@ -1,0 +1,167 @@
+//! A job as responses and webhooks show it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::progress::ProgressState;
+use super::request::JobRequest;
+use super::store::{DeliveryState, JobState, StoredJob};
+use crate::pipeline::{ApiFailure, Route};
+use auris_core::transcript::Task;
+use auris_format::{Format, TranscriptionRun};
+
+/// A job: a transcription that nobody needs to wait for.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Job {
+    /// Its name.
+    #[schema(examples("01983e5b-6f3a-7d10-b7a4-0f3c1d2e4a5b"))]
+    pub id: String,
+    /// Always `job`.
+    #[schema(examples("job"))]
+    pub object: &'static str,
+    /// `queued`, `running`, `finished`, `failed` or `cancelled`.
+    #[schema(value_type = String, examples("running"))]
+    pub state: JobState,
+    /// `transcribe` or `translate`.
+    #[schema(value_type = String, examples("transcribe"))]
+    pub task: Task,
+    /// The format of its transcript if none is asked for.
+    pub response_format: Format,
+    /// The part of the audio that is transcribed.
+    #[schema(examples(42.5), minimum = 0, maximum = 100)]
+    pub percent: f64,
+    /// Seconds until it is done, once that can be told.
+    #[schema(required, examples(12.5))]
+    pub eta_seconds: Option<f64>,
+    /// The length of the audio; an estimate until it is decoded.
+    #[schema(examples(601.3))]
+    pub audio_seconds: f64,
+    /// When it was accepted, in seconds since 1970 (UTC).
+    #[schema(examples(1_782_036_000))]
+    pub created_at: i64,
+    /// When it began.
+    #[schema(required, examples(1_782_036_001))]
+    pub started_at: Option<i64>,
+    /// When it ended.
+    #[schema(required)]
+    pub ended_at: Option<i64>,
+    /// The model that hears it, once that is settled.
+    #[schema(required, examples("medium"))]
+    pub model: Option<String>,
+    /// The spoken language, once it is known: its English name in lower case.
+    #[schema(required, examples("hindi"))]
+    pub language: Option<String>,
+    /// The text so far, from the start without gaps. Not told in lists.
+    #[schema(required, examples("The quick brown fox"))]
+    pub text: Option<String>,
+    /// Where each stretch of the text was made. Not told in lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<TranscriptionRun>,
+    /// Why it failed.
+    #[schema(required)]
+    pub error: Option<JobError>,
+    /// Whether the webhook has been told of its end; only if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub webhook: Option<JobWebhook>,
+}
+
+/// Why a job failed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct JobError {
+    /// What failed, for what, and what to do about it.
+    #[schema(examples("the file is cut off"))]
+    pub message: String,
+    /// The field that is at fault.
+    #[schema(required, examples("file"))]
+    pub param: Option<String>,
+    /// A name for programs.
+    #[schema(examples("undecodable_audio"))]
+    pub code: String,
+}
+
+/// How far the event of a job's end is on its way.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct JobWebhook {
+    /// Where it goes.
+    #[schema(examples("https://example.com/hooks/auris"))]
+    pub url: String,
+    /// `waiting` for the job's end, then `pending`, `delivered` or `failed`.
+    #[schema(examples("delivered"))]
+    pub state: &'static str,
+    /// How often it was tried.
+    #[schema(examples(1))]
+    pub attempts: u32,
+    /// The status of the last answer.
+    #[schema(required, examples(200))]
+    pub last_status: Option<u16>,
+    /// Why the last attempt failed.
+    #[schema(required)]
+    pub last_error: Option<String>,
+}
+
+impl Job {
+    /// From the stored job, and its progress if it is to be shown in full. `waits` is whether it
+    /// waits for its turn, at first or after a restart.
+    pub(super) fn new(stored: &StoredJob, story: Option<&ProgressState>, waits: bool) -> Self {
+        let request: Option<JobRequest> = serde_json::from_str(&stored.request_json).ok();
+        let route: Option<Route> =
+            stored.route_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        let fault: Option<ApiFailure> =
+            stored.error_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        let progress = story.and_then(|story| story.progress);
+        let done_seconds = match progress {
+            Some(progress) => progress.done_seconds,
+            None => stored.done_seconds(route.as_ref().map_or(1, |own| own.heard.signals())),
+        };
+        let audio_seconds = progress.map_or(stored.audio_seconds, |known| known.total_seconds);
+        let finished = stored.state == JobState::Finished;
+        let ended = stored.state.is_ended();
+        let seconds = |milliseconds: i64| milliseconds.div_euclid(1000);
+        Self {
+            id: stored.id.to_string(),
+            object: "job",
+            state: if waits && !ended { JobState::Queued } else { stored.state },
+            task: request.as_ref().map_or_else(Task::default, |request| request.options.task),
+            response_format: request.map_or_else(Format::default, |own| own.rendering.format),
+            percent: if finished { 100.0 } else { percent(done_seconds, audio_seconds) },
+            eta_seconds: match ended {
+                true => Some(0.0),
+                false => story
+                    .and_then(ProgressState::eta_seconds)
+                    .map(|eta| (eta * 10.0).round() / 10.0),
+            },
+            audio_seconds: (audio_seconds * 1000.0).round() / 1000.0,
+            created_at: seconds(stored.created_at_ms),
+            started_at: stored.started_at_ms.map(seconds),
+            ended_at: stored.ended_at_ms.map(seconds),
+            model: route.as_ref().map(|route| route.model.clone()),
+            language: route.map(|route| route.language.name().to_owned()),
+            text: story.map(ProgressState::text),
+            runs: story.map(ProgressState::runs).unwrap_or_default(),
+            error: fault.map(|ApiFailure { code, message, param }| JobError {
+                message,
+                param,
+                code,
+            }),
+            webhook: stored.webhook_url.clone().map(|url| webhook(url, stored)),
+        }
+    }
+}
+
+fn webhook(url: String, stored: &StoredJob) -> JobWebhook {
+    let delivery = stored.delivery.as_ref();
+    JobWebhook {
+        url,
+        state: delivery.map_or("waiting", |delivery| DeliveryState::as_str(delivery.state)),
+        attempts: delivery.map_or(0, |delivery| delivery.attempts),
+        last_status: delivery.and_then(|delivery| delivery.last_status),
+        last_error: delivery.and_then(|delivery| delivery.last_error.clone()),
+    }
+}
+
+/// The part that is done, from 0 to 100 with one decimal.
+pub fn percent(done_seconds: f64, total_seconds: f64) -> f64 {
+    let part = done_seconds / total_seconds.max(1e-3);
+    (part.clamp(0.0, 1.0) * 1000.0).round() / 10.0
+}

@@ -1,0 +1,232 @@
+//! The worker's side of the protocol: reads requests, runs chunks on slots, writes events. A
+//! [`Session`] runs the chunks: whisper.cpp, or in tests an engine that fails on command.
+//!
+//! A worker makes no decisions and recovers from nothing; its parent does. It exits when its input
+//! ends, whatever its slots are doing, so a dead server leaves no orphans.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use auris_core::device::Backend;
+use auris_core::ipc::{
+    self, ChunkId, Event, Failure, FailureKind, Frame, LoadReport, LoadSpec, Request, Work,
+    WorkerStats,
+};
+
+mod process;
+mod session;
+mod stdio;
+
+pub use process::{abort_on_panic, prefer_as_oom_victim};
+pub use session::{GpuUsage, Loaded, Session, SessionEvent};
+pub use stdio::{PrivatePipes, claim_stdio, end_with};
+
+/// Sends the greeting, loads a model with `load` and serves until `reader` ends. Threads that still
+/// run a chunk then are left behind: the caller ends the process. `backend` is what the program was
+/// built for.
+///
+/// # Errors
+/// Errors of the pipes, and `InvalidData` if the parent breaks the protocol.
+pub fn run(
+    mut reader: impl Read,
+    writer: impl Write + Send + 'static,
+    backend: Backend,
+    load: impl FnOnce(&LoadSpec) -> Result<Loaded, Failure> + Send + 'static,
+) -> io::Result<()> {
+    let out = Out(Arc::new(Mutex::new(Box::new(writer))));
+    out.send(&Event::Hello {
+        protocol: ipc::PROTOCOL_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        backend,
+    })?;
+    let Some(frame) = ipc::read_frame(&mut reader)? else { return Ok(()) };
+    let Frame::Control(Request::Load(spec)) = frame else {
+        return Err(violation("the first request is not a load"));
+    };
+
+    let cancels = Cancels::default();
+    let slot_cancels = cancels.clone();
+    // Load concurrently with reading, so that the end of the input ends a load that hangs.
+    let (queue, jobs) = mpsc::channel();
+    let loader_out = out.clone();
+    thread::Builder::new().name("load".to_owned()).spawn(move || {
+        let served = load(&spec).and_then(|loaded| {
+            serve(loaded, jobs, &slot_cancels, &loader_out).map_err(|error| Failure {
+                kind: FailureKind::Engine,
+                message: format!("the slots cannot be started: {error}"),
+            })
+        });
+        let sent = match served {
+            Ok(()) => Ok(()),
+            Err(failure) => loader_out.send(&Event::LoadFailed(failure)),
+        };
+        if let Err(error) = sent {
+            tracing::debug!("the parent reads no more: {error}");
+        }
+    })?;
+    receive(&mut reader, &queue, &cancels)
+}
+
+fn violation(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// A chunk with all of its samples.
+struct Job {
+    id: ChunkId,
+    work: Work,
+    samples: Vec<f32>,
+    cancel: Arc<AtomicBool>,
+}
+
+/// The cancel flags of the unfinished chunks.
+#[derive(Clone, Default)]
+struct Cancels(Arc<Mutex<HashMap<ChunkId, Arc<AtomicBool>>>>);
+
+impl Cancels {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChunkId, Arc<AtomicBool>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads requests until the input ends.
+fn receive(reader: &mut impl Read, queue: &Sender<Job>, cancels: &Cancels) -> io::Result<()> {
+    let mut incoming: HashMap<ChunkId, (Job, usize)> = HashMap::new();
+    while let Some(frame) = ipc::read_frame(reader)? {
+        let id = match frame {
+            Frame::Control(Request::Load(_)) => return Err(violation("a second load")),
+            Frame::Control(Request::Cancel { id }) => {
+                if let Some(cancel) = cancels.lock().get(&id) {
+                    cancel.store(true, Ordering::Relaxed);
+                }
+                continue;
+            }
+            Frame::Control(Request::Run { id, samples, work }) => {
+                let cancel = Arc::new(AtomicBool::new(false));
+                cancels.lock().insert(id, Arc::clone(&cancel));
+                incoming.insert(id, (Job { id, work, samples: Vec::new(), cancel }, samples));
+                id
+            }
+            Frame::Samples { id, mut samples } => {
+                let Some((job, _)) = incoming.get_mut(&id) else {
+                    return Err(violation("samples of an unknown chunk"));
+                };
+                job.samples.append(&mut samples);
+                id
+            }
+        };
+        if incoming.get(&id).is_some_and(|(job, expected)| job.samples.len() >= *expected)
+            && let Some((job, _)) = incoming.remove(&id)
+        {
+            // The slots are gone only after a failed load, which has already been reported.
+            let _ = queue.send(job);
+        }
+    }
+    Ok(())
+}
+
+/// Reports the load and starts one thread per slot.
+fn serve(loaded: Loaded, jobs: Receiver<Job>, cancels: &Cancels, out: &Out) -> io::Result<()> {
+    let report = LoadReport {
+        multilingual: loaded.multilingual,
+        load_seconds: loaded.load_seconds,
+        warm_up_seconds: loaded.warm_up_seconds,
+        device_bytes: loaded.gpu.as_ref().map(|gpu| gpu.taken_bytes()),
+        stats: stats(loaded.gpu.as_deref()),
+    };
+    let shared = Arc::new(Shared {
+        jobs: Mutex::new(jobs),
+        cancels: cancels.clone(),
+        out: out.clone(),
+        gpu: loaded.gpu,
+    });
+    for (slot, session) in loaded.sessions.into_iter().enumerate() {
+        let shared = Arc::clone(&shared);
+        thread::Builder::new()
+            .name(format!("slot-{slot}"))
+            .spawn(move || run_slot(session, &shared))?;
+    }
+    out.send(&Event::Loaded(report))
+}
+
+/// What the slots share.
+struct Shared {
+    jobs: Mutex<Receiver<Job>>,
+    cancels: Cancels,
+    out: Out,
+    gpu: Option<Box<dyn GpuUsage>>,
+}
+
+fn run_slot(mut session: Box<dyn Session>, shared: &Shared) {
+    loop {
+        let next = shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        let id = job.id;
+        let event = match run_job(session.as_mut(), job, &shared.out) {
+            Ok(inference_seconds) => {
+                Event::Done { id, inference_seconds, stats: stats(shared.gpu.as_deref()) }
+            }
+            Err(failure) => Event::Failed { id, failure },
+        };
+        shared.cancels.lock().remove(&id);
+        if shared.out.send(&event).is_err() {
+            return;
+        }
+    }
+}
+
+fn run_job(session: &mut dyn Session, job: Job, out: &Out) -> Result<f64, Failure> {
+    let started = Instant::now();
+    let id = job.id;
+    match job.work {
+        Work::Detect => {
+            let probabilities = session.detect(&job.samples)?;
+            out.report(&Event::Languages { id, probabilities })?;
+        }
+        Work::Transcribe(options) => {
+            // A broken pipe shows up again at the end of the chunk; until then there is no reader.
+            session.transcribe(&job.samples, &options, &job.cancel, &mut |event| {
+                let _ = out.send(&match event {
+                    SessionEvent::Progress => Event::Progress { id },
+                    SessionEvent::Segment(segment) => Event::Segment { id, segment },
+                });
+            })?;
+        }
+    }
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// The output to the parent, shared by the slots.
+#[derive(Clone)]
+struct Out(Arc<Mutex<Box<dyn Write + Send>>>);
+
+impl Out {
+    fn send(&self, event: &Event) -> io::Result<()> {
+        let content = ipc::encode_control(event).map_err(io::Error::other)?;
+        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ipc::write_frame(&mut *writer, &content)
+    }
+
+    fn report(&self, event: &Event) -> Result<(), Failure> {
+        self.send(event).map_err(|error| Failure {
+            kind: FailureKind::Engine,
+            message: format!("the answer cannot be sent: {error}"),
+        })
+    }
+}
+
+/// The state of this process and its GPU.
+fn stats(gpu: Option<&dyn GpuUsage>) -> WorkerStats {
+    WorkerStats {
+        resident_bytes: process::resident_bytes(),
+        device_free_bytes: gpu.map(GpuUsage::free_bytes),
+        utilisation_percent: gpu.and_then(GpuUsage::utilisation_percent),
+    }
+}

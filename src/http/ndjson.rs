@@ -1,0 +1,54 @@
+//! Streams `ndjson`: a line for each segment as soon as it is final.
+
+use std::convert::Infallible;
+use std::slice::from_ref;
+
+use axum::body::Body;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+
+use super::error::ApiError;
+use auris_core::transcript::{Run, Segment};
+use auris_format::{Format, Rendering, ndjson_segment_line, ndjson_transcript_line};
+use auris_jobs::pipeline::{ApiFailure, SegmentMerger};
+use auris_jobs::{End, ProgressSubscriber, ProgressUpdate};
+
+/// Responds with a line for each segment that `follower` receives. `held` is dropped when the
+/// client disconnects.
+pub(super) fn answer(
+    follower: ProgressSubscriber,
+    rendering: &Rendering,
+    held: impl Send + 'static,
+) -> Response {
+    let words = rendering.granularities.words;
+    let state = (follower, SegmentMerger::default(), 0, held);
+    let lines =
+        stream::unfold(state, move |(mut follower, mut merger, mut told, held)| async move {
+            let mut line = |(segment, run): (Segment, Run)| {
+                let id = told;
+                told += 1;
+                ndjson_segment_line(id, &segment, from_ref(&run), words)
+            };
+            let lines = match follower.next().await? {
+                ProgressUpdate::Chunk { result, .. } => merger.push(&result).map(line).collect(),
+                ProgressUpdate::End(End::Finished(output)) => {
+                    let left = std::mem::take(&mut merger).end();
+                    left.map(&mut line)
+                        .chain([ndjson_transcript_line(&output.transcript)])
+                        .collect()
+                }
+                ProgressUpdate::End(End::Failed(fault)) => error(fault),
+                ProgressUpdate::End(End::Cancelled) => error(ApiFailure::cancelled()),
+                ProgressUpdate::End(End::Interrupted) => error(ApiFailure::interrupted()),
+            };
+            Some((Ok::<String, Infallible>(lines), (follower, merger, told, held)))
+        });
+    let content_type = [(header::CONTENT_TYPE, Format::Ndjson.content_type())];
+    (content_type, Body::from_stream(lines)).into_response()
+}
+
+fn error(fault: ApiFailure) -> String {
+    let body = serde_json::to_string(&ApiError::from(fault).into_body());
+    body.expect("strings always serialise") + "\n"
+}

@@ -1,0 +1,159 @@
+//! The worker's loop, tested in memory and over pipes, with the fake engine.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::collections::HashMap;
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::thread;
+
+use auris_core::device::Backend;
+use auris_core::ipc::{
+    self, ChunkId, ChunkOptions, Event, FailureKind, Frame, LoadSpec, Request, Work,
+};
+use auris_core::language::Language;
+use auris_core::transcript::Task;
+use auris_fake_worker::{Script, load, text_of};
+
+/// Runs a worker's loop until its input ends.
+fn run(reader: impl Read, writer: impl Write + Send + 'static, script: Script) -> io::Result<()> {
+    auris_worker::run(reader, writer, Backend::Cpu, move |spec| load(&script, spec))
+}
+
+struct Harness {
+    requests: PipeWriter,
+    events: PipeReader,
+}
+
+impl Harness {
+    /// Starts the loop on a thread, checks the greeting and loads with `slots`.
+    fn start(script: &str, slots: usize) -> Self {
+        let (request_reader, requests) = pipe().unwrap();
+        let (events, event_writer) = pipe().unwrap();
+        let script = script.parse().unwrap();
+        thread::spawn(move || run(request_reader, event_writer, script));
+        let mut harness = Self { requests, events };
+        let hello = harness.next();
+        assert!(matches!(hello, Event::Hello { protocol: ipc::PROTOCOL_VERSION, .. }), "{hello:?}");
+        let spec = LoadSpec {
+            model: "none".into(),
+            gpu_index: None,
+            gpu_uuid: None,
+            slots,
+            threads: 1,
+            whole_windows: false,
+        };
+        harness.send(&Request::Load(spec));
+        harness
+    }
+
+    fn send(&mut self, request: &Request) {
+        let content = ipc::encode_control(request).unwrap();
+        ipc::write_frame(&mut self.requests, &content).unwrap();
+    }
+
+    fn run(&mut self, id: ChunkId, samples: &[f32]) {
+        let work = Work::Transcribe(ChunkOptions {
+            task: Task::Transcribe,
+            language: Language::ENGLISH,
+            prompt: None,
+            temperature: 0.0,
+            words: false,
+            logprobs: false,
+            suppress_non_speech: true,
+            speech: Vec::new(),
+        });
+        self.send(&Request::Run { id, samples: samples.len(), work });
+        for content in ipc::encode_samples(id, samples) {
+            ipc::write_frame(&mut self.requests, &content).unwrap();
+        }
+    }
+
+    /// The next event that is not progress.
+    fn next(&mut self) -> Event {
+        loop {
+            match ipc::read_frame(&mut self.events).unwrap() {
+                Some(Frame::Control(Event::Progress { .. })) => {}
+                Some(Frame::Control(event)) => return event,
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn two_chunks_run_at_once_and_each_gets_its_own_text() {
+    let mut worker = Harness::start("none,speed=20", 2);
+    assert!(matches!(worker.next(), Event::Loaded(_)));
+    let (first, second) = (vec![0.25; 16_000], vec![0.5; 8_000]);
+    worker.run(1, &first);
+    worker.run(2, &second);
+    let mut texts = HashMap::new();
+    let mut done = Vec::new();
+    while done.len() < 2 {
+        match worker.next() {
+            Event::Segment { id, segment } => {
+                texts.insert(id, segment.text);
+            }
+            Event::Done { id, .. } => done.push(id),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    assert_eq!(done, [2, 1], "the short chunk overtakes the long one on a slot of its own");
+    assert_eq!(texts[&1], text_of(&first));
+    assert_eq!(texts[&2], text_of(&second));
+}
+
+#[test]
+fn a_cancelled_chunk_ends_as_cancelled() {
+    let mut worker = Harness::start("none,speed=0.001", 1);
+    assert!(matches!(worker.next(), Event::Loaded(_)));
+    worker.run(1, &[0.0; 16_000]);
+    worker.send(&Request::Cancel { id: 1 });
+    let event = worker.next();
+    assert!(
+        matches!(&event, Event::Failed { id: 1, failure } if failure.kind == FailureKind::Cancelled),
+        "{event:?}"
+    );
+}
+
+#[test]
+fn a_failed_chunk_leaves_the_slot_working() {
+    let mut worker = Harness::start("error,chunk=1", 1);
+    assert!(matches!(worker.next(), Event::Loaded(_)));
+    worker.run(1, &[0.0; 100]);
+    assert!(matches!(worker.next(), Event::Failed { id: 1, .. }));
+    worker.run(2, &[0.0; 100]);
+    assert!(matches!(worker.next(), Event::Segment { id: 2, .. }));
+    assert!(matches!(worker.next(), Event::Done { id: 2, .. }));
+}
+
+#[test]
+fn a_bad_model_is_reported() {
+    let mut worker = Harness::start("load-bad", 1);
+    let event = worker.next();
+    assert!(
+        matches!(&event, Event::LoadFailed(failure) if failure.kind == FailureKind::BadModel),
+        "{event:?}"
+    );
+}
+
+#[test]
+fn the_end_of_the_input_ends_the_loop_even_while_a_load_hangs() {
+    let (request_reader, mut requests) = pipe().unwrap();
+    let (events, event_writer) = pipe().unwrap();
+    let script = "load-hang".parse().unwrap();
+    let worker = thread::spawn(move || run(request_reader, event_writer, script));
+    let spec = LoadSpec {
+        model: "none".into(),
+        gpu_index: None,
+        gpu_uuid: None,
+        slots: 1,
+        threads: 1,
+        whole_windows: false,
+    };
+    let content = ipc::encode_control(&Request::Load(spec)).unwrap();
+    ipc::write_frame(&mut requests, &content).unwrap();
+    drop(requests);
+    assert!(worker.join().unwrap().is_ok());
+    drop(events);
+}
