@@ -95,7 +95,7 @@ test: setup
 # Compare the decode of 100 kinds of files with ffmpeg's (CASES='aac opus' for some of them)
 test-audio: TOOLS += ffmpeg:ffmpeg sox:sox sox:libsox-fmt-base
 test-audio: setup
-	@cargo test --locked --quiet --package auris-audio --test codecs -- $(CASES)
+	@cargo test --locked --quiet --test codecs -- $(CASES)
 
 # Check the program with OpenAI's clients, schemathesis and ffmpeg (AURIS=FILE for another program)
 test-clients: AURIS = $(TARGET)/debug/auris
