@@ -26,7 +26,7 @@ pub(super) struct InferenceForm {
     /// A model of `GET /v1/models`. Without it, the language decides.
     #[schema(nullable = false)]
     model: Option<String>,
-    /// The spoken language as an ISO 639-1 code or an English name. Without it, or as `auto`, it
+    /// The spoken language as an ISO 639 code or an English name. Without it, or as `auto`, it
     /// is detected.
     #[schema(default = "auto", nullable = false)]
     language: Option<String>,

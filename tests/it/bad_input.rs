@@ -143,7 +143,7 @@ async fn a_field_that_cannot_be_used_is_named() {
         ("temperature", "NaN", "invalid_value", "a number from 0 to 1"),
         ("timestamp_granularities[]", "page", "invalid_value", "`segment`, `word` or both"),
         ("timestamp_granularities[]", "word", "invalid_value", "response_format=verbose_json"),
-        ("language", "klingon", "invalid_value", "ISO 639-1"),
+        ("language", "klingon", "invalid_value", "ISO 639"),
         ("model", "gpt-5", "model_not_found", "this server runs demo"),
         ("model", "x\r\nx-evil: 1", "model_not_found", "this server runs demo"),
         ("response_format", "xml", "invalid_value", "json, verbose_json, text, srt, vtt"),
@@ -170,6 +170,17 @@ async fn a_form_without_one_file_is_refused() {
     // A field without a file name is a file's content all the same.
     let text = server.post(Form::new().text("file", "abc")).await;
     refused(&text, 415, "unsupported_audio", Some("file"), "a text file");
+    for audio in [wav(0.1, 1), wav(10.0, 1), b"only text".to_vec()] {
+        let part = Part::bytes(audio).file_name("a.wav");
+        let misplaced = server.post(Form::new().part("audio", part)).await;
+        refused(
+            &misplaced,
+            400,
+            "invalid_value",
+            Some("audio"),
+            "in the field `audio`: send it in",
+        );
+    }
     let many = vec![("x", "1"); 101];
     let many = server.transcribe(wav(1.0, 1), &many).await;
     refused(&many, 400, "invalid_request", None, "more than 100 fields");

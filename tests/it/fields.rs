@@ -9,9 +9,9 @@ use super::harness::{Answer, Server, clip, form, wav};
 async fn every_field_that_cannot_be_used_is_named() {
     let server = Server::fake("none", &[]).await;
     for (field, value, hint) in [
-        ("language", "klingon", "ISO 639-1"),
-        ("languages[]", "klingon", "ISO 639-1"),
-        ("languages[0]", "klingon", "ISO 639-1"),
+        ("language", "klingon", "ISO 639"),
+        ("languages[]", "klingon", "ISO 639"),
+        ("languages[0]", "klingon", "ISO 639"),
         ("response_format", "diarized_json", "speakers are not told apart"),
         ("known_speaker_names[]", "Ravi", "speakers are not told apart"),
         ("temperature", "2", "a number from 0 to 1"),

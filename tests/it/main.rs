@@ -33,6 +33,7 @@ mod observability;
 mod people;
 mod probe;
 mod readme;
+mod recordings;
 mod seeds;
 mod service;
 mod silence;

@@ -11,7 +11,7 @@ pub struct Language(u8);
 /// The text does not name a language that Whisper knows.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "unknown language {0:?}: give an ISO 639 code such as `en` or `hin`, an English name such as `hindi`, or `auto`"
+    "unknown language {0:?}: give an ISO 639 code such as `en` or `hin`, or an English name such as `hindi`"
 )]
 pub struct UnknownLanguage(pub String);
 

@@ -228,7 +228,7 @@ mod tests {
         let refusal = |text: &str| text.parse::<Routing>().expect_err("refused").to_string();
         insta::assert_snapshot!(refusal("en"), @"routing rule `en` is not of the form LANGUAGE=MODEL, such as `hi+ta=medium`");
         insta::assert_snapshot!(refusal("en=,*=tiny"), @"routing rule `en=` is not of the form LANGUAGE=MODEL, such as `hi+ta=medium`");
-        insta::assert_snapshot!(refusal("hi+xx=medium,*=tiny"), @r#"routing rule `hi+xx=medium`: unknown language "xx": give an ISO 639-1 code such as `en` or `hi`, or an English name such as `hindi`"#);
+        insta::assert_snapshot!(refusal("hi+xx=medium,*=tiny"), @r#"routing rule `hi+xx=medium`: unknown language "xx": give an ISO 639 code such as `en` or `hin`, or an English name such as `hindi`"#);
         insta::assert_snapshot!(refusal("hi=tiny,hindi=medium,*=tiny"), @"the routing table names two models for `hi`: keep one");
         insta::assert_snapshot!(refusal("*=tiny,*=medium"), @"the routing table names two models for `*`: keep one");
         insta::assert_snapshot!(refusal("en=tiny"), @"the routing table has no model for other languages: add `*=MODEL`");

@@ -71,7 +71,7 @@ pub(super) struct DetectedLanguage {
     tag = "compatible",
     params(
         ("task" = inline(Option<fields::TaskName>), Query, description = "`transcribe`, or `translate` for English text; without it `transcribe`"),
-        ("language" = Option<String>, Query, description = "The spoken language as an ISO 639-1 code or an English name; without it, it is detected", example = "en"),
+        ("language" = Option<String>, Query, description = "The spoken language as an ISO 639 code or an English name; without it, it is detected", example = "en"),
         ("initial_prompt" = Option<String>, Query, description = "How the text before would read, in the style wanted"),
         ("output" = inline(Option<AsrOutput>), Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),
         ("word_timestamps" = Option<bool>, Query, description = "Whether `json` has the words and their times"),

@@ -16,7 +16,7 @@ pub(in crate::http) struct TranscriptionForm {
     /// A model of `GET /v1/models`. Without it, or as `whisper-1`, the language decides.
     #[schema(examples("whisper-1"), nullable = false)]
     model: Option<String>,
-    /// The spoken language as an ISO 639-1 code or an English name. Without it, or as `auto`, it
+    /// The spoken language as an ISO 639 code or an English name. Without it, or as `auto`, it
     /// is detected.
     #[schema(examples("en"), nullable = false)]
     language: Option<String>,

@@ -1,6 +1,6 @@
 //! `language` and `languages[]`: what is spoken, or what may be.
 
-use super::reader::Fields;
+use super::reader::{Fields, Value};
 use crate::http::error::ApiError;
 use auris_core::language::Language;
 
@@ -11,26 +11,29 @@ use auris_core::language::Language;
 pub(in crate::http) fn language(
     fields: &mut Fields<'_>,
 ) -> Result<(Option<Language>, Vec<Language>), ApiError> {
-    let given = fields.one("language")?.filter(|given| !given.text.eq_ignore_ascii_case("auto"));
+    let parse = |value: &Value| {
+        Language::parse_or_detect(&value.text).map_err(|error| value.wrong(error.to_string()))
+    };
     let mut candidates = Vec::new();
     for value in fields.list("languages") {
-        let candidate: Language = value.parse()?;
-        if !candidates.contains(&candidate) {
-            candidates.push(candidate);
-        }
+        let new = parse(&value)?.filter(|candidate| !candidates.contains(candidate));
+        candidates.extend(new);
     }
-    let Some(given) = given else {
+    let given = match fields.one("language")? {
+        Some(value) => parse(&value)?.map(|language| (value, language)),
+        None => None,
+    };
+    let Some((value, language)) = given else {
         return Ok(match candidates[..] {
             [only] => (Some(only), Vec::new()),
             _ => (None, candidates),
         });
     };
-    let language: Language = given.parse()?;
     if !candidates.is_empty() && !candidates.contains(&language) {
         let message = format!(
             "language {language} is not among languages[]: leave one of the two fields out"
         );
-        return Err(given.wrong(message));
+        return Err(value.wrong(message));
     }
     Ok((Some(language), Vec::new()))
 }

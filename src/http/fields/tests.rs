@@ -46,9 +46,9 @@ fn an_empty_form_asks_for_the_defaults() {
 #[test]
 fn a_value_out_of_its_type_or_range_names_its_field() {
     for (field, value, hint) in [
-        ("language", "klingon", "ISO 639-1"),
-        ("languages[]", "klingon", "ISO 639-1"),
-        ("languages[1]", "en,klingon", "ISO 639-1"),
+        ("language", "klingon", "ISO 639"),
+        ("languages[]", "klingon", "ISO 639"),
+        ("languages[1]", "en,klingon", "ISO 639"),
         ("response_format", "xml", "give one of json"),
         ("response_format", "diarized_json", "speakers are not told apart"),
         ("known_speaker_names[]", "Ravi", "speakers are not told apart"),
@@ -131,7 +131,11 @@ fn languages_are_candidates_and_one_alone_is_the_language() {
         let options = read(fields).options;
         (options.language.map(Language::code), options.languages)
     };
-    assert_eq!(of(&[("language", "auto")]), (None, vec![]));
+    for detect in ["auto", "und", "AUTO"] {
+        assert_eq!(of(&[("language", detect)]), (None, vec![]));
+        assert_eq!(of(&[("languages", detect)]), (None, vec![]));
+    }
+    assert_eq!(of(&[("language", "ger")]), (Some("de"), vec![]));
     assert_eq!(of(&[("language[]", "Hindi")]), (Some("hi"), vec![]));
     assert_eq!(of(&[("languages[]", "hi"), ("languages[]", "hindi")]), (Some("hi"), vec![]));
     let both = languages(&["hi", "en"]);

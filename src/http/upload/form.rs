@@ -72,6 +72,7 @@ impl Form {
         })?;
         let (mut sink, mut received) = (Some(sink), None);
         let mut fields = Vec::new();
+        let mut misplaced = None;
         while let Some(field) = reception.next(form.next_field()).await? {
             match field.name().unwrap_or_default() {
                 "" => {
@@ -87,11 +88,21 @@ impl Form {
                     let message = format!("the form has more than {MAX_FIELDS} fields");
                     return Err(ApiError::bad_request(message));
                 }
-                _ => fields.push(reception.text(field).await?),
+                name => {
+                    if field.file_name().is_some() {
+                        misplaced = misplaced.or_else(|| Some(shown(name)));
+                    }
+                    fields.push(reception.text(field).await?);
+                }
             }
         }
-        let missing = "the form has no field `file`: send the audio in it";
-        let sink = received.ok_or_else(|| ApiError::bad_field("file", missing))?;
+        let sink = received.ok_or_else(|| match misplaced {
+            Some(name) => misplaced_file(&name),
+            None => {
+                let missing = "the form has no field `file`: send the audio in it";
+                ApiError::bad_field("file", missing)
+            }
+        })?;
         Ok(Self { fields, sink })
     }
 }
@@ -112,6 +123,17 @@ fn check_headers(request: &Request, settings: &UploadSettings) -> Result<(), Api
         }
         _ => Ok(()),
     }
+}
+
+/// The error for a file in a field of another name.
+fn misplaced_file(name: &str) -> ApiError {
+    let message = format!("the form has a file in the field `{name}`: send it in the field `file`");
+    ApiError::bad_field(name, message)
+}
+
+/// The beginning of a field's name.
+fn shown(name: &str) -> String {
+    name.chars().take(100).collect()
 }
 
 fn too_large(settings: &UploadSettings) -> ApiError {
@@ -197,10 +219,14 @@ impl Reception<'_> {
 
     /// Reads a field of text.
     async fn text(&self, mut field: Field<'_>) -> Result<(String, String), ApiError> {
-        let name: String = field.name().unwrap_or_default().chars().take(100).collect();
+        let name = shown(field.name().unwrap_or_default());
+        let is_file = field.file_name().is_some();
         let mut value = Vec::new();
         while let Some(part) = self.next(field.chunk()).await? {
             if value.len() + part.len() > MAX_FIELD_BYTES {
+                if is_file {
+                    return Err(misplaced_file(&name));
+                }
                 let message =
                     format!("the field is larger than {MAX_FIELD_BYTES} bytes: shorten it");
                 return Err(ApiError::bad_field(&name, message));
@@ -209,6 +235,7 @@ impl Reception<'_> {
         }
         match String::from_utf8(value) {
             Ok(value) => Ok((name, value)),
+            Err(_) if is_file => Err(misplaced_file(&name)),
             Err(_) => Err(ApiError::bad_field(&name, "the field is not UTF-8 text")),
         }
     }
