@@ -46,6 +46,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     plan.check_cpu_program().await?;
     let source = ModelSource::new(&args.engine.store)?;
     let asked = config::find_models(&args.engine.models_to_serve(), &source.store)?;
+    plan.check_aliases(&asked.files)?;
     let (catalog, missing) = asked.begin(&source).await?;
     let plan = plan.with_models(catalog.clone(), &source.store);
 

@@ -17,7 +17,7 @@ pub use self::keys::{AccessArgs, KeysArgs, KeysCommand};
 pub use self::transcribe::TranscribeArgs;
 use crate::telemetry::LogFormat;
 use auris_audio::LOG_DIRECTIVE;
-use auris_models::BUNDLED;
+use auris_models::{BUNDLED, ModelAliases};
 
 mod audio;
 mod gpu;
@@ -137,6 +137,10 @@ pub struct EngineArgs {
     /// `en=tiny,hi+ta=medium,*=medium` [default: English to tiny, everything else to medium]
     #[arg(long, env = "AURIS_ROUTING", value_name = "TABLE", help_heading = "Models")]
     pub routing: Option<String>,
+    /// Other names for models, such as `fast=tiny,gpt-4o-transcribe=medium`; the model `auto` stands
+    /// for the choice by language, which OpenAI's names have by default
+    #[arg(long, env = "AURIS_MODEL_ALIASES", value_name = "TABLE", help_heading = "Models")]
+    pub model_aliases: Option<ModelAliases>,
     /// GPUs, and what happens when they fail
     #[command(flatten)]
     pub gpu: GpuArgs,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::sync::oneshot;
 
 use super::devices::{self, Gpus};
@@ -12,7 +12,7 @@ use crate::cli::{EngineArgs, OnOom, Standby};
 use auris_audio::{ChunkPolicy, Limits};
 use auris_core::device::DeviceInfo;
 use auris_jobs::pipeline::{Decoders, LastDetected, Pipeline};
-use auris_models::{Catalog, Routing, Store};
+use auris_models::{Catalog, ModelAliases, ModelFile, Routing, Store};
 use auris_scheduler::discovery::{Discovery, NoGpu};
 use auris_scheduler::provision::model_plan;
 use auris_scheduler::supervisor::StartLimits;
@@ -36,6 +36,7 @@ pub struct EnginePlan {
     require_gpu: bool,
     standby: Standby,
     routing: Routing,
+    aliases: ModelAliases,
     limits: Limits,
     chunks: ChunkPolicy,
     settings: Settings,
@@ -73,6 +74,7 @@ impl EnginePlan {
             require_gpu: args.gpu.require_gpu,
             standby: args.gpu.cpu_standby,
             routing,
+            aliases: args.model_aliases.clone().unwrap_or_default(),
             limits: limits(args)?,
             chunks: chunk_policy(args)?,
             settings: Settings {
@@ -95,6 +97,21 @@ impl EnginePlan {
         let models = catalog.now();
         let plan = |model| model_plan(model, store, self.whole_windows);
         Self { models: models.loaded().into_iter().map(plan).collect(), catalog, ..self }
+    }
+
+    /// Checks that every model that has an alias is among `models`.
+    ///
+    /// # Errors
+    /// The alias without a model.
+    pub fn check_aliases(&self, models: &[ModelFile]) -> anyhow::Result<()> {
+        for (alias, model) in self.aliases.of_models() {
+            ensure!(
+                models.iter().any(|own| own.name == model),
+                "--model-aliases: `{alias}` stands for `{model}`, which is not loaded: add it to \
+                 --models"
+            );
+        }
+        Ok(())
     }
 
     /// How to find GPUs, or why none is used.
@@ -143,6 +160,7 @@ impl EnginePlan {
             scheduler,
             models: self.catalog.clone(),
             routing: Arc::new(self.routing.clone()),
+            aliases: Arc::new(self.aliases.clone()),
             limits: Arc::new(self.limits.clone()),
             chunks: self.chunks,
             decoders: Decoders::new(devices::cores()),

@@ -99,8 +99,11 @@ impl Model {
 pub(super) async fn list(State(state): State<AppState>) -> Json<ModelList> {
     let models = state.pipeline.models.now();
     let own = models.asked.iter().map(|model| Model::new(&model.name, &models, model));
-    let alias = models.default_model().map(|model| Model::new(ALIAS, &models, model));
-    Json(ModelList { object: "list", data: own.chain(alias).collect() })
+    let routed = models.default_model().map(|model| Model::new(ALIAS, &models, model));
+    let aliases = state.pipeline.aliases.of_models().filter(|(alias, _)| *alias != ALIAS);
+    let aliases = aliases.filter_map(|(alias, model)| Some((alias, models.find(model)?)));
+    let aliases = aliases.map(|(alias, model)| Model::new(alias, &models, model));
+    Json(ModelList { object: "list", data: own.chain(routed).chain(aliases).collect() })
 }
 
 /// Describe a model
@@ -115,9 +118,13 @@ pub(super) async fn get(
     Path(id): Path<String>,
 ) -> Result<Json<Model>, ApiError> {
     let models = state.pipeline.models.now();
-    let alias = models.default_model().filter(|_| id == ALIAS);
-    match models.find(&id).or(alias) {
-        Some(model) => Ok(Json(Model::new(&id, &models, model))),
+    let model = match state.pipeline.find_model(Some(&id)) {
+        Ok(Some(model)) => Some(model),
+        Ok(None) => models.default_model().cloned(),
+        Err(_) => None,
+    };
+    match model {
+        Some(model) => Ok(Json(Model::new(&id, &models, &model))),
         None => {
             let message = "no such model: GET /v1/models lists what this server runs";
             Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message))

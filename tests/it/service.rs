@@ -1,5 +1,6 @@
 //! What a client sees when everything works.
 
+use super::bad_input::refused;
 use super::harness::{Server, clip, wav};
 
 #[tokio::test]
@@ -94,11 +95,27 @@ async fn a_short_clip_does_not_wait_behind_a_long_file() {
 }
 
 #[tokio::test]
+async fn models_have_the_names_that_clients_send() {
+    let server = Server::fake("none", &["--model-aliases", "fast=demo"]).await;
+    for name in ["fast", "FAST", "demo", "gpt-4o-mini-transcribe", "whisper-large-v3-turbo", ""] {
+        let answer = server.transcribe(wav(1.0, 1), &[("model", name)]).await;
+        assert_eq!((answer.status, answer.header("x-model")), (200, Some("demo")), "{name}");
+    }
+    let answer = server.transcribe(wav(1.0, 1), &[("model", "large")]).await;
+    refused(&answer, 400, "model_not_found", Some("model"), "with `whisper-1`, or without a model");
+    let models: serde_json::Value = server.get("/v1/models").await.json().await.unwrap();
+    let ids: Vec<_> = models["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(ids, ["demo", "whisper-1", "fast"]);
+}
+
+#[tokio::test]
 async fn models_devices_and_documents_are_served() {
     let server = Server::fake("none", &[]).await;
     let models: serde_json::Value = server.get("/v1/models").await.json().await.unwrap();
     assert_eq!(models["data"][0]["id"], "demo");
-    assert_eq!(server.get("/v1/models/whisper-1").await.status(), 200);
+    for name in ["whisper-1", "gpt-4o-transcribe", "whisper-large-v3-turbo"] {
+        assert_eq!(server.get(&format!("/v1/models/{name}")).await.status(), 200);
+    }
     let devices = server.devices().await;
     assert_eq!(devices["devices"][0]["state"], "ready");
     assert_eq!(devices["unused"][0]["backend"], "cuda");

@@ -54,10 +54,10 @@ impl ModelAliases {
         self.0.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, target)| target)
     }
 
-    /// The models that are named, each of which a server has to run.
-    pub fn models(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|(_, target)| match target {
-            AliasTarget::Model(model) => Some(model.as_str()),
+    /// The aliases of single models, each with its model, which a server has to run.
+    pub fn of_models(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(name, target)| match target {
+            AliasTarget::Model(model) => Some((name.as_str(), model.as_str())),
             AliasTarget::ByLanguage => None,
         })
     }
@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(aliases.resolve("whisper-1"), Some(&model("medium")));
         assert_eq!(aliases.resolve("other"), Some(&AliasTarget::ByLanguage));
         assert_eq!(aliases.resolve("gpt-transcribe"), Some(&AliasTarget::ByLanguage));
-        assert_eq!(aliases.models().collect::<Vec<_>>(), ["tiny", "medium"]);
+        let of_models: Vec<_> = aliases.of_models().collect();
+        assert_eq!(of_models, [("fast", "tiny"), ("whisper-1", "medium")]);
         assert_eq!(aliases.to_string().parse(), Ok(aliases));
     }
 

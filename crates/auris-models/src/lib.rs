@@ -18,16 +18,18 @@ mod download;
 mod progress;
 mod transfer;
 // which one is used
+mod aliases;
 mod catalog;
 mod routing;
 
+pub use aliases::{AliasError, AliasTarget, ModelAliases};
 pub use catalog::{Availability, Catalog, Models, StandInReason};
 pub use download::{DownloadConfig, Progress, obtain, pull, sha256};
 pub use error::ModelError;
 pub use header::{Dimensions, Languages};
 pub use progress::progress_bar;
 pub use registry::{BUNDLED, DEFAULT_ENDPOINT, Entry, REGISTRY, find};
-pub use routing::{INDIAN_LANGUAGES, Routing, RoutingError, detector, is_routed};
+pub use routing::{INDIAN_LANGUAGES, Routing, RoutingError, detector};
 pub use store::{ModelFile, Row, Store, bundled_folders, default_folder};
 pub use transfer::causes;
 pub use transfer::{http_client, http_client_builder, local_http_client};

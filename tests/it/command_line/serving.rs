@@ -24,6 +24,11 @@ fn refuses(arguments: &[&str], needles: &[&str]) {
 fn a_wrong_option_is_reported_before_any_model_is_looked_for() {
     refuses(&["--models", ""], &["no model is named: give one with --models"]);
     refuses(&["--models", "tiny,foo"], &["unknown model `foo`", "auris models list"]);
+    refuses(&["--model-aliases", "fast"], &["not of the form NAME=MODEL"]);
+    refuses(
+        &["--models", "base-q8_0", "--model-aliases", "fast=tiny"],
+        &["`fast` stands for `tiny`", "add it to --models"],
+    );
     refuses(&["--device", "cuda", "--no-gpu"], &["--device cuda contradicts --no-gpu"]);
     refuses(&["--spool-dir", "/nowhere"], &["/nowhere", "--spool-dir"]);
     refuses(&["--routing", "nonsense"], &["nonsense"]);

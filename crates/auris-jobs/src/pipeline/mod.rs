@@ -11,7 +11,7 @@ use auris_audio::{AudioError, ChunkPolicy, Limits};
 use auris_core::language::Language;
 use auris_core::recording::Selection;
 use auris_core::transcript::Options;
-use auris_models::{Catalog, ModelFile, Routing};
+use auris_models::{AliasTarget, Catalog, ModelAliases, ModelFile, Routing};
 use auris_scheduler::{ChunkError, Refusal, Scheduler, Ticket};
 
 mod decoders;
@@ -45,6 +45,8 @@ pub struct Pipeline {
     pub models: Catalog,
     /// Which model takes which language.
     pub routing: Arc<Routing>,
+    /// Other names for models.
+    pub aliases: Arc<ModelAliases>,
     /// The limits on a file.
     pub limits: Arc<Limits>,
     /// How a file is cut.
@@ -92,7 +94,10 @@ pub enum PipelineError {
     #[error(transparent)]
     Chunk(#[from] ChunkError),
     /// The named model is not loaded.
-    #[error("unknown model `{name}`: this server runs {loaded}")]
+    #[error(
+        "unknown model `{name}`: this server runs {loaded}; with `whisper-1`, or without a model, \
+         it chooses one by the language (--model-aliases of the server adds names)"
+    )]
     UnknownModel {
         /// What was asked for.
         name: String,
@@ -133,13 +138,17 @@ impl Pipeline {
     /// # Errors
     /// [`PipelineError::UnknownModel`].
     pub fn find_model(&self, name: Option<&str>) -> Result<Option<ModelFile>, PipelineError> {
-        let Some(name) = name.filter(|name| !auris_models::is_routed(name)) else {
-            return Ok(None);
-        };
+        let name = name.unwrap_or_default();
         let models = self.models.now();
-        match models.find(name) {
-            Some(model) => Ok(Some(model.clone())),
-            None => {
+        let alias = self.aliases.resolve(name);
+        let found = models.find(name).or_else(|| match alias? {
+            AliasTarget::Model(model) => models.find(model),
+            AliasTarget::ByLanguage => None,
+        });
+        match (found, alias) {
+            (Some(model), _) => Ok(Some(model.clone())),
+            (None, Some(AliasTarget::ByLanguage)) => Ok(None),
+            (None, _) => {
                 let loaded: Vec<&str> = models.asked.iter().map(|m| m.name.as_str()).collect();
                 let (name, loaded) = (name.chars().take(60).collect(), loaded.join(", "));
                 Err(PipelineError::UnknownModel { name, loaded })
