@@ -140,7 +140,7 @@ impl Pipeline {
         match models.find(name) {
             Some(model) => Ok(Some(model.clone())),
             None => {
-                let loaded: Vec<&str> = models.asked.iter().map(|m| m.name.as_str()).collect();
+                let loaded: Vec<&str> = models.requested.iter().map(|m| m.name.as_str()).collect();
                 let (name, loaded) = (name.chars().take(60).collect(), loaded.join(", "));
                 Err(PipelineError::UnknownModel { name, loaded })
             }
