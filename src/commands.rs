@@ -17,7 +17,7 @@ use crate::config::{self, EnginePlan, ModelSource};
 use crate::http;
 use crate::output;
 use auris_core::device::{Backend, DeviceInfo};
-use auris_models::{Languages, Row, Store};
+use auris_models::{Languages, ModelListing, ModelStore};
 
 /// How long a server may take to report that it is healthy.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,15 +103,15 @@ struct ListedModel {
     path: Option<PathBuf>,
 }
 
-impl From<Row> for ListedModel {
-    fn from(row: Row) -> Self {
-        let Row { name, size_bytes, languages, path } = row;
+impl From<ModelListing> for ListedModel {
+    fn from(row: ModelListing) -> Self {
+        let ModelListing { name, size_bytes, languages, path } = row;
         let multilingual = languages.map(Languages::is_multilingual);
         Self { name, size_bytes, multilingual, path }
     }
 }
 
-fn models_table(store: &Store) -> anyhow::Result<String> {
+fn models_table(store: &ModelStore) -> anyhow::Result<String> {
     let mut table = format!("{:<24} {:>10}  {:<13} INSTALLED\n", "NAME", "SIZE", "LANGUAGES");
     for row in store.list() {
         let languages = match row.languages {

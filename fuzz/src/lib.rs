@@ -9,7 +9,7 @@ use auris::http::{UploadSettings, receive_form};
 use auris_audio::{AudioError, AudioStream, ChunkPolicy, Chunks, Limits};
 use auris_core::ipc::{Event, Frame, Request, decode as decode_frame, encode_control, read_frame};
 use auris_core::language::Language;
-use auris_core::recording::Heard;
+use auris_core::recording::TranscribedParts;
 use auris_core::transcript::{Segment, Task, Transcript};
 use auris_format::{CueRules, Format, Granularities, Rendering, render};
 use srtlib::Subtitles;
@@ -151,7 +151,7 @@ fn transcript(text: &[u8]) -> Transcript {
         duration: 60.0,
         skipped: Vec::new(),
         runs: Vec::new(),
-        heard: Heard::default(),
+        heard: TranscribedParts::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use auris_scheduler::discovery::Select;
+use auris_scheduler::discovery::GpuSelection;
 use auris_scheduler::supervisor::WorkerProgram;
 
 /// GPUs, and what happens when they fail
@@ -62,7 +62,7 @@ pub enum DeviceChoice {
     /// The CPU.
     Cpu,
     /// GPUs, as long as they work.
-    Cuda(Select),
+    Cuda(GpuSelection),
 }
 
 impl FromStr for DeviceChoice {
@@ -73,7 +73,7 @@ impl FromStr for DeviceChoice {
         match lower.as_str() {
             "auto" => return Ok(Self::Auto),
             "cpu" => return Ok(Self::Cpu),
-            "cuda" | "gpu" => return Ok(Self::Cuda(Select::All)),
+            "cuda" | "gpu" => return Ok(Self::Cuda(GpuSelection::All)),
             _ => {}
         }
         let which = lower.strip_prefix("cuda:").filter(|which| !which.is_empty());
@@ -81,11 +81,11 @@ impl FromStr for DeviceChoice {
             format!("`{text}` is not one of auto, cpu, cuda, cuda:INDEX, cuda:UUID")
         })?;
         if let Ok(index) = which.parse() {
-            return Ok(Self::Cuda(Select::Index(index)));
+            return Ok(Self::Cuda(GpuSelection::Index(index)));
         }
         match which.strip_prefix("gpu-").unwrap_or(which) {
             uuid if uuid.chars().all(|c| c.is_ascii_hexdigit() || c == '-') => {
-                Ok(Self::Cuda(Select::Uuid(format!("gpu-{uuid}"))))
+                Ok(Self::Cuda(GpuSelection::Uuid(format!("gpu-{uuid}"))))
             }
             _ => Err(format!(
                 "`{which}` is neither an index such as 0 nor a UUID such as \
@@ -121,9 +121,9 @@ mod tests {
     fn every_form_of_a_device_is_read() {
         let choice = |text: &str| text.parse::<DeviceChoice>();
         assert_eq!(choice("AUTO"), Ok(DeviceChoice::Auto));
-        assert_eq!(choice("gpu"), Ok(DeviceChoice::Cuda(Select::All)));
-        assert_eq!(choice("cuda:1"), Ok(DeviceChoice::Cuda(Select::Index(1))));
-        let uuid = DeviceChoice::Cuda(Select::Uuid("gpu-5c89d5ab-0b5a".to_owned()));
+        assert_eq!(choice("gpu"), Ok(DeviceChoice::Cuda(GpuSelection::All)));
+        assert_eq!(choice("cuda:1"), Ok(DeviceChoice::Cuda(GpuSelection::Index(1))));
+        let uuid = DeviceChoice::Cuda(GpuSelection::Uuid("gpu-5c89d5ab-0b5a".to_owned()));
         assert_eq!(choice("cuda:GPU-5C89d5ab-0b5a"), Ok(uuid.clone()));
         assert_eq!(choice("cuda:5c89d5ab-0b5a"), Ok(uuid));
     }

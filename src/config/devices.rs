@@ -9,9 +9,9 @@ use anyhow::{Context, bail, ensure};
 use super::{seconds, variable};
 use crate::cli::{DeviceChoice, EngineArgs};
 use auris_core::device::Backend;
-use auris_scheduler::discovery::{Discovery, Select};
+use auris_scheduler::discovery::{Discovery, GpuSelection};
 use auris_scheduler::supervisor::{WorkerProgram, detect};
-use auris_scheduler::{DevicePlan, UnusedBackend};
+use auris_scheduler::{DevicePlan, UnusedDeviceKind};
 
 /// The worker programs, installed beside this one.
 const CPU_PROGRAM: &str = "auris-worker";
@@ -23,7 +23,7 @@ pub(super) enum Gpus {
     /// Use them if there are any.
     Wanted(Discovery),
     /// Do not use them, by choice.
-    Unwanted(UnusedBackend),
+    Unwanted(UnusedDeviceKind),
 }
 
 /// The CPU.
@@ -63,12 +63,16 @@ pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
             bail!("--device {select} contradicts {reason}: leave one of them out");
         }
         let detail = format!("the CPU is chosen by {reason}");
-        return Ok(Gpus::Unwanted(UnusedBackend { backend: Backend::Cuda, cause: None, detail }));
+        return Ok(Gpus::Unwanted(UnusedDeviceKind {
+            backend: Backend::Cuda,
+            cause: None,
+            detail,
+        }));
     }
     let is_demanded = gpu.require_gpu || choice != DeviceChoice::Auto;
     let select = match choice {
         DeviceChoice::Cuda(select) => select,
-        _ => Select::All,
+        _ => GpuSelection::All,
     };
     Ok(Gpus::Wanted(Discovery {
         program: installed(gpu.cuda_program.as_ref(), CUDA_PROGRAM)?,

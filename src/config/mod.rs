@@ -12,7 +12,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
 use crate::http::UploadSettings;
 use auris_audio::{ChunkPolicy, Ffmpeg, Limits, Vad};
-use auris_models::{Catalog, DownloadConfig, Entry, ModelError, ModelFile, Store};
+use auris_models::{Catalog, DownloadConfig, ModelError, ModelFile, ModelStore, PublishedModel};
 use auris_scheduler::Capacity;
 
 mod devices;
@@ -46,7 +46,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 #[derive(Debug)]
 pub struct ModelSource {
     /// The folders.
-    pub store: Store,
+    pub store: ModelStore,
     /// The network.
     pub download: DownloadConfig,
 }
@@ -69,7 +69,7 @@ impl ModelSource {
             offline: args.offline,
             retry_pause: seconds("--download-retry-seconds", args.download_retry_seconds)?,
         };
-        Ok(Self { store: Store::new(folder, bundled), download })
+        Ok(Self { store: ModelStore::new(folder, bundled), download })
     }
 }
 
@@ -79,14 +79,14 @@ pub struct AskedModels {
     /// All of them, the default first.
     pub files: Vec<ModelFile>,
     /// Those that can be downloaded.
-    pub missing: Vec<&'static Entry>,
+    pub missing: Vec<&'static PublishedModel>,
 }
 
 /// Looks for the models called `names` on the disk.
 ///
 /// # Errors
 /// An unknown name or an unusable file, with what to do about it.
-pub fn find_models(names: &[String], store: &Store) -> anyhow::Result<AskedModels> {
+pub fn find_models(names: &[String], store: &ModelStore) -> anyhow::Result<AskedModels> {
     let mut asked = AskedModels { files: Vec::new(), missing: Vec::new() };
     for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
         let resolved = store.resolve(name);
@@ -95,7 +95,7 @@ pub fn find_models(names: &[String], store: &Store) -> anyhow::Result<AskedModel
             _ => None,
         };
         asked.missing.extend(entry);
-        let model = entry.map_or(resolved, |entry| Ok(store.awaited(entry)))?;
+        let model = entry.map_or(resolved, |entry| Ok(store.file_after_download(entry)))?;
         ensure!(
             asked.files.iter().all(|other| other.name != model.name),
             "two models are called `{}`: load one of them",
@@ -132,7 +132,7 @@ impl AskedModels {
     pub async fn begin(
         self,
         source: &ModelSource,
-    ) -> anyhow::Result<(Catalog, Vec<&'static Entry>)> {
+    ) -> anyhow::Result<(Catalog, Vec<&'static PublishedModel>)> {
         if self.missing.is_empty() {
             return Ok((Catalog::installed(self.files), self.missing));
         }
@@ -260,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn without_the_bundled_model_a_missing_one_is_obtained_first() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path().to_owned(), Vec::new());
+        let store = ModelStore::new(folder.path().to_owned(), Vec::new());
         let download = DownloadConfig { offline: true, ..DownloadConfig::default() };
         let asked = find_models(&["tiny".to_owned()], &store).unwrap();
         let source = ModelSource { store, download };

@@ -12,7 +12,7 @@ use crate::cli::{EngineArgs, OnOom, Standby};
 use auris_audio::{ChunkPolicy, Limits};
 use auris_core::device::DeviceInfo;
 use auris_jobs::pipeline::{Decoders, LastDetected, Pipeline};
-use auris_models::{Catalog, ModelAliases, ModelFile, Routing, Store};
+use auris_models::{Catalog, ModelAliases, ModelFile, ModelStore, Routing};
 use auris_scheduler::discovery::{Discovery, NoGpu};
 use auris_scheduler::provision::model_plan;
 use auris_scheduler::supervisor::StartLimits;
@@ -93,7 +93,7 @@ impl EnginePlan {
 
     /// Puts the models of `catalog` on every device. Their quantised variants are looked up in
     /// `store`.
-    pub fn with_models(self, catalog: Catalog, store: &Store) -> Self {
+    pub fn with_models(self, catalog: Catalog, store: &ModelStore) -> Self {
         let models = catalog.now();
         let plan = |model| model_plan(model, store, self.whole_windows);
         Self { models: models.loaded().into_iter().map(plan).collect(), catalog, ..self }

@@ -181,7 +181,7 @@ pub(super) async fn load(
     spec: LoadSpec,
     limits: StartLimits,
 ) -> Result<LoadReport, WorkerExit> {
-    let (events, mut received) = mpsc::unbounded_channel();
+    let (events, mut received) = mpsc::channel(1);
     let worker = supervisor::start(program, spec, limits, events, |event| event);
     // `start` keeps its time limits and always reports an end.
     let result = loop {

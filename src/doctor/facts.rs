@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use auris_core::probe::{
-    CUDA_DRIVER, DriverCandidate, GpuEnvironment, NVML, Place, library_candidates,
+    CUDA_DRIVER, DriverCandidate, GpuEnvironment, HostKind, NVML, library_candidates,
 };
 
 /// NVIDIA's number on the PCI bus.
@@ -19,7 +19,7 @@ const NODES: [&str; 3] = ["dxg", "nvidiactl", "nvidia-uvm"];
 #[derive(Debug, Clone, Default)]
 pub(super) struct Host {
     /// WSL and containers.
-    pub(super) place: Place,
+    pub(super) place: HostKind,
     /// Kernel and distribution.
     pub(super) system: String,
     /// Device files of GPUs.
@@ -52,7 +52,7 @@ impl Host {
     pub(super) fn look(root: &Path, environment: GpuEnvironment) -> Self {
         let path = environment.library_path.as_deref();
         Self {
-            place: Place::of(root),
+            place: HostKind::of(root),
             system: system(root),
             nodes: nodes(root),
             pci_gpus: pci_gpus(root),
@@ -200,7 +200,7 @@ mod tests {
     fn a_machine_without_anything_shows_nothing() {
         let host = host(&[]);
         assert_eq!(host.system, "Linux ?, an unknown distribution");
-        assert_eq!((host.place, host.quota_cores), (Place::default(), None));
+        assert_eq!((host.place, host.quota_cores), (HostKind::default(), None));
         assert!(!host.has_gpu());
     }
 

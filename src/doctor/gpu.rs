@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::driver::{Answers, Library, Said, trouble};
 use super::facts::Host;
 use super::report::{Area, Check, GpuExpectation, Level};
-use auris_core::probe::{CUDA_DRIVER, Cause, NVML, ProbeReport, Unavailable, Wsl};
-use auris_scheduler::discovery::Select;
+use auris_core::probe::{CUDA_DRIVER, NVML, ProbeReport, Unavailable, UnavailableCause, Wsl};
+use auris_scheduler::discovery::GpuSelection;
 
 /// The oldest driver that runs programs of a major version of CUDA, and the oldest that is known to
 /// run them well.
@@ -16,7 +16,7 @@ const DRIVERS: [(u32, u32, u32); 2] = [(12, 525, 550), (13, 580, 580)];
 pub(super) fn checks(
     host: &Host,
     answers: &Answers,
-    select: Option<&Select>,
+    select: Option<&GpuSelection>,
     expectation: GpuExpectation,
 ) -> Vec<Check> {
     let mut checks = vec![cuda(host, &answers.cuda, expectation)];
@@ -57,7 +57,7 @@ fn cuda(host: &Host, library: &Library, expectation: GpuExpectation) -> Check {
     let Some(trouble) = library.trouble() else {
         return Check::pass(Area::Gpu, "libcuda", named(CUDA_DRIVER, library));
     };
-    if trouble.cause == Cause::NoDriver {
+    if trouble.cause == UnavailableCause::NoDriver {
         let check = Check::pass(Area::Gpu, "libcuda", format!("{CUDA_DRIVER} is not found"));
         return match healthy(library) {
             Some(path) => check.with_problem(
@@ -126,7 +126,7 @@ fn copies(id: &'static str, library: &Library) -> Vec<Check> {
 fn nvml(host: &Host, library: &Library, expectation: GpuExpectation) -> Check {
     match library.trouble() {
         None => Check::pass(Area::Gpu, "nvml", named(NVML, library)),
-        Some(trouble) if trouble.cause == Cause::NoDriver => {
+        Some(trouble) if trouble.cause == UnavailableCause::NoDriver => {
             let check = Check::pass(Area::Gpu, "nvml", format!("{NVML} is not found"));
             if !expectation.there {
                 return check;
@@ -164,18 +164,18 @@ fn driver_version(
         (Some(major), Some((_, least, _))) if major < *least => check.with_problem(
             expectation.level(),
             format!("CUDA {cuda} needs driver {least} or newer"),
-            Cause::DriverTooOld.fix(host.place),
+            UnavailableCause::DriverTooOld.fix(host.place),
         ),
         (Some(major), Some((_, _, good))) if major < *good => check.with_problem(
             Level::Warn,
             format!("CUDA {cuda} is known to run well from driver {good} on"),
-            Cause::DriverTooOld.fix(host.place),
+            UnavailableCause::DriverTooOld.fix(host.place),
         ),
         _ => check,
     }
 }
 
-fn gpus(answers: &Answers, select: Option<&Select>, expectation: GpuExpectation) -> Check {
+fn gpus(answers: &Answers, select: Option<&GpuSelection>, expectation: GpuExpectation) -> Check {
     let check = |observed: String| Check::pass(Area::Gpu, "gpu", observed);
     let unavailable = match (&answers.program, select) {
         (Some(Ok(report)), Some(select)) if report.unavailable.is_none() => {
@@ -185,7 +185,8 @@ fn gpus(answers: &Answers, select: Option<&Select>, expectation: GpuExpectation)
         (Some(Err(unavailable)), _) => Some(unavailable),
         (None, _) => return check("none is wanted".to_owned()),
     };
-    let missing = unavailable.is_some_and(|reason| reason.cause == Cause::ProgramMissing);
+    let missing =
+        unavailable.is_some_and(|reason| reason.cause == UnavailableCause::ProgramMissing);
     match unavailable {
         // A program for the CPU alone is a choice, and without a GPU nothing is lost.
         Some(_) if missing && !expectation.there && !expectation.demanded => {
@@ -200,7 +201,7 @@ fn gpus(answers: &Answers, select: Option<&Select>, expectation: GpuExpectation)
     }
 }
 
-fn listed(report: &ProbeReport, select: &Select, expectation: GpuExpectation) -> Check {
+fn listed(report: &ProbeReport, select: &GpuSelection, expectation: GpuExpectation) -> Check {
     let names = |wanted: bool| {
         let devices = report.devices.iter().filter(|info| !wanted || select.matches(info));
         devices.map(|info| format!("{} {}", info.id, info.name)).collect::<Vec<_>>().join(", ")
@@ -242,7 +243,7 @@ fn architecture(report: &ProbeReport, expectation: GpuExpectation) -> Check {
         // Other GPUs may work.
         if without.len() < report.devices.len() { Level::Warn } else { expectation.level() },
         format!("the program has no kernels for {}", without.join(", ")),
-        Cause::NoKernel.fix(auris_core::probe::Place::default()),
+        UnavailableCause::NoKernel.fix(auris_core::probe::HostKind::default()),
     )
 }
 
@@ -256,8 +257,8 @@ fn visible_devices(host: &Host, expectation: GpuExpectation) -> Check {
     if !host.environment.hides_devices() {
         return check;
     }
-    let fix = Cause::Hidden.fix(host.place);
-    check.with_problem(expectation.level(), Cause::Hidden.meaning(), fix)
+    let fix = UnavailableCause::Hidden.fix(host.place);
+    check.with_problem(expectation.level(), UnavailableCause::Hidden.meaning(), fix)
 }
 
 fn compat_path(host: &Host, answers: &Answers, expectation: GpuExpectation) -> Check {
@@ -270,7 +271,10 @@ fn compat_path(host: &Host, answers: &Answers, expectation: GpuExpectation) -> C
         return Check::pass(Area::Gpu, "compat-path", "no cuda-compat in use");
     };
     let harmed = |unavailable: &Unavailable| {
-        matches!(unavailable.cause, Cause::DriverMismatch | Cause::ForwardCompat)
+        matches!(
+            unavailable.cause,
+            UnavailableCause::DriverMismatch | UnavailableCause::ForwardCompat
+        )
     };
     let level = match answers.cuda.trouble() {
         Some(trouble) if harmed(trouble) => expectation.level(),

@@ -2,7 +2,7 @@
 
 use super::facts::Host;
 use super::report::{Area, Check, GpuExpectation, Level};
-use auris_core::probe::{Cause, Wsl};
+use auris_core::probe::{UnavailableCause, Wsl};
 use auris_scheduler::supervisor::detect::CpuProgramError;
 
 /// The checks that come before any driver is asked.
@@ -21,7 +21,7 @@ fn os(host: &Host, expectation: GpuExpectation) -> Check {
         Some(Wsl::One) => check.with_problem(
             expectation.level(),
             "WSL 1 has no GPUs",
-            Cause::NoDevice.fix(host.place),
+            UnavailableCause::NoDevice.fix(host.place),
         ),
         _ => check,
     }
@@ -89,7 +89,7 @@ fn device_nodes(host: &Host, expectation: GpuExpectation) -> Check {
             expectation.level(),
             "without /dev/dxg WSL has no GPU",
             if host.place.container {
-                Cause::NoDevice.fix(host.place)
+                UnavailableCause::NoDevice.fix(host.place)
             } else {
                 "run `wsl --update` and `wsl --shutdown` in Windows, and look whether Windows \
                  itself shows the GPU"
@@ -103,12 +103,12 @@ fn device_nodes(host: &Host, expectation: GpuExpectation) -> Check {
         None if host.nodes.is_empty() && host.pci_gpus > 0 => check.with_problem(
             expectation.level(),
             "no driver runs these GPUs",
-            Cause::NoDriver.fix(host.place),
+            UnavailableCause::NoDriver.fix(host.place),
         ),
         None if host.nodes.is_empty() && expectation.demanded => check.with_problem(
             expectation.level(),
             "a GPU is asked for",
-            Cause::NoDriver.fix(host.place),
+            UnavailableCause::NoDriver.fix(host.place),
         ),
         _ => check,
     }
@@ -151,7 +151,7 @@ pub(super) fn threads(host: &Host, slots: usize, threads: usize, cores: usize) -
 mod tests {
     use super::*;
     use crate::doctor::facts::Node;
-    use auris_core::probe::{GpuEnvironment, Place};
+    use auris_core::probe::{GpuEnvironment, HostKind};
 
     const AUTO: GpuExpectation = GpuExpectation { wanted: true, demanded: false, there: false };
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn in_place(container: bool, wsl: Option<Wsl>) -> Host {
-        Host { place: Place { container, wsl }, ..Host::default() }
+        Host { place: HostKind { container, wsl }, ..Host::default() }
     }
 
     /// The level, and the fix if there is one.

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
+use auris_scheduler::supervisor::WorkerExit;
 use auris_scheduler::{BreakerStatus, DeviceStatus, ModelState, ModelStatus, Snapshot};
 
 /// Every device and the queue before them.
@@ -187,8 +188,8 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<DeviceLis
     let Snapshot { devices, unused, queued_chunks, backlog_seconds, draining, .. } = snapshot;
     let quarantined_chunks = snapshot.quarantined_chunks;
     let unused = unused.into_iter().map(|unused| UnusedBackend {
-        backend: unused.backend.as_str(),
-        cause: unused.cause,
+        backend: unused.backend.into_str(),
+        cause: unused.cause.map(|cause| cause.to_string()),
         reason: unused.detail,
     });
     Ok(Json(DeviceList {
@@ -211,7 +212,7 @@ impl From<DeviceStatus> for Device {
         let DeviceStatus { info, event_log, .. } = status;
         Self {
             id: info.id.to_string(),
-            backend: info.backend.as_str(),
+            backend: info.backend.into_str(),
             state,
             reason,
             name: info.name,
@@ -224,10 +225,14 @@ impl From<DeviceStatus> for Device {
             memory_free_bytes: status.memory_free_bytes,
             memory_reserved_bytes: status.memory_reserved_bytes,
             utilisation_percent: status.utilisation_percent,
-            breaker: status.breaker.as_str(),
+            breaker: status.breaker.into_str(),
             retry_in_seconds,
             advice: status.advice,
-            fallbacks: event_log.fallbacks,
+            fallbacks: event_log
+                .fallbacks
+                .into_iter()
+                .map(|(reason, count)| (reason.to_string(), count))
+                .collect(),
             returns: event_log.returns,
             probe_failures: event_log.probe_failures,
             seconds_lost: event_log.seconds_lost,
@@ -240,11 +245,11 @@ impl From<DeviceStatus> for Device {
 /// What a device is good for, and why it is not, if so.
 fn state_and_reason(status: &DeviceStatus) -> (&'static str, Option<String>) {
     let failures = status.models.iter().filter_map(|model| model.last_failure.as_ref());
-    let latest = failures.max_by_key(|(_, _, at)| *at);
-    let failure = latest.map(|(_, detail, _)| detail.clone());
+    let latest = failures.max_by_key(|(_, at)| *at);
+    let failure = latest.map(|(exit, _)| exit.detail.clone());
     if let BreakerStatus::Open { reason, .. } | BreakerStatus::HalfOpen { reason } = status.breaker
     {
-        return ("recovering", Some(failure.unwrap_or_else(|| reason.to_owned())));
+        return ("recovering", Some(failure.unwrap_or_else(|| reason.to_string())));
     }
     let best = [
         ModelState::Ready,
@@ -255,9 +260,9 @@ fn state_and_reason(status: &DeviceStatus) -> (&'static str, Option<String>) {
     ];
     let has = |state: &ModelState| status.models.iter().any(|model| model.state == *state);
     match best.into_iter().find(has).unwrap_or(ModelState::Unavailable) {
-        state @ (ModelState::Ready | ModelState::Unloaded) => (state.as_str(), None),
+        state @ (ModelState::Ready | ModelState::Unloaded) => (state.into_str(), None),
         ModelState::NoRoom => ("no-room", Some("not enough memory for any model".to_owned())),
-        state => (state.as_str(), failure),
+        state => (state.into_str(), failure),
     }
 }
 
@@ -265,13 +270,13 @@ fn since_1970(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl From<auris_scheduler::DeviceEvent> for DeviceEvent {
-    fn from(event: auris_scheduler::DeviceEvent) -> Self {
+impl From<auris_scheduler::LoggedEvent> for DeviceEvent {
+    fn from(event: auris_scheduler::LoggedEvent) -> Self {
         Self {
             at: since_1970(event.at),
-            kind: event.kind.as_str(),
+            kind: event.kind.into_str(),
             model: event.model,
-            reason: event.reason,
+            reason: event.reason.to_string(),
             detail: event.detail,
         }
     }
@@ -279,15 +284,15 @@ impl From<auris_scheduler::DeviceEvent> for DeviceEvent {
 
 impl From<ModelStatus> for DeviceModel {
     fn from(status: ModelStatus) -> Self {
-        let failure = |(reason, detail, at): (String, String, SystemTime)| WorkerFailure {
-            reason,
-            detail,
+        let failure = |(exit, at): (WorkerExit, SystemTime)| WorkerFailure {
+            reason: exit.kind.to_string(),
+            detail: exit.detail,
             at: since_1970(at),
         };
         Self {
             name: status.name,
             loaded: status.loaded,
-            state: status.state.as_str(),
+            state: status.state.into_str(),
             slots: status.slots,
             memory_bytes: status.resident_bytes,
             device_memory_bytes: status.device_bytes,

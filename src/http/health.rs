@@ -69,14 +69,14 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Readine
     if snapshot.is_ready(default) {
         let readiness = models.iter().map(|(model, availability)| ModelReadiness {
             id: model.name.clone(),
-            state: availability.as_str(),
+            state: availability.into_str(),
             served_by: models.runner(model).0.to_owned(),
         });
         return Ok(Json(Readiness { status: "ready", models: readiness.collect() }));
     }
     let failure = snapshot.models(default).find_map(|status| status.last_failure.as_ref());
     Err(ApiError::not_ready(match failure {
-        Some((_, detail, _)) => format!("the default model `{default}` is not loaded: {detail}"),
+        Some((exit, _)) => format!("the default model `{default}` is not loaded: {}", exit.detail),
         None => format!("the default model `{default}` is being loaded"),
     }))
 }

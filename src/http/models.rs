@@ -66,7 +66,7 @@ impl ModelAvailability {
         let found = models.iter().find(|(own, _)| own.name == model.name);
         let availability = found.map_or(&Availability::Installed, |(_, availability)| availability);
         Self {
-            state: availability.as_str(),
+            state: availability.into_str(),
             served_by: models.runner(model).0.to_owned(),
             download_percent: match availability {
                 Availability::Downloading { percent } => Some(*percent),
@@ -98,7 +98,7 @@ impl Model {
     responses((status = 200, description = "The models", body = ModelList)))]
 pub(super) async fn list(State(state): State<AppState>) -> Json<ModelList> {
     let models = state.pipeline.models.now();
-    let own = models.asked.iter().map(|model| Model::new(&model.name, &models, model));
+    let own = models.requested.iter().map(|model| Model::new(&model.name, &models, model));
     let routed = models.default_model().map(|model| Model::new(ALIAS, &models, model));
     let aliases = state.pipeline.aliases.of_models().filter(|(alias, _)| *alias != ALIAS);
     let aliases = aliases.filter_map(|(alias, model)| Some((alias, models.find(model)?)));

@@ -1,7 +1,7 @@
 //! Rules that the compiler does not know, read from the source text. Layers are crates, and unsafe
 //! code is forbidden in each but one: that needs no test of its own, only that it stays so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use walkdir::WalkDir;
@@ -31,6 +31,31 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     (&["env::var", "env::vars", "env::var_os"], &["src/config/", "crates/auris-core/src/probe/"]),
 ];
 
+/// Type names with several meanings that are still to be renamed.
+const NAMES_TO_MEND: &[&str] = &[
+    "Access",
+    "Entry",
+    "Event",
+    "Input",
+    "Job",
+    "Mark",
+    "Output",
+    "Place",
+    "Signals",
+    "Silence",
+    "State",
+    "Transcription",
+    "Verdict",
+];
+
+/// Modules that still import each other in a circle.
+const CIRCLES_TO_MEND: &[&str] = &[
+    "crates/auris-audio: decode uses track",
+    "crates/auris-audio: decode uses trim",
+    "crates/auris-audio: track uses trim",
+    "crates/auris-audio: trim uses decode",
+];
+
 struct Source {
     /// Below the repository, such as `src/http/mod.rs`.
     path: String,
@@ -41,6 +66,18 @@ impl Source {
     fn is_product(&self) -> bool {
         let is_test = ["/tests/", "/tests.rs", "/benches/", "/build.rs"];
         !self.path.starts_with("tests/") && !is_test.iter().any(|part| self.path.contains(part))
+    }
+
+    /// The folder of its crate (`src` for the server's) and its module's path below the crate's
+    /// root, which is empty for the root itself.
+    fn module(&self) -> Option<(&str, Vec<&str>)> {
+        let (folder, file) = match self.path.split_once("/src/") {
+            Some(split) => split,
+            None => ("src", self.path.strip_prefix("src/")?),
+        };
+        let mut parts: Vec<&str> = file.strip_suffix(".rs")?.split('/').collect();
+        parts.pop_if(|last| matches!(*last, "mod" | "lib"));
+        Some((folder, parts))
     }
 
     /// The code up to the unit tests at its end, without the lines that are comments.
@@ -87,9 +124,74 @@ fn manifests() -> BTreeMap<String, String> {
 
 /// Whether `code` has `word` as a whole.
 fn has_word(code: &str, word: &str) -> bool {
-    let joins = |c: char| c.is_alphanumeric() || c == '_';
-    code.match_indices(word)
-        .any(|(at, _)| !code[..at].ends_with(joins) && !code[at + word.len()..].starts_with(joins))
+    code.match_indices(word).any(|(at, _)| {
+        !code[..at].ends_with(is_word) && !code[at + word.len()..].starts_with(is_word)
+    })
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The names of the types that `code` defines, except associated and local aliases.
+fn type_names(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter_map(|line| {
+        let item = line.trim_start();
+        let item = match item.strip_prefix("pub(") {
+            Some(rest) => rest.split_once(") ")?.1,
+            None => item.strip_prefix("pub ").unwrap_or(item),
+        };
+        let (kind, rest) = item.split_once(' ')?;
+        let is_type = match kind {
+            "struct" | "enum" | "trait" | "union" => true,
+            "type" => !line.starts_with(' '),
+            _ => false,
+        };
+        let name = rest.split(|c| !is_word(c)).next();
+        name.filter(|name| is_type && name.starts_with(char::is_uppercase))
+    })
+}
+
+/// The names that follow `crate::`, or as many `super::` as lead to the crate's root from a module
+/// that is `depth` below it.
+fn root_names(code: &str, depth: usize) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for prefix in ["crate::".to_owned(), "super::".repeat(depth)] {
+        for (at, _) in code.match_indices(&prefix) {
+            let is_whole = !code[..at].ends_with("super::") && !code[..at].ends_with(is_word);
+            let rest = &code[at + prefix.len()..];
+            let Some(rest) = Some(rest).filter(|rest| is_whole && !rest.starts_with("super::"))
+            else {
+                continue;
+            };
+            let Some(list) = rest.strip_prefix('{') else {
+                names.extend(rest.split(|c| !is_word(c)).next());
+                continue;
+            };
+            let mut depth = 0;
+            let end = list.find(|c| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                depth < 0
+            });
+            // Names within inner braces are no modules of the root, and do no harm unless they are
+            // called like one.
+            let parts = list[..end.unwrap_or(list.len())].split(['{', '}', ',']);
+            names.extend(parts.filter_map(|part| part.trim().split(|c| !is_word(c)).next()));
+        }
+    }
+    names
+}
+
+/// The modules that can be reached from `start` by following `uses`.
+fn reachable<'a>(uses: &BTreeMap<&'a str, BTreeSet<&'a str>>, start: &str) -> BTreeSet<&'a str> {
+    let mut reached = BTreeSet::new();
+    let mut next: Vec<&str> = uses.get(start).into_iter().flatten().copied().collect();
+    while let Some(module) = next.pop() {
+        if reached.insert(module) {
+            next.extend(uses.get(module).into_iter().flatten());
+        }
+    }
+    reached
 }
 
 #[track_caller]
@@ -128,6 +230,48 @@ fn libraries_and_system_calls_stay_with_their_owners() {
         }
     }
     assert_none("something is used outside of its owner", &found);
+}
+
+#[test]
+fn a_type_name_has_one_meaning() {
+    let sources = sources();
+    let mut files: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.is_product()) {
+        for name in type_names(&source.product_code()) {
+            files.entry(name.to_owned()).or_default().insert(&source.path);
+        }
+    }
+    assert!(files.len() > 200, "the types are not where they are looked for");
+    let again = files
+        .iter()
+        .filter(|(name, files)| files.len() > 1 && !NAMES_TO_MEND.contains(&name.as_str()));
+    let found: Vec<_> = again.map(|(name, files)| format!("{name}: {files:?}")).collect();
+    assert_none("types of one name are defined in several files", &found);
+}
+
+#[test]
+fn modules_of_a_crate_do_not_use_each_other_in_a_circle() {
+    let sources = sources();
+    let product = || sources.iter().filter(|source| source.is_product());
+    let codes: Vec<_> = product()
+        .filter_map(|source| Some((source.module()?, source.product_code())))
+        .filter(|((_, path), _)| !path.is_empty())
+        .collect();
+    // For each crate, its top-level modules and the others that each uses.
+    let mut crates: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+    for ((folder, path), code) in &codes {
+        let uses = crates.entry(folder).or_default().entry(path[0]).or_default();
+        uses.extend(root_names(code, path.len()).into_iter().filter(|name| *name != path[0]));
+    }
+    let mut found = Vec::new();
+    for (folder, uses) in &crates {
+        for (module, used) in uses {
+            let circular = used.iter().filter(|used| reachable(uses, used).contains(module));
+            found.extend(circular.map(|used| format!("{folder}: {module} uses {used}")));
+        }
+    }
+    found.retain(|circle| !CIRCLES_TO_MEND.contains(&circle.as_str()));
+    assert_none("modules use each other in a circle", &found);
 }
 
 #[test]

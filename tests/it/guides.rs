@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use auris_core::probe::{Cause, Place, Wsl};
+use auris_core::probe::{HostKind, UnavailableCause, Wsl};
+use auris_models::StandInReason;
+use auris_scheduler::supervisor::ExitKind;
+use strum::VariantArray;
 use walkdir::WalkDir;
 
 use super::harness::repository;
@@ -27,26 +30,10 @@ fn pages() -> Vec<(String, String)> {
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// The words that the function `as_str` in a source file gives.
-fn names(path: &str) -> Vec<String> {
-    let source = read(path);
-    let (_, function) = source.split_once("fn as_str(self)").expect("it has names");
-    let (function, _) = function.split_once("\n    }\n").unwrap();
-    let arms = function.lines().filter_map(|line| line.split_once("=> \""));
-    arms.map(|(_, name)| name.trim_end_matches("\",").to_owned()).collect()
-}
-
-fn causes() -> Vec<Cause> {
-    let names = names("crates/auris-core/src/probe/cause.rs");
-    let cause = |name: &String| serde_json::from_value(name.as_str().into()).unwrap();
-    names.iter().map(cause).collect()
-}
-
 #[test]
 fn every_cause_has_a_section_that_begins_with_its_name() {
     let page = read(TROUBLESHOOTING);
-    assert!(causes().len() >= 20, "the causes are not where they are looked for");
-    for cause in causes() {
+    for cause in UnavailableCause::VARIANTS {
         assert!(page.contains(&format!("\n### `{cause}`\n")), "{cause} has no section");
     }
 }
@@ -54,11 +41,9 @@ fn every_cause_has_a_section_that_begins_with_its_name() {
 #[test]
 fn every_reason_of_a_fallback_is_explained() {
     let page = read(TROUBLESHOOTING);
-    let ends = names("crates/auris-scheduler/src/supervisor/exit.rs");
-    assert!(ends.len() >= 13, "the ends are not where they are looked for");
-    let stand_ins = names("crates/auris-models/src/catalog.rs");
-    assert!(stand_ins.len() >= 3, "the reasons of stand-ins are not where they are looked for");
-    for reason in ends.iter().chain(&stand_ins).map(String::as_str).chain(OTHER_REASONS) {
+    let exits = ExitKind::VARIANTS.iter().map(|exit| exit.into_str());
+    let stand_ins = StandInReason::VARIANTS.iter().map(|reason| reason.into_str());
+    for reason in exits.chain(stand_ins).chain(OTHER_REASONS) {
         let explained = page.lines().any(|line| {
             let first = line.trim_start_matches("| ").split(" | ").next().unwrap_or_default();
             (line.starts_with("| `") || line.starts_with("### `"))
@@ -149,20 +134,21 @@ fn is_made_by(format: &str, text: &str) -> bool {
 }
 
 /// Whether doctor can say `problem` of a cause. Some lines begin with what is special about the place.
-fn is_said_of(cause: Cause, problem: &str) -> bool {
+fn is_said_of(cause: UnavailableCause, problem: &str) -> bool {
     let Some((_, rest)) = problem.split_once(cause.meaning()) else { return false };
     let code = rest.strip_prefix(" (CUDA error ").and_then(|rest| rest.split_once(')'));
     // A driver whose devices are hidden says that there are none.
     code.is_none_or(|(code, _)| {
-        cause == Cause::Hidden || Cause::of_cuda(code.parse().unwrap()) == cause
+        cause == UnavailableCause::Hidden
+            || UnavailableCause::of_cuda(code.parse().unwrap()) == cause
     })
 }
 
 /// What is to be done about a cause, in each place.
-fn fixes(cause: Cause) -> Vec<&'static str> {
+fn fixes(cause: UnavailableCause) -> Vec<&'static str> {
     let mut places = Vec::new();
     for wsl in [None, Some(Wsl::One), Some(Wsl::Two)] {
-        places.extend([false, true].map(|container| Place { wsl, container }));
+        places.extend([false, true].map(|container| HostKind { wsl, container }));
     }
     places.into_iter().map(|place| cause.fix(place)).collect()
 }
@@ -174,13 +160,14 @@ fn objection(line: &Line<'_>, literals: &[String]) -> Option<String> {
     }
     let (problem, fix) = line.trouble?;
     let is_literal = |text: &str| literals.iter().any(|literal| is_made_by(literal, text));
-    let mut of_cause = causes();
+    let mut of_cause = UnavailableCause::VARIANTS.to_vec();
     of_cause.retain(|cause| is_said_of(*cause, problem));
     if of_cause.is_empty() && !is_literal(problem) {
         return Some(format!("doctor has no cause `{problem}`"));
     }
     // Checks with words of their own for what is wrong use the fixes of causes as well.
-    let candidates = if of_cause.is_empty() { causes() } else { of_cause };
+    let candidates =
+        if of_cause.is_empty() { UnavailableCause::VARIANTS.to_vec() } else { of_cause };
     let is_fix = candidates.iter().any(|cause| fixes(*cause).contains(&fix));
     (!is_fix && !is_literal(fix)).then(|| format!("doctor has no fix `{fix}`"))
 }

@@ -32,21 +32,17 @@ enum Kind {
 /// The metrics of `crates/auris-core/src/metrics.rs` by their names.
 fn declared() -> BTreeMap<String, Kind> {
     let source = fs::read_to_string(repository("crates/auris-core/src/metrics.rs")).unwrap();
-    let constants = source.split("pub const ").skip(1).filter_map(|rest| {
-        let (constant, rest) = rest.split_once(": &str = \"")?;
-        Some((constant, rest.split('"').next()?))
-    });
-    let kind = |constant: &str| {
-        let described = |kind: &str| source.contains(&format!("describe_{kind}!({constant},"));
-        match () {
-            () if described("counter") => Kind::Counter,
-            () if described("gauge") => Kind::Gauge,
-            () if described("histogram") => Kind::Histogram,
-            () => panic!("{constant} is not described"),
-        }
+    let metric = |line: &str| {
+        let (describe, rest) = line.trim_start().split_once(' ')?;
+        let kind = match describe {
+            "describe_counter" => Kind::Counter,
+            "describe_gauge" => Kind::Gauge,
+            "describe_histogram" => Kind::Histogram,
+            _ => return None,
+        };
+        Some((rest.split('"').nth(1)?.to_owned(), kind))
     };
-    let metrics: BTreeMap<_, _> =
-        constants.map(|(constant, name)| (name.to_owned(), kind(constant))).collect();
+    let metrics: BTreeMap<_, _> = source.lines().filter_map(metric).collect();
     assert!(metrics.len() >= 20, "the metrics are not where they are looked for");
     metrics
 }

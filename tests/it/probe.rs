@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use auris_core::device::{Backend, DeviceInfo};
-use auris_core::probe::{Cause, Unavailable};
+use auris_core::probe::{Unavailable, UnavailableCause};
 use auris_scheduler::supervisor::WorkerProgram;
 use auris_scheduler::supervisor::detect::{driver_report, probe, report};
 
@@ -18,7 +18,7 @@ async fn found(variables: &[(&str, &str)]) -> Result<Vec<DeviceInfo>, Unavailabl
     probe(&program(&settings(variables)), PATIENCE).await
 }
 
-async fn cause(variables: &[(&str, &str)]) -> Cause {
+async fn cause(variables: &[(&str, &str)]) -> UnavailableCause {
     found(variables).await.unwrap_err().cause
 }
 
@@ -73,7 +73,7 @@ async fn each_code_of_the_driver_has_its_cause_and_its_fix() {
         (12345, "driver-error", "nvidia-smi"),
     ] {
         let told = found(&[("FAKE_CUDA_INIT", &code.to_string())]).await.unwrap_err();
-        assert_eq!((told.cause.as_str(), told.code), (name, Some(code)), "{told}");
+        assert_eq!((told.cause.into_str(), told.code), (name, Some(code)), "{told}");
         assert!(told.fix.contains(fix), "{fix:?} is missing: {told}");
         assert!(told.to_string().contains(&format!("CUDA error {code}")), "{told}");
         assert!(!told.is_permanent(), "{told}");
@@ -84,13 +84,17 @@ async fn each_code_of_the_driver_has_its_cause_and_its_fix() {
 async fn hidden_devices_are_reported_from_missing_ones() {
     for value in ["", "-1", "nonsense"] {
         let told = found(&[("CUDA_VISIBLE_DEVICES", value)]).await.unwrap_err();
-        assert_eq!((told.cause, told.code), (Cause::Hidden, Some(100)), "{value:?}: {told}");
+        assert_eq!(
+            (told.cause, told.code),
+            (UnavailableCause::Hidden, Some(100)),
+            "{value:?}: {told}"
+        );
         assert!(told.to_string().contains(&format!("`{value}`")), "{told}");
     }
     let seventh = found(&[("CUDA_VISIBLE_DEVICES", "7")]).await.unwrap_err();
-    assert_eq!(seventh.cause, Cause::NoDevice, "{seventh}");
+    assert_eq!(seventh.cause, UnavailableCause::NoDevice, "{seventh}");
     assert!(seventh.detail.contains("CUDA_VISIBLE_DEVICES is `7`"), "{seventh}");
-    assert_eq!(cause(&[("FAKE_CUDA_COUNT", "0")]).await, Cause::NoDevice);
+    assert_eq!(cause(&[("FAKE_CUDA_COUNT", "0")]).await, UnavailableCause::NoDevice);
 }
 
 #[tokio::test]
@@ -98,7 +102,7 @@ async fn a_driver_that_hangs_is_given_up_in_time() {
     let started = Instant::now();
     let program = program(&settings(&[("FAKE_CUDA_INIT", "hang")]));
     let told = probe(&program, SHORT).await.unwrap_err();
-    assert_eq!(told.cause, Cause::InitHangs, "{told}");
+    assert_eq!(told.cause, UnavailableCause::InitHangs, "{told}");
     assert!(started.elapsed() >= SHORT);
     assert!(started.elapsed() < SHORT + Duration::from_secs(10), "{:?}", started.elapsed());
 }
@@ -106,7 +110,7 @@ async fn a_driver_that_hangs_is_given_up_in_time() {
 #[tokio::test]
 async fn a_driver_that_aborts_costs_the_probe_alone() {
     let told = found(&[("FAKE_CUDA_INIT", "abort")]).await.unwrap_err();
-    assert_eq!(told.cause, Cause::InitAborts, "{told}");
+    assert_eq!(told.cause, UnavailableCause::InitAborts, "{told}");
     assert!(told.detail.contains("SIGABRT"), "{told}");
     assert!(told.detail.contains("an assertion in the driver failed"), "{told}");
 }
@@ -117,11 +121,11 @@ async fn a_driver_that_comes_back_is_seen_by_the_next_probe() {
     let file = folder.path().join("state");
     let variables = [("FAKE_CUDA_FILE", file.to_str().unwrap()), ("FAKE_CUDA_INIT", "0")];
     fs::write(&file, "999\n").unwrap();
-    assert_eq!(cause(&variables).await, Cause::DriverUnavailable);
+    assert_eq!(cause(&variables).await, UnavailableCause::DriverUnavailable);
     fs::write(&file, "0").unwrap();
     assert_eq!(found(&variables).await.unwrap().len(), 1);
     fs::write(&file, "46").unwrap();
-    assert_eq!(cause(&variables).await, Cause::DriverUnavailable);
+    assert_eq!(cause(&variables).await, UnavailableCause::DriverUnavailable);
     fs::remove_file(&file).unwrap();
     assert_eq!(found(&variables).await.unwrap().len(), 1);
 }
@@ -133,13 +137,13 @@ async fn no_driver_is_reported_from_a_broken_one() {
     let program = program(&[("LD_LIBRARY_PATH".to_owned(), path)]);
     if !is_real_one_installed() {
         let told = probe(&program, PATIENCE).await.unwrap_err();
-        assert_eq!(told.cause, Cause::NoDriver, "{told}");
+        assert_eq!(told.cause, UnavailableCause::NoDriver, "{told}");
         assert!(told.detail.contains("libcuda.so.1"), "{told}");
     }
     // As container engines leave behind when the host's driver was upgraded.
     fs::write(folder.path().join("libcuda.so.1"), "").unwrap();
     let told = probe(&program, PATIENCE).await.unwrap_err();
-    assert_eq!(told.cause, Cause::DriverBroken, "{told}");
+    assert_eq!(told.cause, UnavailableCause::DriverBroken, "{told}");
     assert!(told.detail.contains("file too short"), "{told}");
     // A library without the functions of a driver is none.
     let fake = library_path().join("libcuda.so.1");
@@ -149,7 +153,7 @@ async fn no_driver_is_reported_from_a_broken_one() {
     let status = std::process::Command::new("cc").args(compile).args([&output, &source]).status();
     assert!(status.unwrap().success() && fake.exists());
     let told = probe(&program, PATIENCE).await.unwrap_err();
-    assert_eq!(told.cause, Cause::DriverBroken, "{told}");
+    assert_eq!(told.cause, UnavailableCause::DriverBroken, "{told}");
     assert!(told.detail.contains("cuInit"), "{told}");
 }
 
@@ -176,7 +180,7 @@ async fn a_library_is_tried_on_its_own() {
     assert_eq!(nvml.driver_version.as_deref(), Some("570.86.10"));
     assert_eq!(nvml.unavailable, None);
     let missing = ask("libcuda.so.1.none").await.unavailable.unwrap();
-    assert_eq!(missing.cause, Cause::NoDriver, "{missing}");
+    assert_eq!(missing.cause, UnavailableCause::NoDriver, "{missing}");
 }
 
 #[tokio::test]
@@ -192,12 +196,12 @@ async fn a_program_that_is_missing_or_of_another_release_stays_so() {
     let missing =
         WorkerProgram { path: "/nowhere/auris-worker-cuda".into(), arguments: Vec::new() };
     let told = probe(&missing, PATIENCE).await.unwrap_err();
-    assert_eq!(told.cause, Cause::ProgramMissing, "{told}");
+    assert_eq!(told.cause, UnavailableCause::ProgramMissing, "{told}");
     assert!(told.is_permanent() && told.detail.contains("/nowhere/auris-worker-cuda"), "{told}");
 
     let other = shell(r#"echo '{"protocol":9999,"version":"9.9.9","more":[]}'"#);
     let told = probe(&other, PATIENCE).await.unwrap_err();
-    assert_eq!(told.cause, Cause::OtherRelease, "{told}");
+    assert_eq!(told.cause, UnavailableCause::OtherRelease, "{told}");
     assert!(told.is_permanent() && told.detail.contains("auris 9.9.9"), "{told}");
     assert!(told.fix.contains("from the same release"), "{told}");
 }
@@ -206,18 +210,18 @@ async fn a_program_that_is_missing_or_of_another_release_stays_so() {
 async fn what_is_no_probe_is_reported_from_what_cannot_start() {
     let echo = WorkerProgram { path: "/bin/echo".into(), arguments: vec!["hello".into()] };
     for (program, cause, words) in [
-        (echo, Cause::BadProbe, "hello --probe"),
-        (shell("exit 0"), Cause::BadProbe, "status 0"),
-        (shell("echo no such option >&2; exit 2"), Cause::BadProbe, "no such option"),
-        (shell("printf '{\"protocol\":'; exit 3"), Cause::BadProbe, "status 3"),
-        (shell("head -c 3000000 /dev/zero"), Cause::BadProbe, "instead of an answer"),
+        (echo, UnavailableCause::BadProbe, "hello --probe"),
+        (shell("exit 0"), UnavailableCause::BadProbe, "status 0"),
+        (shell("echo no such option >&2; exit 2"), UnavailableCause::BadProbe, "no such option"),
+        (shell("printf '{\"protocol\":'; exit 3"), UnavailableCause::BadProbe, "status 3"),
+        (shell("head -c 3000000 /dev/zero"), UnavailableCause::BadProbe, "instead of an answer"),
         (
             shell("echo libcublas.so.12: cannot open shared object file >&2; exit 127"),
-            Cause::LibraryMissing,
+            UnavailableCause::LibraryMissing,
             "libcublas.so.12",
         ),
-        (shell("kill -SEGV $$"), Cause::InitAborts, "SIGSEGV"),
-        (shell("kill -KILL $$"), Cause::InitAborts, "signal 9"),
+        (shell("kill -SEGV $$"), UnavailableCause::InitAborts, "SIGSEGV"),
+        (shell("kill -KILL $$"), UnavailableCause::InitAborts, "signal 9"),
     ] {
         let told = probe(&program, PATIENCE).await.unwrap_err();
         assert_eq!(told.cause, cause, "{program:?}: {told}");
@@ -226,7 +230,7 @@ async fn what_is_no_probe_is_reported_from_what_cannot_start() {
     }
     let no_program = WorkerProgram { path: "/dev/null".into(), arguments: Vec::new() };
     let told = probe(&no_program, PATIENCE).await.unwrap_err();
-    assert_eq!(told.cause, Cause::ProgramBroken, "{told}");
+    assert_eq!(told.cause, UnavailableCause::ProgramBroken, "{told}");
 }
 
 #[tokio::test]
@@ -238,8 +242,8 @@ async fn a_program_that_ignores_everything_is_killed_with_what_it_started() {
         ids.display()
     );
     let told = probe(&shell(&script), SHORT).await.unwrap_err();
-    assert_eq!(told.cause, Cause::InitHangs, "{told}");
-    assert!(told.detail.contains("it last said: waiting"), "{told}");
+    assert_eq!(told.cause, UnavailableCause::InitHangs, "{told}");
+    assert!(told.detail.contains("its last message: waiting"), "{told}");
     let ids = fs::read_to_string(ids).unwrap();
     let started = Instant::now();
     for id in ids.split_whitespace() {

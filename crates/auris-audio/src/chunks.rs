@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::segment::{ChunkPolicy, Cut, Cutter};
 use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
-use auris_core::recording::{Channel, Heard};
+use auris_core::recording::{Channel, TranscribedParts};
 
 /// A stretch of the file, or of one of its channels, to transcribe as one.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +130,7 @@ impl Chunks {
     }
 
     /// Which track and channels of the file are decoded.
-    pub fn heard(&self) -> Heard {
+    pub fn heard(&self) -> TranscribedParts {
         self.stream.heard()
     }
 

@@ -21,7 +21,7 @@ use super::track::AudioTrack;
 use super::tracks::Tracks;
 use super::trim::{Padding, Trim};
 use super::{AudioError, AudioInfo, Limits};
-use auris_core::recording::{Heard, Selection, TrackChoice};
+use auris_core::recording::{Selection, TrackChoice, TranscribedParts};
 
 mod open;
 
@@ -187,9 +187,9 @@ impl Decoder {
     }
 
     /// Which part of the file is decoded.
-    pub(super) fn heard(&self) -> Heard {
+    pub(super) fn heard(&self) -> TranscribedParts {
         let split = self.signals.map(Signals::split).unwrap_or_default();
-        Heard { track: self.number, tracks: self.tracks.list(), split }
+        TranscribedParts { track: self.number, tracks: self.tracks.list(), split }
     }
 
     /// Decodes up to the first samples.

@@ -8,7 +8,7 @@ use super::budget::Pace;
 use super::decode::{Block, Decoder, Wanted};
 use super::resample::Resampler;
 use super::{AudioError, AudioInfo, Limits, SAMPLE_RATE_HZ};
-use auris_core::recording::{Heard, Selection};
+use auris_core::recording::{Selection, TranscribedParts};
 
 /// A file that is being decoded and resampled, some milliseconds at a time.
 pub struct AudioStream {
@@ -63,7 +63,7 @@ impl AudioStream {
     }
 
     /// Which track and channels of the file are decoded.
-    pub fn heard(&self) -> Heard {
+    pub fn heard(&self) -> TranscribedParts {
         self.decoder.heard()
     }
 

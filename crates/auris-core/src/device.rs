@@ -10,29 +10,27 @@ use serde::{Deserialize, Serialize};
 /// The kind of engine program that drives a device.
 ///
 /// Ordered by preference: the first that works is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Backend {
     /// NVIDIA GPUs, by the program `auris-worker-cuda`.
     Cuda,
     /// The host's CPU, by the program `auris-worker`.
     Cpu,
-}
-
-impl Backend {
-    /// The name used in ids, headers, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cuda => "cuda",
-            Self::Cpu => "cpu",
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// A device's name in this installation: `cpu`, or a backend and an index such as `cuda:0`.
@@ -70,7 +68,6 @@ pub struct DeviceInfo {
     pub id: DeviceId,
     /// The engine that drives it.
     pub backend: Backend,
-    /// The name that the driver or the CPU reports.
     pub name: String,
     /// All of its memory, in bytes.
     pub memory_total_bytes: u64,

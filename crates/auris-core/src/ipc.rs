@@ -27,7 +27,7 @@ pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// The most samples that one frame carries: 1 MiB of f32.
 pub const MAX_SAMPLES_PER_FRAME: usize = (1 << 20) / size_of::<f32>();
 
-/// The start of the line on a worker's stderr that says why ggml ended the process.
+/// The start of the line on a worker's stderr with the reason why ggml ended the process.
 pub const CRASH_PREFIX: &str = "auris-crash: ";
 
 /// A chunk's number within its worker process.
@@ -36,7 +36,6 @@ pub type ChunkId = u64;
 /// What the worker must load, once, when it starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadSpec {
-    /// The model file.
     pub model: PathBuf,
     /// The device's index in the engine's own list; `None` for the host's CPU.
     pub gpu_index: Option<u32>,
@@ -45,7 +44,6 @@ pub struct LoadSpec {
     pub gpu_uuid: Option<String>,
     /// The number of chunks that run at once.
     pub slots: usize,
-    /// The number of threads per chunk.
     pub threads: usize,
     /// Encode short audio in whole windows of 30 s, too.
     pub whole_windows: bool,
@@ -57,30 +55,40 @@ pub struct LoadSpec {
 pub enum Work {
     /// Detect the spoken language.
     Detect,
-    /// Transcribe or translate it.
     Transcribe(ChunkOptions),
 }
 
 /// How a chunk is transcribed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChunkOptions {
-    /// Transcribe or translate.
     pub task: Task,
-    /// The spoken language.
     pub language: Language,
-    /// Words to expect.
     pub prompt: Option<String>,
     /// Temperature from 0 to 1.
     pub temperature: f32,
-    /// Whether word times are wanted.
     pub words: bool,
-    /// Whether each token's log probability is wanted.
     pub logprobs: bool,
     /// Whether tokens for sounds other than speech, such as `♪` or `[`, are ruled out.
     pub suppress_non_speech: bool,
     /// Where there is speech, in seconds from the start of the chunk and in order; empty if
     /// unknown.
     pub speech: Vec<Range<f64>>,
+}
+
+impl ChunkOptions {
+    /// Transcribes `language` with the usual options.
+    pub fn new(language: Language) -> Self {
+        Self {
+            task: Task::Transcribe,
+            language,
+            prompt: None,
+            temperature: 0.0,
+            words: false,
+            logprobs: false,
+            suppress_non_speech: true,
+            speech: Vec::new(),
+        }
+    }
 }
 
 /// Parent to child.
@@ -95,14 +103,10 @@ pub enum Request {
         id: ChunkId,
         /// The number of samples that follow: mono at 16 kHz.
         samples: usize,
-        /// What to do with them.
         work: Work,
     },
     /// The chunk is no longer needed.
-    Cancel {
-        /// The chunk's number.
-        id: ChunkId,
-    },
+    Cancel { id: ChunkId },
 }
 
 /// Child to parent.
@@ -123,46 +127,25 @@ pub enum Event {
     /// The model could not be loaded; the child ends.
     LoadFailed(Failure),
     /// The decoder is alive: it produced another token or started another window.
-    Progress {
-        /// The chunk's number.
-        id: ChunkId,
-    },
+    Progress { id: ChunkId },
     /// A piece of text, with times from the start of the chunk.
-    Segment {
-        /// The chunk's number.
-        id: ChunkId,
-        /// The piece.
-        segment: Segment,
-    },
+    Segment { id: ChunkId, segment: Segment },
     /// The result of [`Work::Detect`], most probable first.
-    Languages {
-        /// The chunk's number.
-        id: ChunkId,
-        /// Each language with its probability from 0 to 1.
-        probabilities: Vec<(Language, f32)>,
-    },
+    Languages { id: ChunkId, probabilities: Vec<(Language, f32)> },
     /// The chunk is finished; all of its text has been sent.
     Done {
-        /// The chunk's number.
         id: ChunkId,
         /// Wall-clock seconds in the engine.
         inference_seconds: f64,
-        /// The state of the worker and its device.
         stats: WorkerStats,
     },
     /// The chunk failed; the worker is still alive.
-    Failed {
-        /// The chunk's number.
-        id: ChunkId,
-        /// Why.
-        failure: Failure,
-    },
+    Failed { id: ChunkId, failure: Failure },
 }
 
 /// What the worker knows after loading.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
-    /// Whether the model is multilingual.
     pub multilingual: bool,
     /// Wall-clock seconds that reading the model took.
     pub load_seconds: f64,
@@ -196,9 +179,28 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// A failure with the engine's own message.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
 /// Classes of failure that are handled differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum FailureKind {
     /// The device lacks memory.
     OutOfMemory,
@@ -209,26 +211,8 @@ pub enum FailureKind {
     /// The parent cancelled it.
     Cancelled,
     /// Any other error that the engine reported.
+    #[strum(serialize = "engine-error")]
     Engine,
-}
-
-impl FailureKind {
-    /// The name used in headers, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OutOfMemory => "out-of-memory",
-            Self::BadModel => "bad-model",
-            Self::WrongDevice => "wrong-device",
-            Self::Cancelled => "cancelled",
-            Self::Engine => "engine-error",
-        }
-    }
-}
-
-impl std::fmt::Display for FailureKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// The content of a frame, without the length.
@@ -238,7 +222,6 @@ pub enum Frame<M> {
     Control(M),
     /// Samples of a chunk, in order.
     Samples {
-        /// The chunk that they belong to.
         id: ChunkId,
         /// Mono f32 at 16 kHz.
         samples: Vec<f32>,
@@ -341,9 +324,6 @@ pub fn read_frame<M: for<'de> Deserialize<'de>>(
 }
 
 /// Writes one frame with its length, blocking, and flushes.
-///
-/// # Errors
-/// The writer's errors.
 pub fn write_frame(writer: &mut impl Write, content: &[u8]) -> io::Result<()> {
     let length = u32::try_from(content.len()).map_err(io::Error::other)?;
     writer.write_all(&length.to_be_bytes())?;

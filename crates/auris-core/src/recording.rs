@@ -10,26 +10,28 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Which part of a file to transcribe.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Selection {
-    /// Which of its audio tracks.
     pub track: TrackChoice,
-    /// Which channels of that track.
     pub channel: ChannelChoice,
 }
 
 /// Which audio track of a file to transcribe.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, strum::Display)]
 pub enum TrackChoice {
     /// The file's default track, or else its first.
     #[default]
+    #[strum(to_string = "1")]
     Usual,
     /// By its position among the audio tracks, from 1.
+    #[strum(transparent)]
     Number(u32),
     /// The first in this language, as written in the file.
+    #[strum(transparent)]
     Language(String),
 }
 
 /// Which channels of a track to transcribe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum ChannelChoice {
     /// All channels, mixed to one.
     #[default]
@@ -39,19 +41,22 @@ pub enum ChannelChoice {
     /// The second of two or more.
     Right,
     /// One by its number, from 1.
+    #[strum(transparent)]
     Number(u16),
     /// Each channel separately.
     Split,
 }
 
 /// A channel that is transcribed separately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Channel {
     /// The first of two.
     Left,
     /// The second of two.
     Right,
     /// One of any other number of channels, from 1.
+    #[strum(transparent)]
     Number(u16),
 }
 
@@ -62,16 +67,13 @@ pub struct Track {
     pub number: u32,
     /// Its codec's short name, or the name in the file.
     pub codec: String,
-    /// Its language according to the file.
     pub language: Option<String>,
-    /// Its number of channels according to the file.
     pub channels: Option<u32>,
 }
 
 /// Which part of a file was transcribed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Heard {
-    /// The number of the track, if known.
+pub struct TranscribedParts {
     pub track: Option<u32>,
     /// The audio tracks of the file, as far as known.
     pub tracks: Vec<Track>,
@@ -79,12 +81,10 @@ pub struct Heard {
     pub split: Vec<Channel>,
 }
 
-/// The text does not name a track.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown track {0:?}: give its number from 1, or the language that the file declares")]
 pub struct UnknownTrack(String);
 
-/// The text does not name a channel.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown channel {0:?}: give mix, left, right, split or a number from 1")]
 pub struct UnknownChannel(String);
@@ -112,16 +112,6 @@ impl FromStr for TrackChoice {
     }
 }
 
-impl fmt::Display for TrackChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usual => f.write_str("1"),
-            Self::Number(number) => number.fmt(f),
-            Self::Language(language) => language.fmt(f),
-        }
-    }
-}
-
 impl FromStr for ChannelChoice {
     type Err = UnknownChannel;
 
@@ -139,34 +129,12 @@ impl FromStr for ChannelChoice {
     }
 }
 
-impl fmt::Display for ChannelChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Mix => f.write_str("mix"),
-            Self::Left => f.write_str("left"),
-            Self::Right => f.write_str("right"),
-            Self::Number(number) => number.fmt(f),
-            Self::Split => f.write_str("split"),
-        }
-    }
-}
-
 impl Channel {
     /// Each of `count` channels.
     pub fn all(count: usize) -> Vec<Self> {
         match count {
             2 => vec![Self::Left, Self::Right],
             count => (1..=u16::try_from(count).unwrap_or(u16::MAX)).map(Self::Number).collect(),
-        }
-    }
-}
-
-impl fmt::Display for Channel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Left => f.write_str("left"),
-            Self::Right => f.write_str("right"),
-            Self::Number(number) => number.fmt(f),
         }
     }
 }
@@ -205,7 +173,6 @@ impl fmt::Display for Track {
 }
 
 impl Track {
-    /// Whether this is the requested track.
     pub fn is(&self, choice: &TrackChoice) -> bool {
         match choice {
             TrackChoice::Usual => false,
@@ -217,7 +184,7 @@ impl Track {
     }
 }
 
-impl Heard {
+impl TranscribedParts {
     /// The number of signals that were transcribed: one, or one per channel.
     pub fn signals(&self) -> usize {
         self.split.len().max(1)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::{Backend, DeviceId};
 use crate::language::Language;
-use crate::recording::{Channel, Heard};
+use crate::recording::{Channel, TranscribedParts};
 
 /// What to write down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,7 +22,6 @@ pub enum Task {
 /// The parameters of a request, the same for every chunk of a file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Options {
-    /// Transcribe or translate.
     pub task: Task,
     /// The spoken language; `None` detects it.
     pub language: Option<Language>,
@@ -32,9 +31,7 @@ pub struct Options {
     pub prompt: Option<String>,
     /// Sampling temperature from 0 to 1. 0 starts greedy and rises only if the result is poor.
     pub temperature: f32,
-    /// Whether to return word times.
     pub words: bool,
-    /// Whether to return the log probability of each token.
     pub logprobs: bool,
     /// Whether to keep notes of sounds other than speech, such as `[Music]`.
     #[serde(default)]
@@ -46,7 +43,6 @@ pub struct Options {
 pub struct Word {
     /// The word with its punctuation, without surrounding spaces.
     pub text: String,
-    /// Start in seconds.
     pub start: f64,
     /// End in seconds.
     pub end: f64,
@@ -65,7 +61,7 @@ pub mod limits {
 }
 
 /// A stretch of text, usually a sentence or a part of one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Segment {
     /// Start in seconds from the start of the file.
     pub start: f64,
@@ -84,7 +80,6 @@ pub struct Segment {
     pub compression_ratio: f32,
     /// The probability that there is no speech here.
     pub no_speech_prob: f32,
-    /// The words, if requested.
     pub words: Vec<Word>,
     /// The log probability of each of `tokens`, if requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -131,7 +126,6 @@ pub struct Skipped {
     pub start: f64,
     /// End in seconds.
     pub end: f64,
-    /// Why.
     pub reason: SkipReason,
     /// The channel of the span, if channels were transcribed separately.
     pub channel: Option<Channel>,
@@ -149,10 +143,8 @@ pub enum SkipReason {
     LowConfidence,
 }
 
-/// The whole result for one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transcript {
-    /// The requested task.
     pub task: Task,
     /// The spoken language, given or detected.
     pub language: Language,
@@ -160,18 +152,16 @@ pub struct Transcript {
     pub detected: Vec<(Language, f32)>,
     /// The length of the decoded audio in seconds.
     pub duration: f64,
-    /// The text in order of time.
     pub segments: Vec<Segment>,
     /// Where it was transcribed, in order of time.
     pub runs: Vec<Run>,
     /// The spans of the file that are not in the text, in order of time.
     pub skipped: Vec<Skipped>,
     /// Which tracks and channels of the file were transcribed.
-    pub heard: Heard,
+    pub heard: TranscribedParts,
 }
 
 impl Transcript {
-    /// The text of all segments as one line.
     pub fn text(&self) -> String {
         let whole: String = self.segments.iter().map(|segment| segment.text.as_str()).collect();
         whole.trim().to_owned()

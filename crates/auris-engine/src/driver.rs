@@ -28,7 +28,7 @@ const MOST_DEVICES: c_int = 1024;
 
 /// A GPU as the driver describes it. Its position in the list is CUDA's index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Gpu {
+pub(super) struct DriverGpu {
     pub(super) name: String,
     pub(super) uuid: Option<String>,
     pub(super) memory_total_bytes: u64,
@@ -37,16 +37,16 @@ pub(super) struct Gpu {
 
 /// What a CUDA driver reports.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct CudaDriver {
     /// The newest CUDA that it can run.
     pub(super) cuda: Option<CudaVersion>,
     /// At least one device, or why there is none.
-    pub(super) gpus: Result<Vec<Gpu>, Trouble>,
+    pub(super) gpus: Result<Vec<DriverGpu>, DriverError>,
 }
 
 /// Why a library reports nothing useful.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum DriverError {
     /// There is no such file; with the loader's message.
     NotFound(String),
     /// It exists but cannot be loaded, or lacks a function; with the loader's message.
@@ -61,17 +61,17 @@ pub(super) enum Trouble {
 }
 
 /// Queries the CUDA driver at `path`, or, if `path` is only a name, the one that the loader finds.
-pub(super) fn ask_cuda(path: &OsStr) -> Answer {
+pub(super) fn query_cuda(path: &OsStr) -> CudaDriver {
     let library = match load(path) {
         Ok(library) => library,
-        Err(trouble) => return Answer { cuda: None, gpus: Err(trouble) },
+        Err(error) => return CudaDriver { cuda: None, gpus: Err(error) },
     };
     // It reports its version even if it cannot start.
-    Answer { cuda: version(library), gpus: gpus(library) }
+    CudaDriver { cuda: version(library), gpus: gpus(library) }
 }
 
 /// Queries NVML at `path` for the driver's version, such as `550.54.14`.
-pub(super) fn ask_nvml(path: &OsStr) -> Result<String, Trouble> {
+pub(super) fn query_nvml(path: &OsStr) -> Result<String, DriverError> {
     let library = load(path)?;
     let init: unsafe extern "C" fn() -> c_int = function(library, c"nvmlInit_v2")?;
     let version: unsafe extern "C" fn(*mut c_char, c_uint) -> c_int =
@@ -102,26 +102,25 @@ pub(super) fn loaded_file(path: &Path) -> Option<PathBuf> {
 }
 
 /// Loads a library and never unloads it: a driver's threads and exit handlers outlive every handle.
-fn load(path: &OsStr) -> Result<&'static Library, Trouble> {
+fn load(path: &OsStr) -> Result<&'static Library, DriverError> {
     // SAFETY: loading runs the library's initialisers. It is NVIDIA's driver, in a process that
     // exists to find out whether that goes well.
     let library = unsafe { Library::new(path) }.map_err(|error| {
         let words = words(&error);
         let missing = words.starts_with(&*path.to_string_lossy()) && words.contains("No such file");
-        if missing { Trouble::NotFound(words) } else { Trouble::NotLoaded(words) }
+        if missing { DriverError::NotFound(words) } else { DriverError::NotLoaded(words) }
     })?;
     Ok(Box::leak(Box::new(library)))
 }
 
 /// The function `name`, which the caller must declare as in the library's header.
-fn function<F: Copy>(library: &'static Library, name: &CStr) -> Result<F, Trouble> {
+fn function<F: Copy>(library: &'static Library, name: &CStr) -> Result<F, DriverError> {
     // SAFETY: every caller names a function of the header with its own type; the library is never
     // unloaded.
     let symbol = unsafe { library.get::<F>(name) };
-    symbol.map(|symbol| *symbol).map_err(|error| Trouble::NotLoaded(words(&error)))
+    symbol.map(|symbol| *symbol).map_err(|error| DriverError::NotLoaded(words(&error)))
 }
 
-/// The loader's message.
 fn words(error: &libloading::Error) -> String {
     match error {
         libloading::Error::DlOpen { source } | libloading::Error::DlSym { source } => {
@@ -131,8 +130,8 @@ fn words(error: &libloading::Error) -> String {
     }
 }
 
-fn check(call: &'static str, code: c_int) -> Result<(), Trouble> {
-    if code == 0 { Ok(()) } else { Err(Trouble::Code { call, code }) }
+fn check(call: &'static str, code: c_int) -> Result<(), DriverError> {
+    if code == 0 { Ok(()) } else { Err(DriverError::Code { call, code }) }
 }
 
 fn version(library: &'static Library) -> Option<CudaVersion> {
@@ -144,7 +143,7 @@ fn version(library: &'static Library) -> Option<CudaVersion> {
     u32::try_from(version).ok().filter(|version| *version > 0).map(CudaVersion)
 }
 
-fn gpus(library: &'static Library) -> Result<Vec<Gpu>, Trouble> {
+fn gpus(library: &'static Library) -> Result<Vec<DriverGpu>, DriverError> {
     let init: unsafe extern "C" fn(c_uint) -> c_int = function(library, c"cuInit")?;
     let count: unsafe extern "C" fn(*mut c_int) -> c_int = function(library, c"cuDeviceGetCount")?;
     // SAFETY: declared as in cuda.h; 0 is the one value that it takes.
@@ -153,12 +152,12 @@ fn gpus(library: &'static Library) -> Result<Vec<Gpu>, Trouble> {
     // SAFETY: declared as in cuda.h; writes one integer.
     check("cuDeviceGetCount", unsafe { count(&mut devices) })?;
     if devices <= 0 {
-        return Err(Trouble::Code { call: "cuDeviceGetCount", code: NO_DEVICE });
+        return Err(DriverError::Code { call: "cuDeviceGetCount", code: NO_DEVICE });
     }
     (0..devices.min(MOST_DEVICES)).map(|index| gpu(library, index)).collect()
 }
 
-fn gpu(library: &'static Library, index: c_int) -> Result<Gpu, Trouble> {
+fn gpu(library: &'static Library, index: c_int) -> Result<DriverGpu, DriverError> {
     let get: unsafe extern "C" fn(*mut c_int, c_int) -> c_int = function(library, c"cuDeviceGet")?;
     let name: unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int =
         function(library, c"cuDeviceGetName")?;
@@ -175,7 +174,7 @@ fn gpu(library: &'static Library, index: c_int) -> Result<Gpu, Trouble> {
     let mut bytes = 0;
     // SAFETY: declared as in cuda.h; writes one integer.
     check("cuDeviceTotalMem", unsafe { memory(&mut bytes, device) })?;
-    Ok(Gpu {
+    Ok(DriverGpu {
         name: string(&text),
         uuid: uuid(library, device),
         memory_total_bytes: bytes as u64,

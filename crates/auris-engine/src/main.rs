@@ -10,7 +10,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use auris_core::probe::GpuEnvironment;
-use auris_engine::{BACKEND, allocator, probe, processor, whisper};
+use auris_engine::{BACKEND, allocator, cpu_features, probe, whisper};
 use auris_worker::PrivatePipes;
 
 /// Run one model on one device, driven by `auris`
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(path) = args.probe_driver {
         return answer(pipes, || serde_json::to_string(&probe::driver_report(path, &environment)));
     }
-    let missing = processor::missing_instructions();
+    let missing = cpu_features::missing_instructions();
     ensure!(missing.is_empty(), "this CPU lacks {}", missing.join(", "));
     let result = auris_worker::run(pipes.requests, pipes.events, BACKEND, whisper::load);
     // Slots may still be in C code, which cannot be interrupted: exit without waiting for them.

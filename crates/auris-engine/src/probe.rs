@@ -7,13 +7,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::driver::{self, Answer, Gpu, Trouble};
-use super::{BACKEND, ggml, processor};
+use super::driver::{self, CudaDriver, DriverError, DriverGpu};
+use super::{BACKEND, cpu_features, ggml};
 use auris_core::device::{Backend, DeviceId, DeviceInfo};
 use auris_core::ipc::PROTOCOL_VERSION;
 use auris_core::probe::{
-    self, CUDA_DRIVER, Cause, CpuReport, CudaBuild, CudaVersion, DriverReport, GpuEnvironment,
-    Place, ProbeReport, Unavailable, library_candidates,
+    self, CUDA_DRIVER, CpuReport, CudaBuild, CudaVersion, DriverReport, GpuEnvironment, HostKind,
+    ProbeReport, Unavailable, UnavailableCause, library_candidates,
 };
 
 /// Returns what the engine of this build can use.
@@ -26,15 +26,12 @@ pub fn report(environment: &GpuEnvironment) -> ProbeReport {
     }
 }
 
-/// Whether this CPU can run the engine. Asks no driver.
+/// Whether this CPU can run the engine. Queries no driver.
 pub fn cpu_report() -> CpuReport {
     CpuReport {
         protocol: PROTOCOL_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        missing_instructions: processor::missing_instructions()
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
+        missing_instructions: cpu_features::missing_instructions(),
     }
 }
 
@@ -45,10 +42,10 @@ pub fn driver_devices(environment: &GpuEnvironment) -> ProbeReport {
 
 fn gpu_report(
     build: CudaBuild,
-    list: impl FnOnce(Vec<Gpu>) -> Result<Vec<DeviceInfo>, Unavailable>,
+    list: impl FnOnce(Vec<DriverGpu>) -> Result<Vec<DeviceInfo>, Unavailable>,
     environment: &GpuEnvironment,
 ) -> ProbeReport {
-    let answer = driver::ask_cuda(OsStr::new(CUDA_DRIVER));
+    let answer = driver::query_cuda(OsStr::new(CUDA_DRIVER));
     let cuda = answer.cuda;
     let found = checked(answer, &build, environment).and_then(list);
     assemble(Backend::Cuda, build, cuda, found, environment)
@@ -91,19 +88,19 @@ fn assemble(
 
 /// Returns the report of the library at `path`: a CUDA driver, or NVML by its file name.
 pub fn driver_report(path: PathBuf, environment: &GpuEnvironment) -> DriverReport {
-    let place = Place::here();
+    let place = HostKind::here();
     let (driver_version, gpus) = if driver::is_cuda(path.as_os_str()) {
-        let Answer { cuda, gpus } = driver::ask_cuda(path.as_os_str());
+        let CudaDriver { cuda, gpus } = driver::query_cuda(path.as_os_str());
         (cuda.map(|cuda| cuda.to_string()), gpus)
     } else {
-        match driver::ask_nvml(path.as_os_str()) {
+        match driver::query_nvml(path.as_os_str()) {
             Ok(version) => (Some(version), Ok(Vec::new())),
-            Err(trouble) => (None, Err(trouble)),
+            Err(error) => (None, Err(error)),
         }
     };
     let (devices, unavailable) = match gpus {
         Ok(gpus) => (gpus.into_iter().map(|gpu| gpu.name).collect(), None),
-        Err(trouble) => (Vec::new(), Some(explain(trouble, environment, place))),
+        Err(error) => (Vec::new(), Some(explain(error, environment, place))),
     };
     DriverReport {
         protocol: PROTOCOL_VERSION,
@@ -116,19 +113,18 @@ pub fn driver_report(path: PathBuf, environment: &GpuEnvironment) -> DriverRepor
     }
 }
 
-/// The driver's GPUs, if this build can use them.
 fn checked(
-    answer: Answer,
+    answer: CudaDriver,
     build: &CudaBuild,
     environment: &GpuEnvironment,
-) -> Result<Vec<Gpu>, Unavailable> {
-    let place = Place::here();
-    let gpus = answer.gpus.map_err(|trouble| explain(trouble, environment, place))?;
+) -> Result<Vec<DriverGpu>, Unavailable> {
+    let place = HostKind::here();
+    let gpus = answer.gpus.map_err(|error| explain(error, environment, place))?;
     if let Some((needed, has)) = newer(build.cuda, answer.cuda) {
         let detail = format!("it runs CUDA {has}, and this program is built with CUDA {needed}");
-        return Err(Unavailable::new(Cause::DriverTooOld, detail, place).with_code(35));
+        return Err(Unavailable::new(UnavailableCause::DriverTooOld, detail, place).with_code(35));
     }
-    let supports = |gpu: &Gpu| {
+    let supports = |gpu: &DriverGpu| {
         let capability = gpu.compute_capability.as_deref();
         capability.and_then(|capability| build.supports(capability)).unwrap_or(true)
     };
@@ -141,7 +137,7 @@ fn checked(
             .collect();
         let built = build.architectures.as_deref().unwrap_or("?");
         let detail = format!("{}, built for {built}", list.join(", "));
-        return Err(Unavailable::new(Cause::NoKernel, detail, place).with_code(209));
+        return Err(Unavailable::new(UnavailableCause::NoKernel, detail, place).with_code(209));
     }
     Ok(gpus)
 }
@@ -154,21 +150,24 @@ fn newer(
     build.zip(driver).filter(|(build, driver)| build.major() > driver.major())
 }
 
-/// Turns a driver's trouble into a message with a fix.
-fn explain(trouble: Trouble, environment: &GpuEnvironment, place: Place) -> Unavailable {
-    match trouble {
-        Trouble::NotFound(words) => Unavailable::new(Cause::NoDriver, words, place),
-        Trouble::NotLoaded(words) => Unavailable::new(Cause::DriverBroken, words, place),
-        Trouble::Code { call, code } => {
+fn explain(error: DriverError, environment: &GpuEnvironment, place: HostKind) -> Unavailable {
+    match error {
+        DriverError::NotFound(words) => Unavailable::new(UnavailableCause::NoDriver, words, place),
+        DriverError::NotLoaded(words) => {
+            Unavailable::new(UnavailableCause::DriverBroken, words, place)
+        }
+        DriverError::Code { call, code } => {
             let visible = environment.cuda_visible_devices.as_deref();
-            let cause = match Cause::of_cuda(code) {
-                Cause::NoDevice if environment.hides_devices() => Cause::Hidden,
+            let cause = match UnavailableCause::of_cuda(code) {
+                UnavailableCause::NoDevice if environment.hides_devices() => {
+                    UnavailableCause::Hidden
+                }
                 cause => cause,
             };
             let shown = |value: &str| value.chars().take(80).collect::<String>();
             let detail = match (cause, visible) {
-                (Cause::Hidden, Some(value)) => format!("it is `{}`", shown(value)),
-                (Cause::NoDevice | Cause::InvalidDevice, Some(value)) => {
+                (UnavailableCause::Hidden, Some(value)) => format!("it is `{}`", shown(value)),
+                (UnavailableCause::NoDevice | UnavailableCause::InvalidDevice, Some(value)) => {
                     format!("{call}, CUDA_VISIBLE_DEVICES is `{}`", shown(value))
                 }
                 _ => call.to_owned(),
@@ -178,9 +177,8 @@ fn explain(trouble: Trouble, environment: &GpuEnvironment, place: Place) -> Unav
     }
 }
 
-/// The driver's list, unchanged.
-fn as_driver_lists(gpus: Vec<Gpu>) -> Vec<DeviceInfo> {
-    let info = |(index, gpu): (u32, Gpu)| DeviceInfo {
+fn as_driver_lists(gpus: Vec<DriverGpu>) -> Vec<DeviceInfo> {
+    let info = |(index, gpu): (u32, DriverGpu)| DeviceInfo {
         id: DeviceId::indexed(Backend::Cuda, index),
         backend: Backend::Cuda,
         name: gpu.name,
@@ -194,20 +192,21 @@ fn as_driver_lists(gpus: Vec<Gpu>) -> Vec<DeviceInfo> {
 }
 
 /// ggml's list, completed with the driver's details. Both use CUDA's indexes.
-fn as_engine_lists(gpus: &[Gpu]) -> Result<Vec<DeviceInfo>, Unavailable> {
+fn as_engine_lists(gpus: &[DriverGpu]) -> Result<Vec<DeviceInfo>, Unavailable> {
     let listed = ggml::gpus();
     if listed.is_empty() {
         let detail = "the driver lists GPUs, and the engine none";
-        return Err(Unavailable::new(Cause::DriverError, detail, Place::here()));
+        return Err(Unavailable::new(UnavailableCause::DriverError, detail, HostKind::here()));
     }
-    let info = |(index, listed): (u32, ggml::ListedGpu)| {
+    let info = |(index, listed): (u32, ggml::GgmlDevice)| {
         let gpu = gpus.get(index as usize);
+        let (memory_free_bytes, memory_total_bytes) = listed.memory();
         DeviceInfo {
             id: DeviceId::indexed(Backend::Cuda, index),
             backend: Backend::Cuda,
-            name: listed.name,
-            memory_total_bytes: listed.memory_total_bytes,
-            memory_free_bytes: listed.memory_free_bytes,
+            name: listed.name(),
+            memory_total_bytes,
+            memory_free_bytes,
             index: Some(index),
             uuid: gpu.and_then(|gpu| gpu.uuid.clone()),
             compute_capability: gpu.and_then(|gpu| gpu.compute_capability.clone()),
@@ -220,8 +219,8 @@ fn as_engine_lists(gpus: &[Gpu]) -> Result<Vec<DeviceInfo>, Unavailable> {
 mod tests {
     use super::*;
 
-    fn gpu(capability: &str) -> Gpu {
-        Gpu {
+    fn gpu(capability: &str) -> DriverGpu {
+        DriverGpu {
             name: "GPU".to_owned(),
             uuid: None,
             memory_total_bytes: 1 << 30,
@@ -237,12 +236,12 @@ mod tests {
         };
         let check = |driver, capabilities: &[&str]| {
             let gpus = Ok(capabilities.iter().map(|capability| gpu(capability)).collect());
-            let answer = Answer { cuda: Some(CudaVersion(driver)), gpus };
+            let answer = CudaDriver { cuda: Some(CudaVersion(driver)), gpus };
             checked(answer, &build, &GpuEnvironment::default()).map_err(|error| error.cause)
         };
-        assert_eq!(check(11_080, &["8.6"]), Err(Cause::DriverTooOld));
+        assert_eq!(check(11_080, &["8.6"]), Err(UnavailableCause::DriverTooOld));
         assert!(check(12_000, &["8.6"]).is_ok(), "the same major version runs");
-        assert_eq!(check(12_080, &["6.1", "9.0"]), Err(Cause::NoKernel));
+        assert_eq!(check(12_080, &["6.1", "9.0"]), Err(UnavailableCause::NoKernel));
         assert_eq!(check(12_080, &["6.1", "8.6"]).unwrap().len(), 2, "indexes stay");
     }
 
@@ -251,14 +250,14 @@ mod tests {
         let cause = |visible: Option<&str>| {
             let cuda_visible_devices = visible.map(str::to_owned);
             let environment = GpuEnvironment { cuda_visible_devices, ..GpuEnvironment::default() };
-            let trouble = Trouble::Code { call: "cuInit", code: 100 };
-            let told = explain(trouble, &environment, Place::default());
-            (told.cause, told.detail)
+            let error = DriverError::Code { call: "cuInit", code: 100 };
+            let reason = explain(error, &environment, HostKind::default());
+            (reason.cause, reason.detail)
         };
-        assert_eq!(cause(None), (Cause::NoDevice, "cuInit".to_owned()));
-        assert_eq!(cause(Some("-1")), (Cause::Hidden, "it is `-1`".to_owned()));
+        assert_eq!(cause(None), (UnavailableCause::NoDevice, "cuInit".to_owned()));
+        assert_eq!(cause(Some("-1")), (UnavailableCause::Hidden, "it is `-1`".to_owned()));
         let (seventh, detail) = cause(Some("7"));
-        assert_eq!(seventh, Cause::NoDevice);
+        assert_eq!(seventh, UnavailableCause::NoDevice);
         assert!(detail.contains("CUDA_VISIBLE_DEVICES is `7`"), "{detail}");
     }
 }

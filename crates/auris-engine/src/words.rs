@@ -9,7 +9,7 @@ use auris_core::transcript::Word;
 
 /// A text token of the decoder, with times in seconds from the start of the chunk.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Token {
+pub(super) struct TimedToken {
     /// Its bytes, which may not be whole characters.
     pub(super) bytes: Vec<u8>,
     /// Its probability from 0 to 1.
@@ -39,7 +39,7 @@ const SHORTEST_PAUSE: f64 = 0.15;
 const SILENT_FRAMES: usize = 25;
 
 /// Groups consecutive tokens into words. `spaced`: the language separates words with spaces.
-pub(super) fn words(tokens: &[Token], spaced: bool, pauses: &[Range<f64>]) -> Vec<Word> {
+pub(super) fn words(tokens: &[TimedToken], spaced: bool, pauses: &[Range<f64>]) -> Vec<Word> {
     let mut words: Vec<Word> =
         group(tokens, spaced).into_iter().filter_map(|group| word(&tokens[group])).collect();
     pauses.iter().for_each(|pause| move_out_of_pause(&mut words, pause));
@@ -169,8 +169,7 @@ fn move_out_of_pause(words: &mut [Word], pause: &Range<f64>) {
     }
 }
 
-/// Returns the tokens of each word.
-fn group(tokens: &[Token], spaced: bool) -> Vec<Range<usize>> {
+fn group(tokens: &[TimedToken], spaced: bool) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut open: Vec<u8> = Vec::new();
     for (index, token) in tokens.iter().enumerate() {
@@ -193,7 +192,7 @@ fn is_mark(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_alphanumeric))
 }
 
-fn word(tokens: &[Token]) -> Option<Word> {
+fn word(tokens: &[TimedToken]) -> Option<Word> {
     let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     let sum: f32 = tokens.iter().map(|token| token.probability).sum();
@@ -211,10 +210,10 @@ mod tests {
     use super::*;
 
     /// Tokens of half a second each.
-    fn tokens(texts: &[&[u8]]) -> Vec<Token> {
+    fn tokens(texts: &[&[u8]]) -> Vec<TimedToken> {
         let token = |(index, bytes): (usize, &&[u8])| {
             let start = index as f64 / 2.0;
-            Token { bytes: bytes.to_vec(), probability: 0.5, start, end: start + 0.5 }
+            TimedToken { bytes: bytes.to_vec(), probability: 0.5, start, end: start + 0.5 }
         };
         texts.iter().enumerate().map(token).collect()
     }

@@ -12,7 +12,7 @@ use super::timestamp::rounded;
 use super::{Granularities, Usage};
 use auris_core::device::{Backend, DeviceId};
 use auris_core::language::Language;
-use auris_core::recording::{Channel, Heard};
+use auris_core::recording::{Channel, TranscribedParts};
 use auris_core::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript};
 
 /// How many languages an answer lists.
@@ -256,7 +256,7 @@ pub(super) fn words(segment: &Segment) -> impl Iterator<Item = TranscriptionWord
 }
 
 /// The tracks of the file, if there are several.
-fn tracks(heard: &Heard) -> Vec<TranscriptionTrack> {
+fn tracks(heard: &TranscribedParts) -> Vec<TranscriptionTrack> {
     let several = if heard.tracks.len() > 1 { &heard.tracks[..] } else { &[] };
     let told = several.iter().map(|track| TranscriptionTrack {
         number: track.number,

@@ -1,5 +1,5 @@
-//! The models that a server was asked for, as they are at the moment: installed, or on their way
-//! while another one stands in for them.
+//! The models that a server was started with, and whether each is installed or still missing while
+//! another one stands in for it.
 //!
 //! Pure but for the lock that its handles share.
 
@@ -16,9 +16,9 @@ pub struct Catalog(Arc<RwLock<Arc<Models>>>);
 /// A [`Catalog`] at one moment.
 #[derive(Debug, Clone)]
 pub struct Models {
-    /// Those that were asked for, the default one first. The file of a missing one is where it
+    /// The requested models, the default one first. The file of a missing one is where it
     /// will be.
-    pub asked: Vec<ModelFile>,
+    pub requested: Vec<ModelFile>,
     /// The availability of each of them.
     availability: Vec<Availability>,
     /// The model that stands in for missing ones.
@@ -26,7 +26,8 @@ pub struct Models {
 }
 
 /// Whether a model can be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Availability {
     /// It can be used.
     Installed,
@@ -45,8 +46,19 @@ pub enum Availability {
 }
 
 /// Why another model stands in for a model, as responses report it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum StandInReason {
     /// It is being downloaded.
     ModelDownloading,
@@ -56,28 +68,7 @@ pub enum StandInReason {
     ModelNotAvailable,
 }
 
-impl StandInReason {
-    /// The word in answers and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ModelDownloading => "model-downloading",
-            Self::ModelLoading => "model-loading",
-            Self::ModelNotAvailable => "model-not-available",
-        }
-    }
-}
-
 impl Availability {
-    /// The word in answers.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Installed => "installed",
-            Self::Downloading { .. } => "downloading",
-            Self::Loading => "loading",
-            Self::Missing { .. } => "missing",
-        }
-    }
-
     fn stand_in_reason(&self) -> Option<StandInReason> {
         match self {
             Self::Installed => None,
@@ -90,32 +81,34 @@ impl Availability {
 
 impl Catalog {
     /// A catalog of models that are all installed.
-    pub fn installed(asked: Vec<ModelFile>) -> Self {
-        let availability = vec![Availability::Installed; asked.len()];
-        Self(Arc::new(RwLock::new(Arc::new(Models { asked, availability, stand_in: None }))))
+    pub fn installed(requested: Vec<ModelFile>) -> Self {
+        let availability = vec![Availability::Installed; requested.len()];
+        Self(Arc::new(RwLock::new(Arc::new(Models { requested, availability, stand_in: None }))))
     }
 
     /// A catalog in which the models called `missing` still have to be downloaded, while `stand_in`
     /// stands in for them.
-    pub fn with_stand_in(asked: Vec<ModelFile>, missing: &[&str], stand_in: ModelFile) -> Self {
-        let availability = |model: &ModelFile| match missing.contains(&model.name.as_str()) {
-            true => Availability::Downloading { percent: 0 },
-            false => Availability::Installed,
-        };
-        let availability = asked.iter().map(availability).collect();
-        let models = Models { asked, availability, stand_in: Some(stand_in) };
+    pub fn with_stand_in(requested: Vec<ModelFile>, missing: &[&str], stand_in: ModelFile) -> Self {
+        let availability = requested.iter().map(|model| {
+            if missing.contains(&model.name.as_str()) {
+                Availability::Downloading { percent: 0 }
+            } else {
+                Availability::Installed
+            }
+        });
+        let availability = availability.collect();
+        let models = Models { requested, availability, stand_in: Some(stand_in) };
         Self(Arc::new(RwLock::new(Arc::new(models))))
     }
 
-    /// As it is now.
+    /// The current state.
     pub fn now(&self) -> Arc<Models> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sets the availability of a model.
     pub fn set(&self, model: &str, availability: Availability) {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = current.asked.iter().position(|own| own.name == model) {
+        if let Some(index) = current.requested.iter().position(|own| own.name == model) {
             Arc::make_mut(&mut current).availability[index] = availability;
         }
     }
@@ -124,26 +117,27 @@ impl Catalog {
 impl Models {
     /// The model for requests that name none; a catalog has at least one.
     pub fn default_model(&self) -> Option<&ModelFile> {
-        self.asked.first()
+        self.requested.first()
     }
 
-    /// The model of that name among those that were asked for.
     pub fn find(&self, name: &str) -> Option<&ModelFile> {
-        self.asked.iter().find(|model| model.name == name)
+        self.requested.iter().find(|model| model.name == name)
     }
 
     /// Each requested model, and its availability.
     pub fn iter(&self) -> impl Iterator<Item = (&ModelFile, &Availability)> {
-        self.asked.iter().zip(&self.availability)
+        self.requested.iter().zip(&self.availability)
     }
 
-    /// What devices are to load: the installed models, and what stands in for the others.
+    /// The models to load: the installed ones, and what stands in for the others.
     pub fn loaded(&self) -> Vec<&ModelFile> {
         let installed = self.iter().filter(|(_, state)| **state == Availability::Installed);
         let mut loaded: Vec<&ModelFile> = installed.map(|(model, _)| model).collect();
-        let spare =
-            self.stand_in.iter().filter(|model| loaded.iter().all(|l| l.name != model.name));
-        loaded.extend(spare.collect::<Vec<_>>());
+        if let Some(stand_in) = &self.stand_in
+            && loaded.iter().all(|model| model.name != stand_in.name)
+        {
+            loaded.push(stand_in);
+        }
         loaded
     }
 
@@ -193,9 +187,9 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_model_has_its_work_done_until_it_is_there() {
-        let asked = vec![file("tiny"), file("medium")];
-        let catalog = Catalog::with_stand_in(asked, &["medium"], file("base"));
+    fn another_model_stands_in_until_a_missing_one_is_installed() {
+        let requested = vec![file("tiny"), file("medium")];
+        let catalog = Catalog::with_stand_in(requested, &["medium"], file("base"));
         let before = catalog.now();
         let medium = before.find("medium").unwrap();
         assert_eq!(before.runner(medium), ("base", Some(StandInReason::ModelDownloading)));
@@ -219,9 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn one_that_stands_in_and_was_asked_for_is_there_once() {
-        let asked = vec![file("base"), file("medium")];
-        let catalog = Catalog::with_stand_in(asked, &["medium"], file("base"));
+    fn a_requested_stand_in_is_loaded_once() {
+        let requested = vec![file("base"), file("medium")];
+        let catalog = Catalog::with_stand_in(requested, &["medium"], file("base"));
         assert_eq!(loaded(&catalog.now()), ["base"]);
     }
 }

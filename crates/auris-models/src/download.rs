@@ -1,8 +1,8 @@
 //! From a registry entry to its verified file in the models folder.
 //!
-//! One download at a time for each file, across processes; it goes on where an earlier one ended,
-//! and the file appears under its name only when whole, verified and on disk. How one request
-//! goes is in `transfer`.
+//! One download at a time for each file, across processes; it continues where an earlier one ended,
+//! and the file appears under its name only when whole, verified and on disk. One request is in
+//! `transfer`.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -15,62 +15,10 @@ use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
 use super::error::ModelError;
-use super::registry::{self, DEFAULT_ENDPOINT, Entry};
-use super::store::{ModelFile, Store, etag_path, part_path};
-use super::transfer::Transfer;
-
-/// Where downloads come from, and whether there are any.
-#[derive(Clone)]
-pub struct DownloadConfig {
-    /// Hugging Face's address or that of a mirror (`HF_ENDPOINT`).
-    pub endpoint: String,
-    /// Sent to the endpoint's host and to no other (`HF_TOKEN`).
-    pub token: Option<String>,
-    /// No connection is made.
-    pub offline: bool,
-    /// The pause before the second attempt; it doubles with each that brought nothing.
-    pub retry_pause: Duration,
-}
-
-impl Default for DownloadConfig {
-    fn default() -> Self {
-        Self {
-            endpoint: DEFAULT_ENDPOINT.to_owned(),
-            token: None,
-            offline: false,
-            retry_pause: Duration::from_secs(1),
-        }
-    }
-}
-
-impl std::fmt::Debug for DownloadConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DownloadConfig")
-            .field("endpoint", &self.endpoint)
-            .field("token", &self.token.as_ref().map(|_| "…"))
-            .field("offline", &self.offline)
-            .field("retry_pause", &self.retry_pause)
-            .finish()
-    }
-}
-
-/// How far a download is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Another process or task downloads the same file; its end is awaited.
-    Waiting,
-    /// Bytes on their way to the disk, those of earlier attempts included.
-    Receiving {
-        /// So far.
-        received_bytes: u64,
-        /// Of the whole file.
-        total_bytes: u64,
-    },
-    /// Everything has arrived and is compared with the checksum.
-    Verifying,
-    /// The file is in its place.
-    Done,
-}
+use super::progress::DownloadProgress;
+use super::registry::{self, PublishedModel};
+use super::store::{ModelFile, ModelStore, etag_path, part_path};
+use super::transfer::{DownloadConfig, Transfer};
 
 /// Attempts in a row that may bring nothing before the download is given up.
 const FRUITLESS_ATTEMPTS: usize = 5;
@@ -78,15 +26,15 @@ const FRUITLESS_ATTEMPTS: usize = 5;
 /// How often a busy lock is tried. Not awaited on a thread, which nothing could then cancel.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
-/// [`Store::resolve`], and where that finds a known model missing, [`pull`].
+/// [`ModelStore::resolve`], and where that finds a known model missing, [`pull`].
 ///
 /// # Errors
 /// Those of the two. Cancel safe, as [`pull`] is.
 pub async fn obtain(
-    store: &Store,
+    store: &ModelStore,
     name_or_path: &str,
     config: &DownloadConfig,
-    on_progress: &(dyn Fn(Progress) + Send + Sync),
+    on_progress: &(dyn Fn(DownloadProgress) + Send + Sync),
 ) -> Result<ModelFile, ModelError> {
     match store.resolve(name_or_path) {
         Err(ModelError::NotInstalled { name, url, path }) => match registry::find(&name) {
@@ -101,7 +49,7 @@ pub async fn obtain(
 ///
 /// A file of that name which is broken, in the folder that may be written, is replaced.
 ///
-/// Cancel safe: when dropped, what has arrived stays as `NAME.bin.part`, and a later call goes on
+/// Cancel safe: when dropped, what has arrived stays as `NAME.bin.part`, and a later call continues
 /// from there if the server still has the same version.
 ///
 /// # Errors
@@ -110,10 +58,10 @@ pub async fn obtain(
 /// [`ModelError::WrongFile`] from the transfer; [`ModelError::Checksum`], after which nothing is
 /// kept; [`ModelError::Write`].
 pub async fn pull(
-    store: &Store,
-    entry: &Entry,
+    store: &ModelStore,
+    entry: &PublishedModel,
     config: &DownloadConfig,
-    on_progress: &(dyn Fn(Progress) + Send + Sync),
+    on_progress: &(dyn Fn(DownloadProgress) + Send + Sync),
 ) -> Result<ModelFile, ModelError> {
     let installed = store.resolve_entry(entry);
     if installed.is_ok() || entry.bundled {
@@ -132,9 +80,9 @@ pub async fn pull(
     let transfer = Transfer::new(entry, config, path.clone(), lock.clone())?;
     tracing::info!(model = entry.name, url, "downloading a model");
     receive(&transfer, config, on_progress).await?;
-    on_progress(Progress::Verifying);
+    on_progress(DownloadProgress::Verifying);
     install(path, url, entry.sha256, lock).await?;
-    on_progress(Progress::Done);
+    on_progress(DownloadProgress::Done);
     tracing::info!(model = entry.name, "model downloaded and verified");
     store.resolve_entry(entry)
 }
@@ -144,7 +92,7 @@ pub async fn pull(
 async fn receive(
     transfer: &Transfer,
     config: &DownloadConfig,
-    on_progress: &(dyn Fn(Progress) + Send + Sync),
+    on_progress: &(dyn Fn(DownloadProgress) + Send + Sync),
 ) -> Result<(), ModelError> {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(config.retry_pause)
@@ -172,7 +120,7 @@ async fn receive(
 /// clone of the result, or with the process.
 async fn lock(
     path: &Path,
-    on_progress: &(dyn Fn(Progress) + Send + Sync),
+    on_progress: &(dyn Fn(DownloadProgress) + Send + Sync),
 ) -> Result<Arc<File>, ModelError> {
     let path = path.with_extension("bin.lock");
     let failed = |source| ModelError::Write { path: path.clone(), source };
@@ -187,7 +135,7 @@ async fn lock(
             Ok(()) => break,
             Err(TryLockError::WouldBlock) => {
                 if !std::mem::replace(&mut waiting, true) {
-                    on_progress(Progress::Waiting);
+                    on_progress(DownloadProgress::Waiting);
                 }
                 tokio::time::sleep(LOCK_POLL).await;
             }
@@ -240,7 +188,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
             length => hasher.update(&buffer[..length]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no usable model file.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The text is neither a known name, nor the name of a file in the models folders.
@@ -22,42 +21,22 @@ pub enum ModelError {
          at {}, or start with `--models base-q8_0`",
         path.display()
     )]
-    NotInstalled {
-        /// The model.
-        name: String,
-        /// Where its file is published.
-        url: String,
-        /// Where the file belongs.
-        path: PathBuf,
-    },
+    NotInstalled { name: String, url: String, path: PathBuf },
 
     /// The model that comes with the program is not beside it.
     #[error(
         "the bundled model `{name}` was not found in {folders}: install it again, or put {file_name} \
          into one of them"
     )]
-    BundledMissing {
-        /// The model.
-        name: String,
-        /// Its file.
-        file_name: String,
-        /// The folders that were searched.
-        folders: String,
-    },
+    BundledMissing { name: String, file_name: String, folders: String },
 
     /// The file is there but cannot be read.
     #[error("cannot read {}: {source}: check its permissions", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
 
     /// The file is something other than a whisper.cpp model.
     #[error("{} is not a whisper.cpp model: {found}", path.display())]
     NotAModel {
-        /// The file.
         path: PathBuf,
         /// What it looks like instead, and what to do.
         found: String,
@@ -70,13 +49,10 @@ pub enum ModelError {
         path.display()
     )]
     WrongSize {
-        /// The file.
         path: PathBuf,
         /// The model that it is named after.
         name: String,
-        /// Its length in bytes.
         size_bytes: u64,
-        /// The published length in bytes.
         expected_bytes: u64,
     },
 
@@ -85,21 +61,11 @@ pub enum ModelError {
         "cannot remove model `{name}`: {} is not in the models folder, but installed with the program",
         path.display()
     )]
-    ReadOnly {
-        /// The model.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-    },
+    ReadOnly { name: String, path: PathBuf },
 
     /// There is nothing to remove.
     #[error("cannot remove model `{name}`: it is not in {}", folder.display())]
-    NothingToRemove {
-        /// The model.
-        name: String,
-        /// The models folder.
-        folder: PathBuf,
-    },
+    NothingToRemove { name: String, folder: PathBuf },
 
     /// There is no home folder to keep models in.
     #[error("no home folder is known, so there is no default models folder: name one")]
@@ -111,23 +77,11 @@ pub enum ModelError {
          or start with `--models base-q8_0`",
         path.display()
     )]
-    Offline {
-        /// The model.
-        name: String,
-        /// Where its file is published.
-        url: String,
-        /// Where the file belongs.
-        path: PathBuf,
-    },
+    Offline { name: String, url: String, path: PathBuf },
 
     /// The endpoint or the token cannot be used as they are.
     #[error("cannot set up downloads from {endpoint}: {reason}: check HF_ENDPOINT and HF_TOKEN")]
-    Setting {
-        /// The endpoint.
-        endpoint: String,
-        /// The cause.
-        reason: String,
-    },
+    Setting { endpoint: String, reason: String },
 
     /// No connection, or it broke; what has arrived is kept.
     #[error(
@@ -135,60 +89,29 @@ pub enum ModelError {
          this ended, or put the file at {}, or start with `--models base-q8_0`",
         path.display()
     )]
-    Network {
-        /// The file's address.
-        url: String,
-        /// Where the file belongs.
-        path: PathBuf,
-        /// The cause.
-        reason: String,
-    },
+    Network { url: String, path: PathBuf, reason: String },
 
     /// The server refused, or does not have the file.
     #[error("cannot download {url}: the server answered {status}: {}", status_advice(*status))]
-    Status {
-        /// The file's address.
-        url: String,
-        /// The status code.
-        status: u16,
-    },
+    Status { url: String, status: u16 },
 
     /// The server has a file of another length, or sent a part that does not belong there.
     #[error(
         "cannot download {url}: the server offers {offered}, not the {expected_bytes} bytes of the \
          published file: a mirror or a proxy gets in between"
     )]
-    WrongFile {
-        /// The file's address.
-        url: String,
-        /// What came instead.
-        offered: String,
-        /// The published length in bytes.
-        expected_bytes: u64,
-    },
+    WrongFile { url: String, offered: String, expected_bytes: u64 },
 
     /// The file arrived whole and is not the published one.
     #[error(
         "{url} arrived with the SHA-256 {found} instead of {expected} and was deleted: try again, \
          and if it happens again, a mirror or a proxy changes the file"
     )]
-    Checksum {
-        /// The file's address.
-        url: String,
-        /// What arrived.
-        found: String,
-        /// What is published.
-        expected: String,
-    },
+    Checksum { url: String, found: String, expected: String },
 
     /// The models folder cannot be changed: read-only, full, or not ours.
     #[error("cannot write {}: {source}: {}", path.display(), write_advice(source))]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 impl ModelError {

@@ -99,7 +99,7 @@ impl Dimensions {
     }
 }
 
-/// What a model file says about itself.
+/// The header of a model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) languages: Languages,

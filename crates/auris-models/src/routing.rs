@@ -31,12 +31,7 @@ pub enum RoutingError {
     Form(String),
     /// A rule for a language that Whisper does not know.
     #[error("routing rule `{rule}`: {source}")]
-    Language {
-        /// The rule.
-        rule: String,
-        /// The language.
-        source: auris_core::language::UnknownLanguage,
-    },
+    Language { rule: String, source: auris_core::language::UnknownLanguage },
     /// Two rules for one language.
     #[error("the routing table names two models for `{0}`: keep one")]
     Twice(String),
@@ -54,12 +49,16 @@ impl Routing {
     /// loaded model is for English alone.
     pub fn route<'a>(&self, language: Language, loaded: &'a [ModelFile]) -> Option<&'a ModelFile> {
         let wanted = self.target(language);
-        let rank = |model: &&ModelFile| match model.languages.covers(language) {
-            true if model.name == wanted => 0,
-            true if family(&model.name) == family(wanted) => 1,
-            true => 2,
-            false if model.languages.is_multilingual() => 3,
-            false => 4,
+        let rank = |model: &&ModelFile| {
+            if !model.languages.covers(language) {
+                if model.languages.is_multilingual() { 3 } else { 4 }
+            } else if model.name == wanted {
+                0
+            } else if family(&model.name) == family(wanted) {
+                1
+            } else {
+                2
+            }
         };
         loaded.iter().min_by_key(rank)
     }
@@ -150,15 +149,7 @@ mod tests {
 
     fn loaded(names: &[&str]) -> Vec<ModelFile> {
         let entries = names.iter().map(|name| registry::find(name).unwrap());
-        entries
-            .map(|entry| ModelFile {
-                name: entry.name.to_owned(),
-                path: entry.file_name.into(),
-                size_bytes: entry.size_bytes,
-                languages: entry.languages,
-                dimensions: entry.dimensions,
-            })
-            .collect()
+        entries.map(|entry| entry.file_at(entry.file_name.into())).collect()
     }
 
     fn check(routing: &str, names: &[&str], cases: &[(&str, &str)]) {

@@ -11,27 +11,36 @@ use etcetera::BaseStrategy;
 
 use super::error::ModelError;
 use super::header::{self, Dimensions, Languages};
-use super::registry::{self, DEFAULT_ENDPOINT, Entry};
+use super::registry::{self, DEFAULT_ENDPOINT, PublishedModel};
 
-/// A model file that is there and looks like one.
+/// An installed model file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFile {
-    /// Its name in requests and replies.
     pub name: String,
-    /// Where it is.
     pub path: PathBuf,
     /// Its length, which is also about what the weights take in memory.
     pub size_bytes: u64,
-    /// The languages that it can transcribe.
     pub languages: Languages,
     /// What decides the memory that its use takes.
     pub dimensions: Dimensions,
 }
 
+impl PublishedModel {
+    /// The published file, if it is at `path`.
+    pub(super) fn file_at(&self, path: PathBuf) -> ModelFile {
+        ModelFile {
+            name: self.name.to_owned(),
+            path,
+            size_bytes: self.size_bytes,
+            languages: self.languages,
+            dimensions: self.dimensions,
+        }
+    }
+}
+
 /// A line of the list of models.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The model's name.
+pub struct ModelListing {
     pub name: String,
     /// The length of its file: as published, or of a file of the user's own.
     pub size_bytes: u64,
@@ -43,12 +52,12 @@ pub struct Row {
 
 /// The models folders of this installation.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct ModelStore {
     folder: PathBuf,
     read_only: Vec<PathBuf>,
 }
 
-impl Store {
+impl ModelStore {
     /// `folder` takes downloads and is searched first, then each of `read_only` in order.
     ///
     /// Nothing is created here; a folder that does not exist is empty.
@@ -64,12 +73,12 @@ impl Store {
     /// Finds a model by name (`tiny-q8_0`, or `my-own` for a `ggml-my-own.bin` in one of the
     /// folders) or by the path of a .bin file, and checks the file's header and length.
     ///
-    /// For what the operator typed, not for requests: a path may lead anywhere.
+    /// For input of the operator, not of requests: a path may lead anywhere.
     ///
     /// # Errors
     /// [`ModelError::Unknown`], [`ModelError::NoSuchFile`], [`ModelError::NotInstalled`] and
     /// [`ModelError::BundledMissing`] when there is no file; [`ModelError::Unreadable`],
-    /// [`ModelError::NotAModel`] and [`ModelError::WrongSize`] when it is no use.
+    /// [`ModelError::NotAModel`] and [`ModelError::WrongSize`] when it cannot be used.
     pub fn resolve(&self, name_or_path: &str) -> Result<ModelFile, ModelError> {
         if let Some(entry) = registry::find(name_or_path) {
             return self.resolve_entry(entry);
@@ -96,8 +105,8 @@ impl Store {
     }
 
     /// Every known model, and every other model file in the folders, with where it is.
-    pub fn list(&self) -> Vec<Row> {
-        let known = registry::REGISTRY.iter().map(|entry| Row {
+    pub fn list(&self) -> Vec<ModelListing> {
+        let known = registry::REGISTRY.iter().map(|entry| ModelListing {
             name: entry.name.to_owned(),
             size_bytes: entry.size_bytes,
             languages: Some(entry.languages),
@@ -111,7 +120,7 @@ impl Store {
                 others.entry(name).or_insert(path);
             }
         }
-        let others = others.into_iter().map(|(name, path)| Row {
+        let others = others.into_iter().map(|(name, path)| ModelListing {
             name,
             size_bytes: fs::metadata(&path).map_or(0, |metadata| metadata.len()),
             languages: header::read(&path).ok().map(|header| header.languages),
@@ -154,24 +163,17 @@ impl Store {
         Ok(path)
     }
 
-    /// Where a download of `entry` goes.
-    pub fn path_of(&self, entry: &Entry) -> PathBuf {
+    pub fn path_of(&self, entry: &PublishedModel) -> PathBuf {
         self.folder.join(entry.file_name)
     }
 
     /// What a download of `entry` will be.
-    pub fn awaited(&self, entry: &Entry) -> ModelFile {
-        ModelFile {
-            name: entry.name.to_owned(),
-            path: self.path_of(entry),
-            size_bytes: entry.size_bytes,
-            languages: entry.languages,
-            dimensions: entry.dimensions,
-        }
+    pub fn file_after_download(&self, entry: &PublishedModel) -> ModelFile {
+        entry.file_at(self.path_of(entry))
     }
 
-    /// [`Store::resolve`] for an entry that need not be in the registry.
-    pub(super) fn resolve_entry(&self, entry: &Entry) -> Result<ModelFile, ModelError> {
+    /// [`ModelStore::resolve`] for an entry that need not be in the registry.
+    pub(super) fn resolve_entry(&self, entry: &PublishedModel) -> Result<ModelFile, ModelError> {
         match self.find_entry(entry) {
             Some(path) => inspect_as(entry, &path),
             None if entry.bundled => Err(ModelError::BundledMissing {
@@ -200,7 +202,7 @@ impl Store {
     }
 
     /// The bundled model comes from its own folder, whatever else has its name.
-    fn find_entry(&self, entry: &Entry) -> Option<PathBuf> {
+    fn find_entry(&self, entry: &PublishedModel) -> Option<PathBuf> {
         let mut folders: Vec<&PathBuf> = self.folders().collect();
         if entry.bundled {
             folders.rotate_left(1);
@@ -208,7 +210,7 @@ impl Store {
         folders.iter().map(|folder| folder.join(entry.file_name)).find(|path| path.is_file())
     }
 
-    /// Someone may name the bundled folder as the one to write; its files stay all the same.
+    /// Whether the folder to write is a bundled one, whose files are never removed.
     fn folder_is_read_only(&self) -> bool {
         let same = |folder: &PathBuf| match (folder.canonicalize(), self.folder.canonicalize()) {
             (Ok(one), Ok(other)) => one == other,
@@ -219,9 +221,6 @@ impl Store {
 }
 
 /// The user's cache folder for models: `$XDG_CACHE_HOME/auris/models`, usually below `~/.cache`.
-///
-/// # Errors
-/// [`ModelError::NoHome`].
 pub fn default_folder() -> Result<PathBuf, ModelError> {
     let strategy = etcetera::choose_base_strategy().map_err(|_| ModelError::NoHome)?;
     Ok(strategy.cache_dir().join("auris").join("models"))
@@ -284,7 +283,7 @@ fn inspect(path: &Path) -> Result<ModelFile, ModelError> {
     }
 }
 
-fn inspect_as(entry: &Entry, path: &Path) -> Result<ModelFile, ModelError> {
+fn inspect_as(entry: &PublishedModel, path: &Path) -> Result<ModelFile, ModelError> {
     let file = read_file(path)?;
     if file.size_bytes != entry.size_bytes {
         return Err(ModelError::WrongSize {

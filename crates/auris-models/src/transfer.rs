@@ -13,18 +13,53 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::download::{DownloadConfig, Progress};
 use super::error::ModelError;
-use super::registry::Entry;
+use super::progress::DownloadProgress;
+use super::registry::{DEFAULT_ENDPOINT, PublishedModel};
 use super::store::{etag_path, part_path};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection on which nothing arrives for so long is dead.
+/// A connection without a byte for so long is closed.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Chunks between the network and the disk; a chunk is at most some 100 kB.
 const WRITE_QUEUE: usize = 16;
+
+/// Where downloads come from, and whether there are any.
+#[derive(Clone)]
+pub struct DownloadConfig {
+    /// Hugging Face's address or that of a mirror (`HF_ENDPOINT`).
+    pub endpoint: String,
+    /// Sent to the endpoint's host and to no other (`HF_TOKEN`).
+    pub token: Option<String>,
+    /// No connection is made.
+    pub offline: bool,
+    /// The pause before the second attempt; it doubles with each that brought nothing.
+    pub retry_pause: Duration,
+}
+
+impl Default for DownloadConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: DEFAULT_ENDPOINT.to_owned(),
+            token: None,
+            offline: false,
+            retry_pause: Duration::from_secs(1),
+        }
+    }
+}
+
+impl std::fmt::Debug for DownloadConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DownloadConfig")
+            .field("endpoint", &self.endpoint)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("offline", &self.offline)
+            .field("retry_pause", &self.retry_pause)
+            .finish()
+    }
+}
 
 /// What the attempts at one file have in common.
 pub(super) struct Transfer {
@@ -45,7 +80,7 @@ pub fn http_client(read_timeout: Duration) -> reqwest::Result<Client> {
     http_client_builder(read_timeout).build()
 }
 
-/// [`http_client`] for a server on this machine: no proxy of the environment gets in between.
+/// [`http_client`] for a server on this machine: ignores the proxy of the environment.
 ///
 /// # Errors
 /// The system's certificates cannot be read.
@@ -53,7 +88,7 @@ pub fn local_http_client(read_timeout: Duration) -> reqwest::Result<Client> {
     http_client_builder(read_timeout).no_proxy().build()
 }
 
-/// What [`http_client`] is made from, for who needs other settings as well.
+/// The builder of [`http_client`], for other settings.
 pub fn http_client_builder(read_timeout: Duration) -> ClientBuilder {
     // Fails only if a provider is there already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -67,7 +102,7 @@ impl Transfer {
     /// # Errors
     /// [`ModelError::Setting`] when the endpoint is no address or the token no header value.
     pub(super) fn new(
-        entry: &Entry,
+        entry: &PublishedModel,
         config: &DownloadConfig,
         path: PathBuf,
         lock: Arc<File>,
@@ -86,19 +121,18 @@ impl Transfer {
         Ok(transfer)
     }
 
-    /// How much is on disk.
     pub(super) fn received_bytes(&self) -> u64 {
         fs::metadata(part_path(&self.path)).map_or(0, |metadata| metadata.len())
     }
 
-    /// Gets what is missing. `Ok` means that the part has the whole length.
+    /// Downloads what is missing. `Ok` means that the part has its full length.
     ///
     /// # Errors
     /// [`ModelError::Network`], [`ModelError::Status`], [`ModelError::WrongFile`] and
     /// [`ModelError::Write`]. What has arrived is kept for the next attempt.
     pub(super) async fn attempt(
         &self,
-        on_progress: &(dyn Fn(Progress) + Send + Sync),
+        on_progress: &(dyn Fn(DownloadProgress) + Send + Sync),
     ) -> Result<(), ModelError> {
         let (kept_bytes, etag) = self.kept();
         if kept_bytes == self.size_bytes {
@@ -125,7 +159,7 @@ impl Transfer {
         }
     }
 
-    /// reqwest takes the token off when a redirect leaves scheme, host or port.
+    /// reqwest drops the token if a redirect changes scheme, host or port.
     fn request(&self) -> reqwest::RequestBuilder {
         let request = self.client.get(&self.url);
         match &self.token {
@@ -134,8 +168,8 @@ impl Transfer {
         }
     }
 
-    /// The length and version of what an earlier attempt left, if the rest can be asked for:
-    /// a part whose version is unknown is worth nothing, unless it is whole.
+    /// The length and version of what an earlier attempt left, if the rest can be
+    /// requested: a part of an unknown version is useless, unless it is complete.
     fn kept(&self) -> (u64, Option<String>) {
         let kept_bytes = self.received_bytes();
         if kept_bytes == self.size_bytes {
@@ -229,13 +263,13 @@ impl Transfer {
         (queue, writer)
     }
 
-    /// Hands the body to the writer and returns the length that the file has then.
+    /// Passes the body to the writer and returns the length of the file afterwards.
     async fn pump(
         &self,
         mut response: Response,
         start: u64,
         queue: &mpsc::Sender<Bytes>,
-        on_progress: &(dyn Fn(Progress) + Send + Sync),
+        on_progress: &(dyn Fn(DownloadProgress) + Send + Sync),
     ) -> Result<u64, ModelError> {
         let total_bytes = self.size_bytes;
         let mut received_bytes = start;
@@ -249,15 +283,15 @@ impl Transfer {
                 });
             }
             if queue.send(chunk).await.is_err() {
-                // The writer has failed and says why.
+                // The writer failed and returns the reason.
                 break;
             }
-            on_progress(Progress::Receiving { received_bytes, total_bytes });
+            on_progress(DownloadProgress::Receiving { received_bytes, total_bytes });
         }
         Ok(received_bytes)
     }
 
-    /// Makes the next attempt begin at the beginning.
+    /// Makes the next attempt start over.
     fn forget(&self) {
         let _ = fs::remove_file(etag_path(&self.path));
     }

@@ -59,12 +59,12 @@ struct Accepted {
 
 /// A limit and the load that counts against it, in seconds of audio.
 #[derive(Debug, Clone, Copy)]
-struct Level {
+struct Quota {
     load: f64,
     limit: f64,
 }
 
-impl Level {
+impl Quota {
     /// Seconds of audio that must finish before `more` fit.
     fn excess(self, more: f64) -> f64 {
         (self.load + more - self.limit).max(0.0)
@@ -72,23 +72,23 @@ impl Level {
 }
 
 /// How much one caller uses.
-struct Usage {
-    own: Level,
+struct CallerUsage {
+    own: Quota,
     /// The same for all callers together. No caller counts for more than its share, so one huge
     /// file leaves room for the others.
-    all: Level,
+    all: Quota,
 }
 
-impl Usage {
+impl CallerUsage {
     /// How much of the total `seconds` more of this caller would use.
     fn counted(&self, seconds: f64) -> f64 {
-        let Level { load, limit } = self.own;
+        let Quota { load, limit } = self.own;
         (load + seconds).min(limit) - load.min(limit)
     }
 
     /// Whether `seconds` more stay within [`LENIENCE`] times the limits.
     fn tolerates(&self, seconds: f64) -> bool {
-        let fits = |level: Level, more: f64| level.load + more <= level.limit * LENIENCE;
+        let fits = |level: Quota, more: f64| level.load + more <= level.limit * LENIENCE;
         fits(self.own, seconds.min(self.own.limit)) && fits(self.all, self.counted(seconds))
     }
 }
@@ -143,7 +143,6 @@ impl AdmissionControl {
         }
     }
 
-    /// Removes a request.
     pub(super) fn release(&mut self, id: RequestId) {
         self.accepted.remove(&id);
     }
@@ -162,28 +161,29 @@ impl AdmissionControl {
         self.capacity.total_seconds * caller.share.unwrap_or(self.capacity.caller_share)
     }
 
-    fn usage(&self, caller: &Caller) -> Usage {
+    fn usage(&self, caller: &Caller) -> CallerUsage {
         let mut loads: HashMap<&Caller, f64> = HashMap::new();
         for request in self.accepted.values() {
             *loads.entry(&request.caller).or_default() += request.left;
         }
         let load = loads.get(caller).copied().unwrap_or(0.0);
         let total = loads.iter().map(|(caller, load)| load.min(self.share(caller))).sum();
-        Usage {
-            own: Level { load, limit: self.share(caller) },
-            all: Level { load: total, limit: self.capacity.total_seconds },
+        CallerUsage {
+            own: Quota { load, limit: self.share(caller) },
+            all: Quota { load: total, limit: self.capacity.total_seconds },
         }
     }
 
-    fn refuse(&self, caller: &Caller, usage: &Usage, seconds: f64) -> Refusal {
+    fn refuse(&self, caller: &Caller, usage: &CallerUsage, seconds: f64) -> Refusal {
         let own = usage.own.excess(seconds.min(usage.own.limit));
         let all = usage.all.excess(usage.counted(seconds));
         let wait = own.max(all) / self.speed.max(0.01) * (1.0 + JITTER * fastrand::f64());
         let retry_after = wait.ceil().clamp(1.0, LONGEST_WAIT_SECONDS) as u64;
         let is_everything = caller.share.unwrap_or(self.capacity.caller_share) >= 1.0;
-        match own > all && !is_everything {
-            true => Refusal::Share { retry_after },
-            false => Refusal::Full { retry_after },
+        if own > all && !is_everything {
+            Refusal::Share { retry_after }
+        } else {
+            Refusal::Full { retry_after }
         }
     }
 }

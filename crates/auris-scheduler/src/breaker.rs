@@ -3,7 +3,6 @@
 //! A device that fails is left alone for a while. Then it is tried with a fresh worker, whose
 //! warm-up is a second of audio, then with one real chunk, and only then used normally again.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use crate::supervisor::ExitKind;
@@ -23,9 +22,8 @@ const OOM_TIME: Duration = Duration::from_secs(60);
 /// After working for this long, a device starts with the first wait again.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// The state of the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum BreakerState {
     /// The device is used.
     Closed,
     /// The device is not used.
@@ -39,12 +37,11 @@ pub(super) enum Phase {
     Trial,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    phase: Phase,
+    state: BreakerState,
     /// Openings in a row.
-    strikes: u32,
+    pub(super) strikes: u32,
     closed_since: Option<Instant>,
     opened_at: Option<Instant>,
     ooms: Vec<Instant>,
@@ -68,7 +65,7 @@ impl Breaker {
     /// `seed` decides the jitter.
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            phase: Phase::Closed,
+            state: BreakerState::Closed,
             strikes: 0,
             closed_since: None,
             opened_at: None,
@@ -78,35 +75,28 @@ impl Breaker {
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        self.phase
+    pub(super) fn state(&self) -> BreakerState {
+        self.state
     }
 
     /// What opened it, unless it is closed.
     pub(super) fn cause(&self) -> Option<ExitKind> {
-        self.cause.filter(|_| self.phase != Phase::Closed)
+        self.cause.filter(|_| self.state != BreakerState::Closed)
     }
 
-    /// How many times in a row it has opened.
-    pub(super) fn strikes(&self) -> u32 {
-        self.strikes
-    }
-
-    /// Whether a worker may be started.
     pub(super) fn allows_start(&self) -> bool {
-        !matches!(self.phase, Phase::Open { .. })
+        !matches!(self.state, BreakerState::Open { .. })
     }
 
     /// How many of `slots` may be used.
     pub(super) fn usable_slots(&self, slots: usize) -> usize {
-        match self.phase {
-            Phase::Closed => slots,
-            Phase::Trial => slots.min(1),
-            Phase::Open { .. } | Phase::Probing => 0,
+        match self.state {
+            BreakerState::Closed => slots,
+            BreakerState::Trial => slots.min(1),
+            BreakerState::Open { .. } | BreakerState::Probing => 0,
         }
     }
 
-    /// Records that a worker of the device failed.
     pub(super) fn failed(&mut self, kind: ExitKind, now: Instant) -> Effect {
         match kind {
             // The model file's fault, an outside kill, or a normal stop.
@@ -114,16 +104,16 @@ impl Breaker {
             ExitKind::OutOfMemory => {
                 self.ooms.retain(|at| now.duration_since(*at) < OOM_TIME);
                 self.ooms.push(now);
-                if self.phase == Phase::Closed && self.ooms.len() < MOST_OOMS {
+                if self.state == BreakerState::Closed && self.ooms.len() < MOST_OOMS {
                     return Effect::None;
                 }
             }
             _ => {}
         }
-        let effect = match self.phase {
-            Phase::Closed => Effect::Opened,
-            Phase::Probing | Phase::Trial => Effect::ProbeFailed,
-            Phase::Open { .. } => return Effect::None,
+        let effect = match self.state {
+            BreakerState::Closed => Effect::Opened,
+            BreakerState::Probing | BreakerState::Trial => Effect::ProbeFailed,
+            BreakerState::Open { .. } => return Effect::None,
         };
         if self.closed_since.is_some_and(|since| now.duration_since(since) >= STEADY) {
             self.strikes = 0;
@@ -131,16 +121,16 @@ impl Breaker {
         self.closed_since = None;
         self.opened_at = Some(now);
         self.cause = Some(kind);
-        self.phase = Phase::Open { until: now + self.wait() };
+        self.state = BreakerState::Open { until: now + self.wait() };
         self.strikes += 1;
         effect
     }
 
     /// Moves on to probing when the wait is over. Returns whether it did.
     pub(super) fn tick(&mut self, now: Instant) -> bool {
-        let due = matches!(self.phase, Phase::Open { until } if until <= now);
+        let due = matches!(self.state, BreakerState::Open { until } if until <= now);
         if due {
-            self.phase = Phase::Probing;
+            self.state = BreakerState::Probing;
         }
         due
     }
@@ -153,15 +143,15 @@ impl Breaker {
 
     /// Records that a worker started at `started` passed its warm-up.
     pub(super) fn warmed_up(&mut self, started: Instant) {
-        if self.phase == Phase::Probing && self.is_fresh(started) {
-            self.phase = Phase::Trial;
+        if self.state == BreakerState::Probing && self.is_fresh(started) {
+            self.state = BreakerState::Trial;
         }
     }
 
     /// Records that a chunk succeeded on a worker started at `started`. Returns whether this closed
     /// the breaker.
     pub(super) fn succeeded(&mut self, started: Instant, now: Instant) -> bool {
-        let returned = self.phase == Phase::Trial && self.is_fresh(started);
+        let returned = self.state == BreakerState::Trial && self.is_fresh(started);
         if returned {
             self.close(now);
         }
@@ -171,7 +161,7 @@ impl Breaker {
     /// Undoes an opening that was the chunk's fault and not the device's. Returns whether the
     /// breaker was open.
     pub(super) fn forgive(&mut self, now: Instant) -> bool {
-        let was_open = self.phase != Phase::Closed;
+        let was_open = self.state != BreakerState::Closed;
         if was_open {
             self.strikes = self.strikes.saturating_sub(1);
             self.close(now);
@@ -180,16 +170,16 @@ impl Breaker {
     }
 
     fn close(&mut self, now: Instant) {
-        self.phase = Phase::Closed;
+        self.state = BreakerState::Closed;
         self.closed_since = Some(now);
         self.ooms.clear();
     }
 
     fn wait(&self) -> Duration {
         let wait = FIRST_WAIT.saturating_mul(2u32.saturating_pow(self.strikes)).min(LONGEST_WAIT);
-        let mut hasher = DefaultHasher::new();
-        (self.seed, self.strikes).hash(&mut hasher);
-        let random = hasher.finish() as f64 / u64::MAX as f64; // from 0 to 1
+        // Seeded, so that a simulated history repeats.
+        let seed = (self.seed << 32) | u64::from(self.strikes);
+        let random = fastrand::Rng::with_seed(seed).f64();
         wait.mul_f64(1.0 + JITTER * (2.0 * random - 1.0))
     }
 }
@@ -199,8 +189,8 @@ mod tests {
     use super::*;
 
     fn wait_of(breaker: &Breaker, now: Instant) -> f64 {
-        match breaker.phase() {
-            Phase::Open { until } => until.duration_since(now).as_secs_f64(),
+        match breaker.state() {
+            BreakerState::Open { until } => until.duration_since(now).as_secs_f64(),
             other => panic!("{other:?} is not open"),
         }
     }
@@ -244,10 +234,10 @@ mod tests {
         let mut breaker = Breaker::new(1);
         breaker.failed(ExitKind::Aborted, now);
         breaker.warmed_up(before);
-        assert!(matches!(breaker.phase(), Phase::Open { .. }));
+        assert!(matches!(breaker.state(), BreakerState::Open { .. }));
         breaker.tick(now + Duration::from_secs(7));
         breaker.warmed_up(before);
-        assert_eq!(breaker.phase(), Phase::Probing);
+        assert_eq!(breaker.state(), BreakerState::Probing);
         breaker.warmed_up(now + Duration::from_secs(7));
         assert!(!breaker.succeeded(before, now + Duration::from_secs(8)));
     }
@@ -301,7 +291,7 @@ mod tests {
         }
         breaker.failed(ExitKind::Aborted, now);
         breaker.forgive(now);
-        assert_eq!((breaker.phase(), breaker.cause()), (Phase::Closed, None));
+        assert_eq!((breaker.state(), breaker.cause()), (BreakerState::Closed, None));
         breaker.failed(ExitKind::Aborted, now);
         assert!(wait_of(&breaker, now) <= 6.0, "the forgiven opening still counts");
     }

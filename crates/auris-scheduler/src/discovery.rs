@@ -5,21 +5,22 @@
 
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use tokio::sync::oneshot;
 
+use crate::FallbackReason;
 use crate::supervisor::WorkerProgram;
 use crate::supervisor::detect;
-use crate::{DevicePlan, Scheduler, UnusedBackend};
+use crate::{DevicePlan, Scheduler, UnusedDeviceKind};
 use auris_core::device::{Backend, DeviceId, DeviceInfo};
-use auris_core::probe::{Cause, Unavailable};
+use auris_core::probe::{Unavailable, UnavailableCause};
 
 /// The waits between two checks while there is no GPU.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// Which GPUs to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Select {
+pub enum GpuSelection {
     /// All GPUs.
     All,
     /// The GPU at this index of the engine's list.
@@ -28,15 +29,11 @@ pub enum Select {
     Uuid(String),
 }
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    /// The program that drives the GPUs.
     pub program: WorkerProgram,
-    /// Time limit for one check.
     pub limit: Duration,
-    /// Which GPUs to use.
-    pub select: Select,
+    pub select: GpuSelection,
     /// The most chunks that one GPU runs at once.
     pub slots: usize,
     /// Whether a GPU was requested explicitly. If so, even a missing program is reported as the
@@ -57,21 +54,15 @@ pub enum NoGpu {
     OtherProgram(String),
     /// There are GPUs, but not the requested one.
     #[error("--device {wanted} is not among the GPUs here: {found}")]
-    NotSelected {
-        /// The requested device.
-        wanted: String,
-        /// The devices that were found.
-        found: String,
-    },
+    NotSelected { wanted: String, found: String },
 }
 
 impl NoGpu {
-    /// The reason in a word.
-    pub fn cause(&self) -> &'static str {
+    pub fn cause(&self) -> FallbackReason {
         match self {
-            Self::Unavailable(unavailable) => unavailable.cause.as_str(),
-            Self::OtherProgram(_) => Cause::BadProbe.as_str(),
-            Self::NotSelected { .. } => "not-selected",
+            Self::Unavailable(unavailable) => FallbackReason::Unavailable(unavailable.cause),
+            Self::OtherProgram(_) => FallbackReason::Unavailable(UnavailableCause::BadProbe),
+            Self::NotSelected { .. } => FallbackReason::NotSelected,
         }
     }
 
@@ -105,41 +96,45 @@ impl Discovery {
     /// Checks until GPUs are found, and adds them to `scheduler`. Also sends the first result to
     /// `first`.
     pub async fn run(self, scheduler: Scheduler, first: oneshot::Sender<Result<(), NoGpu>>) {
-        scheduler.set_unused(vec![UnusedBackend {
+        scheduler.set_unused(vec![UnusedDeviceKind {
             backend: Backend::Cuda,
-            cause: Some("not-yet-known".to_owned()),
+            cause: Some(FallbackReason::NotYetKnown),
             detail: "the GPU's driver has not answered yet".to_owned(),
         }]);
         let mut first = Some(first);
-        let mut wait = FIRST_WAIT;
-        loop {
-            let result = self.look().await.map(|found| {
-                scheduler.set_unused(Vec::new());
-                scheduler.add_devices(found.into_iter().map(|info| self.plan(info)).collect());
-            });
-            let failure = result.as_ref().err().cloned();
-            if let Some(failure) = &failure {
-                scheduler.set_unused(vec![self.unused(failure)]);
+        let mut report = |result: Result<(), NoGpu>| {
+            if let Err(failure) = &result {
+                let unused = self.unused(failure);
+                match unused.cause {
+                    Some(cause) if first.is_some() => {
+                        tracing::warn!(cause = <&str>::from(cause), "no GPU is used: {failure}");
+                    }
+                    None if first.is_some() => tracing::info!("no GPU is used: {failure}"),
+                    _ => {}
+                }
+                scheduler.set_unused(vec![unused]);
             }
             if let Some(first) = first.take() {
-                match failure.as_ref().map(|failure| (failure, self.unused(failure).cause)) {
-                    Some((failure, Some(cause))) => {
-                        tracing::warn!(cause, "no GPU is used: {failure}");
-                    }
-                    Some((failure, None)) => tracing::info!("no GPU is used: {failure}"),
-                    None => {}
-                }
-                // The receiver may be gone.
-                let _ = first.send(result);
+                let _ = first.send(result); // the receiver may be gone
             }
-            if failure.is_none_or(|failure| failure.is_permanent()) {
-                return;
-            }
-            tokio::select! {
-                () = scheduler.ended() => return,
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
-            }
-        }
+        };
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(FIRST_WAIT)
+            .with_max_delay(LONGEST_WAIT)
+            .without_max_times();
+        let check = || self.look();
+        let found = check
+            .retry(waits)
+            .when(|failure| !failure.is_permanent())
+            .notify(|failure, _| report(Err(failure.clone())));
+        let found = tokio::select! {
+            () = scheduler.ended() => return,
+            found = found => found,
+        };
+        report(found.map(|found| {
+            scheduler.set_unused(Vec::new());
+            scheduler.add_devices(found.into_iter().map(|info| self.plan(info)).collect());
+        }));
     }
 
     fn plan(&self, info: DeviceInfo) -> DevicePlan {
@@ -153,12 +148,13 @@ impl Discovery {
         }
     }
 
-    fn unused(&self, failure: &NoGpu) -> UnusedBackend {
+    fn unused(&self, failure: &NoGpu) -> UnusedDeviceKind {
         // A program that was never installed is a choice, unless a GPU was requested.
-        let tells = self.is_demanded || failure.cause() != "program-missing";
-        UnusedBackend {
+        let missing = FallbackReason::Unavailable(UnavailableCause::ProgramMissing);
+        let is_choice = !self.is_demanded && failure.cause() == missing;
+        UnusedDeviceKind {
             backend: Backend::Cuda,
-            cause: tells.then(|| failure.cause().to_owned()),
+            cause: (!is_choice).then(|| failure.cause()),
             detail: failure.to_string(),
         }
     }
@@ -171,8 +167,7 @@ fn describe(info: &DeviceInfo) -> String {
     }
 }
 
-impl Select {
-    /// Whether `info` is one of the selected GPUs.
+impl GpuSelection {
     pub fn matches(&self, info: &DeviceInfo) -> bool {
         match self {
             Self::All => true,
@@ -184,7 +179,7 @@ impl Select {
     }
 }
 
-impl std::fmt::Display for Select {
+impl std::fmt::Display for GpuSelection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::All => f.write_str("cuda"),

@@ -6,14 +6,14 @@ use metrics::{counter, gauge, histogram};
 
 use super::ChunkError;
 use super::breaker::Breaker;
-use super::device::{Device, NO_ROOM};
+use super::device::ManagedDevice;
 #[cfg(test)]
 use super::placement;
 use super::placement::{Board, Candidate, Offer};
-use super::queue::Queue;
-use super::running::Chunk;
-use super::state::State;
-use crate::supervisor::ExitKind;
+use super::queue::FairQueue;
+use super::reason::FallbackReason;
+use super::running::ScheduledChunk;
+use super::state::SchedulerState;
 use auris_core::device::Backend;
 use auris_core::metrics as names;
 
@@ -21,14 +21,14 @@ use auris_core::metrics as names;
 struct Fallback {
     device: Option<usize>,
     from: String,
-    reason: String,
+    reason: FallbackReason,
 }
 
-impl State {
+impl SchedulerState {
     /// Fails the chunks that no device can run.
     pub(super) fn refuse_unrecoverable(&mut self, now: Instant) {
         let devices = &self.devices;
-        let unrecoverable = |chunk: &Chunk| unrecoverable(devices, chunk, now);
+        let unrecoverable = |chunk: &ScheduledChunk| unrecoverable(devices, chunk, now);
         for chunk in self.queue.drain_where(|chunk| unrecoverable(chunk).is_some()) {
             let reason = unrecoverable(&chunk).unwrap_or_default();
             let model = chunk.request.model;
@@ -39,19 +39,11 @@ impl State {
     /// Starts every chunk that should run now. Returns whether workers must be started for others.
     pub(super) fn place_chunks(&mut self, now: Instant) -> bool {
         let mut wakes: Vec<(usize, usize)> = Vec::new();
-        while self.devices.iter().any(Device::has_free_place) {
+        while self.devices.iter().any(ManagedDevice::has_free_place) {
             wakes.clear();
+            let reserved = self.reserved_places(now);
             let devices = &self.devices;
             let mut board = board(devices, now);
-            // A chunk that must run alone would wait for ever if others kept joining. While it
-            // waits, its worker takes no other chunks and drains.
-            let alone = self.queue.fronts().filter(|chunk| chunk.history.must_run_alone());
-            let reserve = |chunk| match board.offer(&candidates(devices, chunk, now)) {
-                Offer::Run(place) => Some(place),
-                Offer::Wait(place) => place,
-            };
-            let reserved: Vec<(usize, usize)> = alone.filter_map(reserve).collect();
-            let mut board = self::board(devices, now);
             #[cfg(test)]
             let by_load = self.by_load;
             let popped = self.queue.pop(|chunk| {
@@ -78,6 +70,22 @@ impl State {
         woke
     }
 
+    /// The instances of the next chunks that must run alone. They take no other chunks and drain:
+    /// such a chunk would wait for ever if others kept joining.
+    fn reserved_places(&self, now: Instant) -> Vec<(usize, usize)> {
+        let mut alone =
+            self.queue.fronts().filter(|chunk| chunk.history.must_run_alone()).peekable();
+        if alone.peek().is_none() {
+            return Vec::new();
+        }
+        let mut board = board(&self.devices, now);
+        let place = |chunk| match board.offer(&candidates(&self.devices, chunk, now)) {
+            Offer::Run(place) => Some(place),
+            Offer::Wait(place) => place,
+        };
+        alone.filter_map(place).collect()
+    }
+
     fn wake(&mut self, places: &[(usize, usize)], now: Instant) -> bool {
         let mut woke = false;
         for (device, instance) in places {
@@ -91,15 +99,12 @@ impl State {
     /// Unloads idle models from GPUs to make room for models that chunks wait for or would have
     /// used.
     fn make_room(&mut self, now: Instant) {
-        let mut models = self.queue.models();
-        models.append(&mut self.short_of_room);
-        let wanted = |model: &str| models.iter().any(|other| other == model);
+        let short_of_room = std::mem::take(&mut self.short_of_room);
+        let is_wanted = |model: &str| {
+            self.queue.has_chunks_for(model) || short_of_room.iter().any(|other| other == model)
+        };
         for device in &mut self.devices {
-            for model in &models {
-                if let Some(instance) = device.instance_of(model) {
-                    device.make_room(instance, wanted, now);
-                }
-            }
+            device.make_room(is_wanted, now);
         }
     }
 
@@ -121,12 +126,17 @@ impl State {
         }
     }
 
-    fn run_chunk(&mut self, mut chunk: Chunk, (device, instance): (usize, usize), now: Instant) {
+    fn run_chunk(
+        &mut self,
+        mut chunk: ScheduledChunk,
+        (device, instance): (usize, usize),
+        now: Instant,
+    ) {
         let fallback = self.fallback(&chunk, device);
         let failed = chunk.failed.take();
         if let Some((failed_on, at)) = failed {
             let delay = now.duration_since(at);
-            self.lose(failed_on, delay);
+            self.add_lost_time(failed_on, delay);
             histogram!(names::RETRY_DELAY_SECONDS).record(delay.as_secs_f64());
         }
         let target = &self.devices[device];
@@ -148,46 +158,45 @@ impl State {
             );
         }
         let reason = fallback.map(|fallback| fallback.reason);
-        if reason.as_deref() == Some(NO_ROOM) {
+        if reason == Some(FallbackReason::NoRoom) {
             self.short_of_room.push(chunk.request.model.clone());
         }
         self.devices[device].instances[instance].run(chunk, reason, now);
     }
 
     /// The better device that `chunk` does not use if it runs on `device`.
-    fn fallback(&self, chunk: &Chunk, device: usize) -> Option<Fallback> {
+    fn fallback(&self, chunk: &ScheduledChunk, device: usize) -> Option<Fallback> {
         if let Some((failed_on, reason)) = chunk.history.first_failure {
             let from = self.devices[failed_on].info.id.to_string();
-            return Some(Fallback { device: Some(failed_on), from, reason: reason.to_owned() });
+            return Some(Fallback { device: Some(failed_on), from, reason });
         }
         if !self.devices[device].is_cpu() {
             return None;
         }
         if chunk.crashed_gpu_before {
-            let (from, reason) = (Backend::Cuda.to_string(), "crashed-before".to_owned());
+            let (from, reason) = (Backend::Cuda.to_string(), FallbackReason::CrashedBefore);
             return Some(Fallback { device: None, from, reason });
         }
-        let mut gpus = self.devices.iter().enumerate().filter(|(_, device)| !device.is_cpu());
-        let out = |(index, device): (usize, &Device)| {
-            let instance = device.instance_of(&chunk.request.model)?;
-            Some((index, device.info.id.to_string(), device.unavailable_reason(instance)))
-        };
-        let gpus: Vec<_> = gpus.by_ref().filter_map(out).collect();
-        if gpus.iter().any(|(_, _, reason)| reason.is_none()) {
-            return None; // here because it finishes earlier
+        let mut first = None;
+        let gpus = self.devices.iter().enumerate().filter(|(_, device)| !device.is_cpu());
+        for (index, device) in gpus {
+            let Some(instance) = device.instance_of(&chunk.request.model) else { continue };
+            // If it takes chunks, this one runs here because it finishes earlier.
+            let reason = device.unavailable_reason(instance)?;
+            let from = || device.info.id.to_string();
+            first = first.or_else(|| Some(Fallback { device: Some(index), from: from(), reason }));
         }
-        if let Some((index, from, reason)) = gpus.into_iter().next() {
-            let reason = reason.unwrap_or_default().to_owned();
-            return Some(Fallback { device: Some(index), from, reason });
-        }
-        self.unused.iter().find_map(|unused| {
-            let reason = unused.cause.clone()?;
-            Some(Fallback { device: None, from: unused.backend.to_string(), reason })
+        first.or_else(|| {
+            self.unused.iter().find_map(|unused| {
+                let (from, reason) = (unused.backend.to_string(), unused.cause?);
+                Some(Fallback { device: None, from, reason })
+            })
         })
     }
 
-    fn log_fallback(&mut self, fallback: &Fallback, chunk: &Chunk, place: (usize, usize)) {
+    fn log_fallback(&mut self, fallback: &Fallback, chunk: &ScheduledChunk, place: (usize, usize)) {
         let Fallback { device: from, reason, .. } = fallback;
+        let reason_name: &'static str = reason.into();
         let target = &self.devices[place.0];
         let speed = target.instances[place.1].speed.measured();
         let usual = from.and_then(|index| {
@@ -200,7 +209,7 @@ impl State {
             from = fallback.from,
             device.id = %target.info.id,
             model = chunk.request.model,
-            reason,
+            reason = reason_name,
             active = target.busy_slots() + 1,
             max = target.usable_slots(),
             utilisation_percent = target.utilisation,
@@ -211,36 +220,34 @@ impl State {
         if *from == Some(place.0) {
             return; // a retry, but on the same device
         }
-        counter!(names::FALLBACKS, "device" => fallback.from.clone(), "reason" => reason.clone())
+        counter!(names::FALLBACKS, "device" => fallback.from.clone(), "reason" => reason_name)
             .increment(1);
         if let Some(index) = from {
-            self.devices[*index].event_log.count_fallback(reason);
+            *self.devices[*index].event_log.fallbacks.entry(*reason).or_default() += 1;
         }
     }
 }
 
-impl Queue<Chunk> {
-    /// The models that have waiting chunks.
-    pub(super) fn models(&self) -> Vec<String> {
-        let mut models: Vec<String> = self.fronts().map(|c| c.request.model.clone()).collect();
-        models.sort_unstable();
-        models.dedup();
-        models
+impl FairQueue<ScheduledChunk> {
+    pub(super) fn has_chunks_for(&self, model: &str) -> bool {
+        self.fronts().any(|chunk| chunk.request.model == model)
     }
 }
 
-impl Device {
-    /// Why an instance takes no chunk now, in a word; `None` if it takes one.
-    pub(super) fn unavailable_reason(&self, instance: usize) -> Option<&'static str> {
+impl ManagedDevice {
+    /// Why an instance takes no chunk now; `None` if it takes one.
+    pub(super) fn unavailable_reason(&self, instance: usize) -> Option<FallbackReason> {
         let instance = &self.instances[instance];
         if let Some(cause) = self.breaker().and_then(Breaker::cause) {
-            return Some(cause.as_str());
-        }
-        match () {
-            () if instance.is_ready() => None,
-            () if instance.has_no_room() => Some(NO_ROOM),
-            () if instance.is_off() => Some("unloaded"),
-            () => Some(instance.last_end().map_or("starting", ExitKind::as_str)),
+            Some(FallbackReason::Exit(cause))
+        } else if instance.is_ready() {
+            None
+        } else if instance.has_no_room() {
+            Some(FallbackReason::NoRoom)
+        } else if instance.is_off() {
+            Some(FallbackReason::Unloaded)
+        } else {
+            Some(instance.last_end.map_or(FallbackReason::Starting, FallbackReason::Exit))
         }
     }
 
@@ -252,13 +259,13 @@ impl Device {
 }
 
 /// When each device's slots are free.
-fn board(devices: &[Device], now: Instant) -> Board {
+fn board(devices: &[ManagedDevice], now: Instant) -> Board {
     Board::new(devices.iter().map(|device| device.slot_times(now)).collect())
 }
 
 /// Where `chunk` could run.
-fn candidates(devices: &[Device], chunk: &Chunk, now: Instant) -> Vec<Candidate> {
-    let candidate = |(index, device): (usize, &Device)| {
+fn candidates(devices: &[ManagedDevice], chunk: &ScheduledChunk, now: Instant) -> Vec<Candidate> {
+    let candidate = |(index, device): (usize, &ManagedDevice)| {
         let instance_index = device.instance_of(&chunk.request.model)?;
         let instance = &device.instances[instance_index];
         if !chunk.history.allows(index, device.is_cpu(), instance.variants()) {
@@ -268,7 +275,7 @@ fn candidates(devices: &[Device], chunk: &Chunk, now: Instant) -> Vec<Candidate>
             place: (index, instance_index),
             ready: instance.may_run(chunk),
             wait_seconds: instance.wait_seconds(chunk, now)?,
-            slots: instance.worker_size().slots,
+            slots: instance.worker_size.slots,
             takes_seconds: instance.speed.seconds(chunk.cost_seconds(), now),
             busy: device.busy_slots() as f64 / device.slots.max(1) as f64,
             utilisation: device.utilisation,
@@ -278,7 +285,11 @@ fn candidates(devices: &[Device], chunk: &Chunk, now: Instant) -> Vec<Candidate>
 }
 
 /// Why no device will ever run `chunk`; `None` if one may.
-fn unrecoverable(devices: &[Device], chunk: &Chunk, now: Instant) -> Option<String> {
+fn unrecoverable(
+    devices: &[ManagedDevice],
+    chunk: &ScheduledChunk,
+    now: Instant,
+) -> Option<String> {
     let mut reason = None;
     // Report the CPU's reason: it is the last resort.
     let (cpus, gpus): (Vec<_>, Vec<_>) =

@@ -1,18 +1,19 @@
 //! What happened to a device: its most recent events and counters. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
+
+use super::reason::{EventReason, FallbackReason};
 
 /// How many events are kept.
 const MOST_EVENTS: usize = 50;
 
-/// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct EventLog {
     /// The last events, the oldest first.
-    pub events: VecDeque<DeviceEvent>,
+    pub events: VecDeque<LoggedEvent>,
     /// How many chunks ran elsewhere because of this device, by reason.
-    pub fallbacks: BTreeMap<String, u64>,
+    pub fallbacks: HashMap<FallbackReason, u64>,
     /// How many times the device returned to use after a failure.
     pub returns: u64,
     /// How many times the device failed again when it was tried.
@@ -23,21 +24,16 @@ pub struct EventLog {
 
 /// Something that happened to a device.
 #[derive(Debug, Clone)]
-pub struct DeviceEvent {
-    /// When.
+pub struct LoggedEvent {
     pub at: SystemTime,
-    /// What.
     pub kind: EventKind,
-    /// The model involved, if any.
     pub model: Option<String>,
-    /// The class of the reason, such as `out-of-memory`.
-    pub reason: String,
-    /// The reason in words.
+    pub reason: EventReason,
     pub detail: String,
 }
 
-/// Kinds of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum EventKind {
     /// A worker failed.
     Failure,
@@ -48,56 +44,35 @@ pub enum EventKind {
     /// The device is in use again.
     Returned,
     /// A model continues with fewer slots or as a smaller variant.
-    Squeezed,
+    #[strum(serialize = "squeezed")]
+    Shrunk,
     /// A model was unloaded to make room, or because it was idle.
     Unloaded,
     /// A worker was replaced because of its age or memory.
     Recycled,
 }
 
-impl EventKind {
-    /// The name in API responses and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failure => "failure",
-            Self::Opened => "opened",
-            Self::ProbeFailed => "probe-failed",
-            Self::Returned => "returned",
-            Self::Squeezed => "squeezed",
-            Self::Unloaded => "unloaded",
-            Self::Recycled => "recycled",
-        }
-    }
-}
-
 impl EventLog {
-    /// Adds an event.
-    pub(super) fn note(
+    pub(super) fn record(
         &mut self,
         kind: EventKind,
         model: Option<&str>,
-        reason: &str,
+        reason: EventReason,
         detail: impl Into<String>,
     ) {
         if self.events.len() == MOST_EVENTS {
             self.events.pop_front();
         }
-        self.events.push_back(DeviceEvent {
+        self.events.push_back(LoggedEvent {
             at: SystemTime::now(),
             kind,
             model: model.map(str::to_owned),
-            reason: reason.to_owned(),
+            reason,
             detail: detail.into(),
         });
     }
 
-    /// Counts a chunk that runs elsewhere.
-    pub(super) fn count_fallback(&mut self, reason: &str) {
-        *self.fallbacks.entry(reason.to_owned()).or_default() += 1;
-    }
-
-    /// Adds the time that a failure cost.
-    pub(super) fn lose(&mut self, time: Duration) {
+    pub(super) fn add_lost_time(&mut self, time: Duration) {
         self.seconds_lost += time.as_secs_f64();
     }
 }
@@ -110,7 +85,7 @@ mod tests {
     fn the_oldest_events_are_forgotten() {
         let mut event_log = EventLog::default();
         for n in 0..MOST_EVENTS + 2 {
-            event_log.note(EventKind::Failure, None, "aborted", n.to_string());
+            event_log.record(EventKind::Unloaded, None, EventReason::Idle, n.to_string());
         }
         assert_eq!(event_log.events.len(), MOST_EVENTS);
         assert_eq!(event_log.events[0].detail, "2");

@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge, histogram};
 
 use super::breaker::Effect;
-use super::device::Device;
+use super::device::ManagedDevice;
 use super::event_log::EventKind;
 use super::instance::WorkerId;
-use super::retry::{Attempt, Verdict};
-use super::running::{Chunk, RunningChunk};
-use super::state::State;
+use super::reason::{EventReason, FallbackReason};
+use super::retry::{ChunkAttempt, RetryDecision};
+use super::running::{RunningChunk, ScheduledChunk};
+use super::state::SchedulerState;
 use super::{ChunkDone, ChunkError};
 use crate::supervisor::{ExitKind, WorkerEvent, WorkerExit};
 use auris_core::ipc::{Event, FailureKind, LoadReport, Work, WorkerStats};
 use auris_core::metrics as names;
-use auris_models::StandInReason;
 
-impl State {
+impl SchedulerState {
     /// Handles an event. Returns whether something may have become possible because of it.
     pub(super) fn on_event(&mut self, id: WorkerId, event: WorkerEvent, now: Instant) -> bool {
         if !self.devices[id.device].instances[id.instance].is_current(id.worker) {
@@ -41,8 +41,8 @@ impl State {
         let instance = &mut device.instances[id.instance];
         tracing::info!(
             device.id = %device.info.id,
-            model = instance.worker_size().name(&instance.model),
-            slots = instance.worker_size().slots,
+            model = instance.worker_size.name(&instance.model),
+            slots = instance.worker_size.slots,
             load_ms = (report.load_seconds * 1e3) as u64,
             warm_up_ms = (report.warm_up_seconds * 1e3) as u64,
             device_bytes = report.device_bytes,
@@ -82,12 +82,12 @@ impl State {
                 if let Some(running) = instance.running.remove(id)
                     && failure.kind != FailureKind::Cancelled
                 {
-                    let kind = failure.kind.as_str();
+                    let kind = FallbackReason::Engine(failure.kind);
                     let mut chunk = running.chunk;
                     let attempt = self.attempt(place, alone);
-                    let verdict = chunk.history.after_error(kind, attempt);
-                    self.lose(place.device, now.duration_since(running.started));
-                    self.settle(place, chunk, verdict, kind, &failure.message, now);
+                    let decision = chunk.history.after_error(failure.kind, attempt);
+                    self.add_lost_time(place.device, now.duration_since(running.started));
+                    self.requeue_or_fail(place, chunk, decision, kind, &failure.message, now);
                     self.record_device_error(place, &failure.message, now);
                 }
                 true
@@ -114,7 +114,7 @@ impl State {
             counter!(names::RETURNS, "device" => device.info.id.to_string()).increment(1);
         }
         let instance = &mut device.instances[place.instance];
-        let model = instance.worker_size().name(&instance.model).to_owned();
+        let model = instance.worker_size.name(&instance.model).to_owned();
         let labels = [("device", device.info.id.to_string()), ("model", model.clone())];
         let RunningChunk { chunk, fallback, started, segments, languages, .. } = running;
         // A detection says nothing about the speed of transcription.
@@ -125,7 +125,7 @@ impl State {
         histogram!(names::INFERENCE_SECONDS, &labels).record(inference_seconds);
         let queue_time = started.duration_since(chunk.arrived);
         histogram!(names::QUEUE_SECONDS).record(queue_time);
-        let stands_in = chunk.request.stands_in.map(StandInReason::as_str);
+        let stands_in = chunk.request.stands_in.map(|reason| reason.into_str());
         if let Some(reason) = stands_in {
             counter!(names::MODEL_FALLBACKS, "model" => model.clone(), "reason" => reason)
                 .increment(1);
@@ -148,7 +148,9 @@ impl State {
             device: info.id,
             backend: info.backend,
             model,
-            fallback_reason: stands_in.map(str::to_owned).or(fallback),
+            fallback_reason: stands_in
+                .map(str::to_owned)
+                .or(fallback.map(|reason| reason.to_string())),
             queue_time,
             inference_time: Duration::try_from_secs_f64(inference_seconds).unwrap_or_default(),
         }));
@@ -168,7 +170,7 @@ impl State {
         let shared = device.is_shared(id.instance);
         let instance = &mut device.instances[id.instance];
         let while_starting = instance.is_starting();
-        let (reserved, worker_size) = (instance.reserved_bytes(), instance.worker_size());
+        let (reserved, worker_size) = (instance.reserved_bytes(), instance.worker_size);
         let ended = instance.ended(exit, shared, now);
         device.reclaim(reserved);
         let Some(running) = ended else { return };
@@ -179,13 +181,18 @@ impl State {
             names::WORKER_FAILURES,
             "device" => device.info.id.to_string(),
             "model" => model.clone(),
-            "reason" => exit.kind.as_str()
+            "reason" => exit.kind.into_str()
         )
         .increment(1);
         if let Some(next) = instance.next_worker_size().filter(|next| *next != worker_size) {
             let detail = format!("{} slots of {}", next.slots, next.name(&instance.model));
-            tracing::warn!(device.id = %device.info.id, model, "short of memory: going on with {detail}");
-            device.event_log.note(EventKind::Squeezed, Some(&model), exit.kind.as_str(), detail);
+            tracing::warn!(device.id = %device.info.id, model, "short of memory: continuing with {detail}");
+            device.event_log.record(
+                EventKind::Shrunk,
+                Some(&model),
+                EventReason::Exit(exit.kind),
+                detail,
+            );
         }
         let effect = device.failed(id.instance, exit, while_starting, now);
         log_effect(device, effect, exit);
@@ -198,67 +205,75 @@ impl State {
             if effect != Effect::None {
                 chunk.opened.push(id.device);
             }
-            let verdict = chunk.history.after_end(exit.kind, attempt);
-            self.lose(id.device, now.duration_since(running.started));
-            self.settle(id, chunk, verdict, exit.kind.as_str(), &exit.detail, now);
+            let decision = chunk.history.after_end(exit.kind, attempt);
+            self.add_lost_time(id.device, now.duration_since(running.started));
+            self.requeue_or_fail(
+                id,
+                chunk,
+                decision,
+                FallbackReason::Exit(exit.kind),
+                &exit.detail,
+                now,
+            );
         }
     }
 
-    fn attempt(&self, place: WorkerId, alone: bool) -> Attempt {
-        Attempt { device: place.device, is_cpu: self.devices[place.device].is_cpu(), alone }
+    fn attempt(&self, place: WorkerId, alone: bool) -> ChunkAttempt {
+        ChunkAttempt { device: place.device, is_cpu: self.devices[place.device].is_cpu(), alone }
     }
 
-    pub(super) fn lose(&mut self, device: usize, time: Duration) {
+    pub(super) fn add_lost_time(&mut self, device: usize, time: Duration) {
         let device = &mut self.devices[device];
-        device.event_log.lose(time);
+        device.event_log.add_lost_time(time);
         gauge!(names::LOST_SECONDS, "device" => device.info.id.to_string())
             .set(device.event_log.seconds_lost);
     }
 
     /// Undoes the consequences for devices that a chunk caused.
-    fn forgive(&mut self, chunk: &Chunk, now: Instant) {
+    fn forgive(&mut self, chunk: &ScheduledChunk, now: Instant) {
         for device in &chunk.opened {
             self.devices[*device].forgive(now);
         }
     }
 
     /// Requeues a chunk or fails it.
-    fn settle(
+    fn requeue_or_fail(
         &mut self,
         place: WorkerId,
-        mut chunk: Chunk,
-        verdict: Verdict,
-        kind: &'static str,
-        reason: &str,
+        mut chunk: ScheduledChunk,
+        decision: RetryDecision,
+        kind: FallbackReason,
+        detail: &str,
         now: Instant,
     ) {
         let device = self.devices[place.device].info.id.to_string();
-        if verdict == Verdict::Retry {
-            counter!(names::RETRIES, "device" => device, "reason" => kind).increment(1);
+        if decision == RetryDecision::Retry {
+            counter!(names::RETRIES, "device" => device, "reason" => kind.to_string()).increment(1);
             chunk.failed = Some((place.device, now));
-            self.queue.put_back(chunk.job, chunk.seconds(), chunk);
+            self.queue.put_back(chunk.request_id, chunk.seconds(), chunk);
             return;
         }
-        let is_to_blame = verdict == Verdict::Quarantine || kind == ExitKind::Stalled.as_str();
+        let is_to_blame = decision == RetryDecision::Quarantine
+            || kind == FallbackReason::Exit(ExitKind::Stalled);
         if is_to_blame {
             self.forgive(&chunk, now);
         }
-        let outcome = if verdict == Verdict::Quarantine { "quarantined" } else { "failed" };
+        let outcome = if decision == RetryDecision::Quarantine { "quarantined" } else { "failed" };
         counter!(names::CHUNKS, "device" => device, "model" => chunk.request.model.clone(),
                  "outcome" => outcome)
         .increment(1);
-        if verdict == Verdict::Quarantine {
+        if decision == RetryDecision::Quarantine {
             tracing::warn!("a chunk crashed two workers; it is refused from now on");
             self.quarantine.add(&chunk.request);
             let _ = chunk.reply.send(Err(ChunkError::Quarantined));
         } else {
-            let _ = chunk.reply.send(Err(ChunkError::Failed { reason: reason.to_owned() }));
+            let _ = chunk.reply.send(Err(ChunkError::Failed { reason: detail.to_owned() }));
         }
     }
 }
 
 /// Logs what a failure did to the device.
-fn log_effect(device: &Device, effect: Effect, exit: &WorkerExit) {
+fn log_effect(device: &ManagedDevice, effect: Effect, exit: &WorkerExit) {
     if effect == Effect::ProbeFailed {
         counter!(names::PROBE_FAILURES, "device" => device.info.id.to_string()).increment(1);
     }

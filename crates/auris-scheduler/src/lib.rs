@@ -29,6 +29,7 @@ pub mod discovery;
 pub mod provision;
 pub mod supervisor;
 
+mod reason;
 mod plan;
 mod snapshot;
 // order, admission, and what happens after a failure
@@ -47,7 +48,6 @@ mod breaker;
 mod running;
 mod instance;
 mod event_log;
-mod advice;
 mod device;
 // the task
 mod state;
@@ -58,17 +58,21 @@ mod simulation;
 
 pub use admission::Capacity;
 pub use caller::Caller;
-pub use event_log::{DeviceEvent, EventLog};
+pub use event_log::{EventLog, LoggedEvent};
 pub use memory::MemoryNeed;
-pub use plan::{DevicePlan, ModelPlan, Settings, UnusedBackend, Variant};
+pub use plan::{DevicePlan, ModelPlan, Settings, UnusedDeviceKind, Variant};
+pub use reason::{EventReason, FallbackReason};
 pub use snapshot::{BreakerStatus, DeviceStatus, ModelState, ModelStatus, Snapshot};
 
 use instance::WorkerId;
 use queue::RequestId;
-use state::State;
+use state::SchedulerState;
 
-/// Why a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Events of workers that are not handled yet. A worker that sends more waits.
+const QUEUED_EVENTS: usize = 256;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)] // as in metrics
 pub enum Refusal {
     /// The queue is full.
     #[error("the queue is full; try again in {retry_after} s")]
@@ -87,12 +91,10 @@ pub enum Refusal {
     Draining,
 }
 
-/// A chunk to run.
 #[derive(Debug, Clone)]
 pub struct ChunkRequest {
     /// The model, by the name in the device plans.
     pub model: String,
-    /// What to do.
     pub work: Work,
     /// Mono f32 at 16 kHz, at most 30 s.
     pub samples: Arc<[f32]>,
@@ -100,14 +102,12 @@ pub struct ChunkRequest {
     pub stands_in: Option<StandInReason>,
 }
 
-/// A finished chunk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChunkDone {
     /// The text, with times from the start of the chunk. Empty for [`Work::Detect`].
     pub segments: Vec<Segment>,
     /// The result of [`Work::Detect`], most probable first.
     pub languages: Vec<(Language, f32)>,
-    /// Where it ran.
     pub device: DeviceId,
     /// The engine that drove the device.
     pub backend: Backend,
@@ -122,13 +122,11 @@ pub struct ChunkDone {
     pub inference_time: Duration,
 }
 
-/// Why a chunk has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
     /// No device can run the model now.
     #[error("the model `{model}` cannot run on any device: {reason}")]
     Unavailable {
-        /// The model's name.
         model: String,
         /// Why its last worker failed.
         reason: String,
@@ -138,10 +136,7 @@ pub enum ChunkError {
     Quarantined,
     /// Every worthwhile attempt failed.
     #[error("the audio could not be transcribed, at the last attempt because {reason}")]
-    Failed {
-        /// Why the last attempt failed.
-        reason: String,
-    },
+    Failed { reason: String },
     /// The scheduler has stopped.
     #[error("the service is shutting down")]
     ShutDown,
@@ -150,19 +145,24 @@ pub enum ChunkError {
 /// A handle to the scheduler's task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
-    commands: mpsc::UnboundedSender<Command>,
+    /// Unbounded, because a ticket's drop cannot wait. It does not grow: the task handles a command
+    /// without I/O, and there are a few commands for each admitted request and each chunk, of which
+    /// a request has no more than slots + 1 in flight.
+    commands: mpsc::UnboundedSender<SchedulerCommand>,
     slots: Arc<AtomicUsize>,
 }
 
 /// The right to submit the chunks of one request. Dropping it cancels the unfinished ones.
 #[derive(Debug)]
 pub struct Ticket {
-    id: RequestId,
-    commands: mpsc::UnboundedSender<Command>,
+    request_id: RequestId,
+    scheduler: Scheduler,
 }
 
+type ChunkReply = Result<ChunkDone, ChunkError>;
+
 #[derive(Debug)]
-enum Command {
+enum SchedulerCommand {
     Admit {
         caller: Caller,
         reply: oneshot::Sender<Result<RequestId, Refusal>>,
@@ -171,26 +171,26 @@ enum Command {
         reply: oneshot::Sender<Result<RequestId, Refusal>>,
     },
     Measure {
-        job: RequestId,
+        request_id: RequestId,
         seconds: f64,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
     Charge {
-        job: RequestId,
+        request_id: RequestId,
         seconds: f64,
     },
     Submit {
-        job: RequestId,
+        request_id: RequestId,
         chunk: ChunkRequest,
-        reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        reply: oneshot::Sender<ChunkReply>,
     },
     RunAhead {
         chunk: ChunkRequest,
-        result: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        result: oneshot::Sender<ChunkReply>,
         reply: oneshot::Sender<Option<RequestId>>,
     },
     Release {
-        job: RequestId,
+        request_id: RequestId,
     },
     AddDevices {
         plans: Vec<DevicePlan>,
@@ -202,11 +202,11 @@ enum Command {
         model: String,
         reply: oneshot::Sender<()>,
     },
-    StandDown {
+    RetireModel {
         model: String,
     },
     Unused {
-        backends: Vec<UnusedBackend>,
+        backends: Vec<UnusedDeviceKind>,
     },
     Snapshot {
         reply: oneshot::Sender<Snapshot>,
@@ -221,45 +221,45 @@ impl Scheduler {
     /// handle.
     pub fn start(settings: Settings) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (event_sender, events) = mpsc::unbounded_channel();
+        let (event_sender, events) = mpsc::channel(QUEUED_EVENTS);
         let launch = move |id: WorkerId, program: &WorkerProgram, spec: LoadSpec| {
             let wrap = move |event| (id, event);
             supervisor::start(program, spec, settings.start, event_sender.clone(), wrap)
         };
         let slots = Arc::new(AtomicUsize::new(0));
-        let state = State::new(settings, Box::new(launch), Arc::clone(&slots), Instant::now());
+        let state =
+            SchedulerState::new(settings, Box::new(launch), Arc::clone(&slots), Instant::now());
         tokio::spawn(state.run(receiver, events));
         Self { commands, slots }
     }
 
     /// Adds devices. Skips a device whose id is already known.
     pub fn add_devices(&self, plans: Vec<DevicePlan>) {
-        self.send(Command::AddDevices { plans });
+        self.send(SchedulerCommand::AddDevices { plans });
     }
 
     /// Loads models on every device, including those added later. Skips a model whose name is
     /// already known.
     pub fn add_models(&self, plans: Vec<ModelPlan>) {
-        self.send(Command::AddModels { plans });
+        self.send(SchedulerCommand::AddModels { plans });
     }
 
     /// Returns once chunks of `model` need not wait for a load that may fail: the model is loaded
     /// on a device, or no device will load it before a chunk needs it.
     pub async fn when_usable(&self, model: &str) {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::WhenUsable { model: model.to_owned(), reply });
-        let _ = answer.await;
+        let model = model.to_owned();
+        self.call(|reply| SchedulerCommand::WhenUsable { model, reply }).await;
     }
 
     /// Unloads a model when nothing runs on it or waits for it. It is loaded again if a request
     /// that started with it submits another chunk.
-    pub fn stand_down(&self, model: &str) {
-        self.send(Command::StandDown { model: model.to_owned() });
+    pub fn retire_model(&self, model: &str) {
+        self.send(SchedulerCommand::RetireModel { model: model.to_owned() });
     }
 
     /// Sets which kinds of devices are not used, replacing the previous list.
-    pub fn set_unused(&self, backends: Vec<UnusedBackend>) {
-        self.send(Command::Unused { backends });
+    pub fn set_unused(&self, backends: Vec<UnusedDeviceKind>) {
+        self.send(SchedulerCommand::Unused { backends });
     }
 
     /// The number of chunks that the devices run at once.
@@ -267,16 +267,14 @@ impl Scheduler {
         self.slots.load(Ordering::Relaxed)
     }
 
-    /// Admits a request before its length is known, so that no client uploads in vain. The ticket
+    /// Admits a request before its length is known, so that no client uploads a file that will be refused. The ticket
     /// reserves room for a request of mean length until [`Ticket::measure`].
     ///
     /// # Errors
     /// [`Refusal`], with the time after which to try again.
     pub async fn admit(&self, caller: Caller) -> Result<Ticket, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Admit { caller, reply });
-        let id = answer.await.map_err(|_| Refusal::Draining)??;
-        Ok(Ticket { id, commands: self.commands.clone() })
+        let id = self.call(|reply| SchedulerCommand::Admit { caller, reply }).await;
+        Ok(self.ticket(id.ok_or(Refusal::Draining)??))
     }
 
     /// Admits a request that runs in the background, however much is queued. It counts towards no
@@ -285,24 +283,18 @@ impl Scheduler {
     /// # Errors
     /// [`Refusal::Draining`].
     pub async fn admit_background(&self) -> Result<Ticket, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::AdmitBackground { reply });
-        let id = answer.await.map_err(|_| Refusal::Draining)??;
-        Ok(Ticket { id, commands: self.commands.clone() })
+        let id = self.call(|reply| SchedulerCommand::AdmitBackground { reply }).await;
+        Ok(self.ticket(id.ok_or(Refusal::Draining)??))
     }
 
     /// The state of every device. `None` once the scheduler has stopped.
     pub async fn snapshot(&self) -> Option<Snapshot> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Snapshot { reply });
-        answer.await.ok()
+        self.call(|reply| SchedulerCommand::Snapshot { reply }).await
     }
 
     /// Refuses new requests from now on, and returns when the accepted ones are finished.
     pub async fn drain(&self) {
-        let (done, answer) = oneshot::channel();
-        self.send(Command::Drain { done });
-        let _ = answer.await;
+        self.call(|done| SchedulerCommand::Drain { done }).await;
     }
 
     /// Returns when the scheduler has stopped. While handles exist, that is a bug.
@@ -310,7 +302,21 @@ impl Scheduler {
         self.commands.closed().await;
     }
 
-    fn send(&self, command: Command) {
+    fn ticket(&self, request_id: RequestId) -> Ticket {
+        Ticket { request_id, scheduler: self.clone() }
+    }
+
+    /// Sends a command and returns the reply; `None` if the scheduler has stopped.
+    async fn call<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> SchedulerCommand,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply));
+        answer.await.ok()
+    }
+
+    fn send(&self, command: SchedulerCommand) {
         // A stopped scheduler drops the reply, which the caller notices.
         let _ = self.commands.send(command);
     }
@@ -322,22 +328,20 @@ impl Ticket {
     /// # Errors
     /// [`Refusal`] if there is no room for that much.
     pub async fn measure(&self, seconds: f64) -> Result<(), Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Measure { job: self.id, seconds, reply });
-        answer.await.unwrap_or(Err(Refusal::Draining))
+        let request_id = self.request_id;
+        let measure = |reply| SchedulerCommand::Measure { request_id, seconds, reply };
+        self.scheduler.call(measure).await.unwrap_or(Err(Refusal::Draining))
     }
 
     /// Submits a chunk at once. The future returns its result after as many attempts as needed.
     /// Dropping the future does not cancel the chunk; dropping the ticket does.
-    ///
-    /// # Errors
-    /// [`ChunkError`].
     pub fn run(
         &self,
         chunk: ChunkRequest,
     ) -> impl Future<Output = Result<ChunkDone, ChunkError>> + use<> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Submit { job: self.id, chunk, reply });
+        let request_id = self.request_id;
+        self.scheduler.send(SchedulerCommand::Submit { request_id, chunk, reply });
         async move { answer.await.unwrap_or(Err(ChunkError::ShutDown)) }
     }
 
@@ -348,9 +352,8 @@ impl Ticket {
         chunk: ChunkRequest,
     ) -> Option<impl Future<Output = Result<ChunkDone, ChunkError>> + use<>> {
         let (result, done) = oneshot::channel();
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::RunAhead { chunk, result, reply });
-        let ahead = Ticket { id: answer.await.ok()??, commands: self.commands.clone() };
+        let ahead = |reply| SchedulerCommand::RunAhead { chunk, result, reply };
+        let ahead = self.scheduler.ticket(self.scheduler.call(ahead).await??);
         Some(async move {
             let result = done.await.unwrap_or(Err(ChunkError::ShutDown));
             drop(ahead);
@@ -360,12 +363,12 @@ impl Ticket {
 
     /// Updates the remaining seconds of audio of the request.
     pub fn charge(&self, seconds: f64) {
-        let _ = self.commands.send(Command::Charge { job: self.id, seconds });
+        self.scheduler.send(SchedulerCommand::Charge { request_id: self.request_id, seconds });
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Release { job: self.id });
+        self.scheduler.send(SchedulerCommand::Release { request_id: self.request_id });
     }
 }

@@ -35,16 +35,15 @@ impl MemoryNeed {
     }
 }
 
-/// The memory budget of a device.
 #[derive(Debug)]
 pub(super) struct MemoryBudget {
     total: u64,
-    free: u64,
+    /// Free bytes as far as known.
+    pub(super) free: u64,
     free_at: Instant,
 }
 
 impl MemoryBudget {
-    /// A budget with `free` of `total` bytes free.
     pub(super) fn new(total: u64, free: u64, now: Instant) -> Self {
         Self { total, free, free_at: now }
     }
@@ -52,10 +51,8 @@ impl MemoryBudget {
     /// Bytes available to another worker when `reserved` are reserved for others.
     pub(super) fn room(&self, reserved: u64, now: Instant) -> u64 {
         let promised = self.total.saturating_sub(reserved);
-        let room = match now.duration_since(self.free_at) < READING_TIME {
-            true => promised.min(self.free),
-            false => promised,
-        };
+        let is_recent = now.duration_since(self.free_at) < READING_TIME;
+        let room = if is_recent { promised.min(self.free) } else { promised };
         room.saturating_sub(HEADROOM_BYTES)
     }
 
@@ -73,11 +70,6 @@ impl MemoryBudget {
     /// Records that a worker with `bytes` is gone.
     pub(super) fn give_back(&mut self, bytes: u64) {
         self.free = self.free.saturating_add(bytes).min(self.total);
-    }
-
-    /// Free bytes as far as known.
-    pub(super) fn free(&self) -> u64 {
-        self.free
     }
 }
 
@@ -114,10 +106,10 @@ mod tests {
         let now = Instant::now();
         let mut budget = MemoryBudget::new(8 * GIB, 8 * GIB, now);
         budget.take(3 * GIB);
-        assert_eq!(budget.free(), 5 * GIB);
+        assert_eq!(budget.free, 5 * GIB);
         budget.read(7 * GIB, 2 * GIB, now);
-        assert_eq!(budget.free(), 5 * GIB);
+        assert_eq!(budget.free, 5 * GIB);
         budget.give_back(6 * GIB);
-        assert_eq!(budget.free(), 8 * GIB);
+        assert_eq!(budget.free, 8 * GIB);
     }
 }

@@ -61,21 +61,17 @@ impl Board {
         let Some((start, finish, best)) = timed.min_by(earlier) else {
             return Offer::Wait(None);
         };
-        let device_is_free = self.next_free(best.place.0) <= Some(0.0);
-        let slots = match device_is_free && !(best.ready && start <= 0.0) {
-            true => self
-                .instances
-                .entry(best.place)
-                .or_insert_with(|| vec![best.wait_seconds; best.slots.max(1)]),
-            false => &mut self.slots[best.place.0],
+        let runs_now = best.ready && start <= 0.0;
+        let slots = if !runs_now && self.next_free(best.place.0) <= Some(0.0) {
+            let slots = || vec![best.wait_seconds; best.slots.max(1)];
+            self.instances.entry(best.place).or_insert_with(slots)
+        } else {
+            &mut self.slots[best.place.0]
         };
         if let Some(slot) = slots.iter_mut().min_by(|a, b| a.total_cmp(b)) {
             *slot = finish;
         }
-        match best.ready && start <= 0.0 {
-            true => Offer::Run(best.place),
-            false => Offer::Wait(Some(best.place)),
-        }
+        if runs_now { Offer::Run(best.place) } else { Offer::Wait(Some(best.place)) }
     }
 
     /// When the instance can take another chunk.

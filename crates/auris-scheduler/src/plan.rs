@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use super::admission::Capacity;
 use super::memory::MemoryNeed;
+use super::reason::FallbackReason;
 use crate::supervisor::{StartLimits, WorkerProgram};
 use auris_core::device::{Backend, DeviceInfo};
 
-/// A device to use.
 #[derive(Debug, Clone)]
 pub struct DevicePlan {
     /// What detection found out about it.
     pub info: DeviceInfo,
-    /// The worker program that drives it.
     pub program: WorkerProgram,
     /// The most chunks that it runs at once, over all models.
     pub slots: usize,
-    /// The number of threads per chunk.
     pub threads: usize,
     /// Whether its models are loaded before the first request for them.
     pub warm: bool,
@@ -33,22 +31,18 @@ impl DevicePlan {
 /// A model and what a device may load for it.
 #[derive(Debug, Clone)]
 pub struct ModelPlan {
-    /// Its name.
     pub name: String,
-    /// Its file.
     pub file: PathBuf,
     /// The memory that it takes.
     pub need: MemoryNeed,
     /// Whether short audio is encoded in whole windows of 30 s, too.
     pub whole_windows: bool,
-    /// Its quantised variants, largest first.
     pub variants: Vec<Variant>,
 }
 
 /// A quantised variant of a model.
 #[derive(Debug, Clone)]
 pub struct Variant {
-    /// Its name.
     pub name: String,
     /// Its file, if it is installed.
     pub file: Option<PathBuf>,
@@ -58,21 +52,18 @@ pub struct Variant {
 
 /// A kind of device that should be used but is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnusedBackend {
-    /// The kind.
+pub struct UnusedDeviceKind {
     pub backend: Backend,
-    /// The reason in a word, if it is why chunks run elsewhere; `None` if it is by choice.
-    pub cause: Option<String>,
+    /// Why, if that is why chunks run elsewhere; `None` if it is by choice.
+    pub cause: Option<FallbackReason>,
     /// The reason, and how to fix it.
     pub detail: String,
 }
 
-/// The settings of the scheduler.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// How much work may be accepted.
     pub capacity: Capacity,
-    /// Time limits for starting a worker.
     pub start: StartLimits,
     /// The minimum time without progress after which a running chunk's worker is killed. A model
     /// that was slow to warm up gets more.

@@ -5,13 +5,16 @@
 //! within one: a file that starts with the bundled model ends with it.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use metrics::gauge;
 
 use crate::{MemoryNeed, ModelPlan, Scheduler, Variant};
 use auris_core::metrics as names;
 use auris_models::{
-    self, Availability, Catalog, DownloadConfig, Entry, ModelError, ModelFile, Progress, Store,
+    self, Availability, Catalog, DownloadConfig, DownloadProgress, ModelError, ModelFile,
+    ModelStore, PublishedModel,
 };
 
 /// The waits between failed downloads, each after several attempts, as multiples of the pause
@@ -19,11 +22,9 @@ use auris_models::{
 const FIRST_WAIT: u32 = 10;
 const LONGEST_WAIT: u32 = 600;
 
-/// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Provision {
-    /// The store of installed models.
-    pub store: Store,
+    pub store: ModelStore,
     /// Where models come from.
     pub download: DownloadConfig,
     /// Receives the state of each download.
@@ -36,7 +37,7 @@ pub struct Provision {
 
 impl Provision {
     /// Starts a task for each of the `missing` models, and returns at once.
-    pub fn start(self, missing: &[&'static Entry]) {
+    pub fn start(self, missing: &[&'static PublishedModel]) {
         self.update_gauges();
         for entry in missing {
             tokio::spawn(self.clone().fetch(entry));
@@ -44,7 +45,7 @@ impl Provision {
     }
 
     /// Returns when the model does its own work, or can never be installed.
-    async fn fetch(self, entry: &'static Entry) {
+    async fn fetch(self, entry: &'static PublishedModel) {
         let stand_in = self.catalog.now().stand_in.as_ref().map(|model| model.name.clone());
         let stand_in = stand_in.unwrap_or_default();
         if !self.download.offline {
@@ -56,33 +57,36 @@ impl Provision {
                 entry.name
             );
         }
-        let mut wait = self.download.retry_pause * FIRST_WAIT;
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(self.download.retry_pause * FIRST_WAIT)
+            .with_max_delay(self.download.retry_pause * LONGEST_WAIT)
+            .without_max_times();
         let mut is_known = false;
-        let file = loop {
-            let error = match self.download(entry).await {
-                Ok(file) => break file,
-                Err(error) => error,
-            };
-            let is_final = matches!(error, ModelError::Offline { .. });
-            if !std::mem::replace(&mut is_known, true) {
+        let mut report = |error: &ModelError, wait: Option<Duration>| {
+            if std::mem::replace(&mut is_known, true) {
+                tracing::debug!(model = entry.name, "downloading failed again: {error}");
+            } else {
                 tracing::warn!(
                     model = entry.name,
                     stand_in,
-                    retry_seconds = (!is_final).then_some(wait.as_secs_f64()),
-                    "the bundled model goes on with this one's work: {error}"
+                    retry_seconds = wait.map(|wait| wait.as_secs_f64()),
+                    "the bundled model continues with this one's work: {error}"
                 );
-            } else {
-                tracing::debug!(model = entry.name, "downloading failed again: {error}");
             }
             self.set(entry, Availability::Missing { reason: error.to_string() });
-            if is_final {
-                return;
-            }
-            tokio::select! {
-                () = self.scheduler.ended() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-            wait = (wait * 2).min(self.download.retry_pause * LONGEST_WAIT);
+        };
+        let download = || self.download(entry);
+        let file = download
+            .retry(waits)
+            .when(|error| !matches!(error, ModelError::Offline { .. }))
+            .notify(|error, wait| report(error, Some(wait)));
+        let file = tokio::select! {
+            () = self.scheduler.ended() => return,
+            file = file => file,
+        };
+        let file = match file {
+            Ok(file) => file,
+            Err(error) => return report(&error, None),
         };
         self.set(entry, Availability::Loading);
         self.scheduler.add_models(vec![model_plan(&file, &self.store, self.whole_windows)]);
@@ -94,29 +98,29 @@ impl Provision {
             && models.is_complete()
             && models.find(&stand_in.name).is_none()
         {
-            self.scheduler.stand_down(&stand_in.name);
+            self.scheduler.retire_model(&stand_in.name);
         }
     }
 
-    async fn download(&self, entry: &'static Entry) -> Result<ModelFile, ModelError> {
-        let told = Mutex::new(None);
+    async fn download(&self, entry: &'static PublishedModel) -> Result<ModelFile, ModelError> {
+        let reported = Mutex::new(None);
         let on_progress = |progress| {
             let percent = match progress {
-                Progress::Receiving { received_bytes, total_bytes } => {
+                DownloadProgress::Receiving { received_bytes, total_bytes } => {
                     (received_bytes.saturating_mul(100) / total_bytes.max(1)).min(100) as u8
                 }
-                Progress::Waiting => 0,
-                Progress::Verifying | Progress::Done => 100,
+                DownloadProgress::Waiting => 0,
+                DownloadProgress::Verifying | DownloadProgress::Done => 100,
             };
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.replace(percent) != Some(percent) {
+            let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.replace(percent) != Some(percent) {
                 self.set(entry, Availability::Downloading { percent });
             }
         };
         auris_models::pull(&self.store, entry, &self.download, &on_progress).await
     }
 
-    fn set(&self, entry: &Entry, availability: Availability) {
+    fn set(&self, entry: &PublishedModel, availability: Availability) {
         self.catalog.set(entry.name, availability);
         self.update_gauges();
     }
@@ -131,7 +135,7 @@ impl Provision {
 }
 
 /// What a device may load for `model`. Looks up its quantised variants in `store`.
-pub fn model_plan(model: &ModelFile, store: &Store, whole_windows: bool) -> ModelPlan {
+pub fn model_plan(model: &ModelFile, store: &ModelStore, whole_windows: bool) -> ModelPlan {
     ModelPlan {
         name: model.name.clone(),
         file: model.path.clone(),
@@ -148,7 +152,7 @@ fn need(size_bytes: u64, dimensions: auris_models::Dimensions) -> MemoryNeed {
 
 /// The quantised variants of a model, largest first: all variants of a published model; for any
 /// other model, the one with 8-bit weights.
-fn variants(model: &ModelFile, store: &Store) -> Vec<Variant> {
+fn variants(model: &ModelFile, store: &ModelStore) -> Vec<Variant> {
     let prefix = format!("{}-q", model.name);
     let of_model = auris_models::REGISTRY.iter().filter(|entry| entry.name.starts_with(&prefix));
     let mut variants: Vec<Variant> = of_model
@@ -158,8 +162,8 @@ fn variants(model: &ModelFile, store: &Store) -> Vec<Variant> {
             need: need(entry.size_bytes, entry.dimensions),
         })
         .collect();
-    let eight_bits = store.resolve(&format!("{prefix}8_0"));
-    if let (true, Ok(found)) = (variants.is_empty(), eight_bits)
+    if variants.is_empty()
+        && let Ok(found) = store.resolve(&format!("{prefix}8_0"))
         && found.path != model.path
     {
         let need = need(found.size_bytes, found.dimensions);

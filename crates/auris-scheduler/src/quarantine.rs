@@ -8,7 +8,6 @@ use super::ChunkRequest;
 /// How many chunks are remembered; the oldest is forgotten first.
 const MOST: usize = 1_000;
 
-/// A set of chunks.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
     known: HashSet<u64>,
@@ -21,7 +20,6 @@ impl Remembered {
         !self.known.is_empty() && self.known.contains(&fingerprint(request))
     }
 
-    /// Remembers a chunk.
     pub(super) fn add(&mut self, request: &ChunkRequest) {
         let fingerprint = fingerprint(request);
         if self.known.insert(fingerprint) {
@@ -34,7 +32,6 @@ impl Remembered {
         }
     }
 
-    /// The number of remembered chunks.
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }

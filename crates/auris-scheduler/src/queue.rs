@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// A request in the queue.
 pub(super) type RequestId = u64;
 
 /// A request with at most this many seconds of audio is short.
@@ -17,8 +16,8 @@ const LONG_TURN: u64 = 4;
 
 /// The waiting chunks in fair order. `T` is whatever the caller needs to run one.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
-    jobs: BTreeMap<RequestId, QueuedRequest<T>>,
+pub(super) struct FairQueue<T> {
+    requests: BTreeMap<RequestId, QueuedRequest<T>>,
     turns: u64,
     /// Where the last served request of each class stood. A request that is new, or had nothing to
     /// run, starts from here: it does not catch up on time in which it did not wait.
@@ -56,49 +55,49 @@ impl Clocks {
     }
 }
 
-impl<T> Default for Queue<T> {
+impl<T> Default for FairQueue<T> {
     fn default() -> Self {
-        Self { jobs: BTreeMap::new(), turns: 0, clocks: Clocks::default() }
+        Self { requests: BTreeMap::new(), turns: 0, clocks: Clocks::default() }
     }
 }
 
-impl<T> Queue<T> {
+impl<T> FairQueue<T> {
     /// Adds a request. `seconds` is the length of its audio as far as known.
     pub(super) fn add_request(&mut self, id: RequestId, seconds: f64) {
-        let job =
+        let request =
             QueuedRequest { claimed: seconds, given: 0.0, served: 0.0, waiting: VecDeque::new() };
-        self.jobs.insert(id, job);
+        self.requests.insert(id, request);
     }
 
     /// Removes a request with its waiting chunks.
     pub(super) fn remove_request(&mut self, id: RequestId) {
-        self.jobs.remove(&id);
+        self.requests.remove(&id);
     }
 
     /// Adds a chunk behind those of its request. Returns the chunk if the request is not in the
     /// queue.
     pub(super) fn push(&mut self, id: RequestId, seconds: f64, chunk: T) -> Result<(), T> {
-        let Some(job) = self.jobs.get_mut(&id) else { return Err(chunk) };
-        if job.waiting.is_empty() {
-            job.served = job.served.max(*self.clocks.of(job.is_short()));
+        let Some(request) = self.requests.get_mut(&id) else { return Err(chunk) };
+        if request.waiting.is_empty() {
+            request.served = request.served.max(*self.clocks.of(request.is_short()));
         }
-        job.waiting.push_back((seconds, chunk));
+        request.waiting.push_back((seconds, chunk));
         Ok(())
     }
 
     /// Puts a chunk back in front of its request's other chunks, as if it had never been taken.
     /// Drops it if the request is no longer in the queue.
     pub(super) fn put_back(&mut self, id: RequestId, seconds: f64, chunk: T) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.given -= seconds;
-            job.served -= seconds;
-            job.waiting.push_front((seconds, chunk));
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.given -= seconds;
+            request.served -= seconds;
+            request.waiting.push_front((seconds, chunk));
         }
     }
 
     /// The next chunk of each request.
     pub(super) fn fronts(&self) -> impl Iterator<Item = &T> {
-        self.jobs.values().filter_map(|job| job.waiting.front()).map(|(_, chunk)| chunk)
+        self.requests.values().filter_map(|request| request.waiting.front()).map(|(_, chunk)| chunk)
     }
 
     /// Takes the next chunk for which `place` finds a place, and returns both. Offers the first
@@ -106,24 +105,24 @@ impl<T> Queue<T> {
     pub(super) fn pop<P>(&mut self, mut place: impl FnMut(&T) -> Option<P>) -> Option<(T, P)> {
         let long_first = (self.turns + 1).is_multiple_of(LONG_TURN);
         let mut order: Vec<(&RequestId, &QueuedRequest<T>)> =
-            self.jobs.iter().filter(|(_, job)| !job.waiting.is_empty()).collect();
+            self.requests.iter().filter(|(_, request)| !request.waiting.is_empty()).collect();
         order.sort_by(|(_, a), (_, b)| {
-            let class = |job: &QueuedRequest<T>| job.is_short() == long_first;
+            let class = |request: &QueuedRequest<T>| request.is_short() == long_first;
             class(a).cmp(&class(b)).then(a.served.total_cmp(&b.served))
         });
-        let (id, place) = order.into_iter().find_map(|(id, job)| {
-            let (_, chunk) = job.waiting.front()?;
+        let (id, place) = order.into_iter().find_map(|(id, request)| {
+            let (_, chunk) = request.waiting.front()?;
             Some((*id, place(chunk)?))
         })?;
-        let job = self.jobs.get_mut(&id)?;
-        let (seconds, chunk) = job.waiting.pop_front()?;
-        let was_short = job.is_short();
+        let request = self.requests.get_mut(&id)?;
+        let (seconds, chunk) = request.waiting.pop_front()?;
+        let was_short = request.is_short();
         let clock = self.clocks.of(was_short);
-        *clock = clock.max(job.served);
-        job.given += seconds;
-        job.served += seconds;
-        if was_short && !job.is_short() {
-            job.served = job.served.max(self.clocks.long);
+        *clock = clock.max(request.served);
+        request.given += seconds;
+        request.served += seconds;
+        if was_short && !request.is_short() {
+            request.served = request.served.max(self.clocks.long);
         }
         self.turns += 1;
         Some((chunk, place))
@@ -132,21 +131,20 @@ impl<T> Queue<T> {
     /// Removes and returns every waiting chunk for which `condemned` holds.
     pub(super) fn drain_where(&mut self, condemned: impl Fn(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
-        for job in self.jobs.values_mut() {
-            for (seconds, chunk) in std::mem::take(&mut job.waiting) {
+        for request in self.requests.values_mut() {
+            for (seconds, chunk) in std::mem::take(&mut request.waiting) {
                 if condemned(&chunk) {
                     taken.push(chunk);
                 } else {
-                    job.waiting.push_back((seconds, chunk));
+                    request.waiting.push_back((seconds, chunk));
                 }
             }
         }
         taken
     }
 
-    /// The number of waiting chunks.
     pub(super) fn len(&self) -> usize {
-        self.jobs.values().map(|job| job.waiting.len()).sum()
+        self.requests.values().map(|request| request.waiting.len()).sum()
     }
 }
 
@@ -154,9 +152,9 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
-    fn filled(jobs: &[(RequestId, f64, usize)]) -> Queue<String> {
-        let mut queue = Queue::default();
-        for &(id, seconds, chunks) in jobs {
+    fn filled(requests: &[(RequestId, f64, usize)]) -> FairQueue<String> {
+        let mut queue = FairQueue::default();
+        for &(id, seconds, chunks) in requests {
             queue.add_request(id, seconds);
             for n in 0..chunks {
                 queue.push(id, seconds / chunks as f64, format!("{id}.{n}")).unwrap();
@@ -165,7 +163,7 @@ mod tests {
         queue
     }
 
-    fn order(queue: &mut Queue<String>) -> String {
+    fn order(queue: &mut FairQueue<String>) -> String {
         let mut order = Vec::new();
         while let Some((chunk, ())) = queue.pop(|_| Some(())) {
             order.push(chunk);

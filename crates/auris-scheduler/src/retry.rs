@@ -1,6 +1,8 @@
 //! What happens to a chunk whose worker failed. Pure.
 
+use super::reason::FallbackReason;
 use crate::supervisor::ExitKind;
+use auris_core::ipc::FailureKind;
 
 /// How many times a chunk's worker may be killed from outside. Such an exit says little about the
 /// chunk, but the chunk may cause the memory pressure under which the kernel kills.
@@ -18,7 +20,7 @@ const MOST_GPU_FAILURES: u32 = 2;
 
 /// Where an attempt was made.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attempt {
+pub(super) struct ChunkAttempt {
     /// The device's index in the plan.
     pub(super) device: usize,
     /// Whether the device is the CPU, the last resort.
@@ -48,12 +50,12 @@ pub(super) struct History {
     /// GPUs on which it failed for a reason other than memory.
     avoided: Vec<usize>,
     /// Where the first attempt failed, and why.
-    pub(super) first_failure: Option<(usize, &'static str)>,
+    pub(super) first_failure: Option<(usize, FallbackReason)>,
 }
 
 /// What to do with the chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RetryDecision {
     /// Run it again.
     Retry,
     /// It has failed for good.
@@ -65,17 +67,17 @@ pub(super) enum Verdict {
 impl History {
     /// Its worker exited while it ran. A chunk is to blame only for a second crash that happened on
     /// the CPU and without neighbours: a crash on a GPU says nothing about the chunk.
-    pub(super) fn after_end(&mut self, kind: ExitKind, attempt: Attempt) -> Verdict {
-        self.first_failure.get_or_insert((attempt.device, kind.as_str()));
+    pub(super) fn after_end(&mut self, kind: ExitKind, attempt: ChunkAttempt) -> RetryDecision {
+        self.first_failure.get_or_insert((attempt.device, FallbackReason::Exit(kind)));
         match kind {
             ExitKind::OutOfMemory if attempt.is_cpu => {
                 self.cpu_ooms += 1;
-                return verdict(self.cpu_ooms >= MOST_LAST_RESORTS, Verdict::GiveUp);
+                return decision(self.cpu_ooms >= MOST_LAST_RESORTS, RetryDecision::GiveUp);
             }
             ExitKind::OutOfMemory => {
                 self.gpu_failures += 1;
                 self.gpu_ooms += 1;
-                return Verdict::Retry;
+                return RetryDecision::Retry;
             }
             ExitKind::Aborted | ExitKind::Stalled | ExitKind::Protocol => {
                 self.crashes += 1;
@@ -85,27 +87,35 @@ impl History {
             }
             _ if !attempt.is_cpu => {
                 self.gpu_kills += 1;
-                return Verdict::Retry;
+                return RetryDecision::Retry;
             }
             _ => {
                 self.kills += 1;
-                return verdict(self.kills >= MOST_KILLS, Verdict::GiveUp);
+                return decision(self.kills >= MOST_KILLS, RetryDecision::GiveUp);
             }
         }
         // A stall may be the fault of a busy machine, so it is not remembered.
-        let blame = if kind == ExitKind::Stalled { Verdict::GiveUp } else { Verdict::Quarantine };
-        verdict(self.crashes >= 2 && self.crashed_alone_on_cpu, blame)
+        let blame = if kind == ExitKind::Stalled {
+            RetryDecision::GiveUp
+        } else {
+            RetryDecision::Quarantine
+        };
+        decision(self.crashes >= 2 && self.crashed_alone_on_cpu, blame)
     }
 
     /// The engine reported an error for it, and its worker is still alive.
-    pub(super) fn after_error(&mut self, reason: &'static str, attempt: Attempt) -> Verdict {
-        self.first_failure.get_or_insert((attempt.device, reason));
+    pub(super) fn after_error(
+        &mut self,
+        kind: FailureKind,
+        attempt: ChunkAttempt,
+    ) -> RetryDecision {
+        self.first_failure.get_or_insert((attempt.device, FallbackReason::Engine(kind)));
         self.failed_on(attempt);
         self.cpu_errors += u32::from(attempt.is_cpu);
-        verdict(self.cpu_errors >= MOST_LAST_RESORTS, Verdict::GiveUp)
+        decision(self.cpu_errors >= MOST_LAST_RESORTS, RetryDecision::GiveUp)
     }
 
-    fn failed_on(&mut self, attempt: Attempt) {
+    fn failed_on(&mut self, attempt: ChunkAttempt) {
         if !attempt.is_cpu {
             self.gpu_failures += 1;
             self.avoided.push(attempt.device);
@@ -134,65 +144,65 @@ impl History {
     }
 }
 
-fn verdict(is_over: bool, blame: Verdict) -> Verdict {
-    if is_over { blame } else { Verdict::Retry }
+fn decision(is_over: bool, blame: RetryDecision) -> RetryDecision {
+    if is_over { blame } else { RetryDecision::Retry }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CPU: Attempt = Attempt { device: 9, is_cpu: true, alone: true };
+    const CPU: ChunkAttempt = ChunkAttempt { device: 9, is_cpu: true, alone: true };
 
-    fn gpu(device: usize) -> Attempt {
-        Attempt { device, is_cpu: false, alone: true }
+    fn gpu(device: usize) -> ChunkAttempt {
+        ChunkAttempt { device, is_cpu: false, alone: true }
     }
 
     #[test]
     fn a_chunk_that_crashes_two_workers_is_quarantined() {
         let mut history = History::default();
         assert!(!history.must_run_alone());
-        assert_eq!(history.after_end(ExitKind::Aborted, CPU), Verdict::Retry);
+        assert_eq!(history.after_end(ExitKind::Aborted, CPU), RetryDecision::Retry);
         assert!(history.must_run_alone());
-        assert_eq!(history.after_end(ExitKind::Aborted, CPU), Verdict::Quarantine);
-        assert_eq!(history.first_failure, Some((9, "aborted")));
+        assert_eq!(history.after_end(ExitKind::Aborted, CPU), RetryDecision::Quarantine);
+        assert_eq!(history.first_failure, Some((9, FallbackReason::Exit(ExitKind::Aborted))));
 
         let mut history = History::default();
-        assert_eq!(history.after_end(ExitKind::Aborted, gpu(0)), Verdict::Retry);
-        assert_eq!(history.after_end(ExitKind::Aborted, CPU), Verdict::Quarantine);
+        assert_eq!(history.after_end(ExitKind::Aborted, gpu(0)), RetryDecision::Retry);
+        assert_eq!(history.after_end(ExitKind::Aborted, CPU), RetryDecision::Quarantine);
     }
 
     #[test]
     fn two_failing_gpus_do_not_quarantine_a_chunk() {
         let mut history = History::default();
-        assert_eq!(history.after_end(ExitKind::Aborted, gpu(0)), Verdict::Retry);
+        assert_eq!(history.after_end(ExitKind::Aborted, gpu(0)), RetryDecision::Retry);
         assert!(!history.allows(0, false, 0) && history.allows(1, false, 0));
-        assert_eq!(history.after_end(ExitKind::Aborted, gpu(1)), Verdict::Retry);
+        assert_eq!(history.after_end(ExitKind::Aborted, gpu(1)), RetryDecision::Retry);
         assert!(!history.allows(2, false, 0) && history.allows(9, true, 0));
     }
 
     #[test]
     fn a_neighbours_crash_on_the_cpu_does_not_quarantine_a_chunk() {
         let mut history = History::default();
-        let beside_others = Attempt { alone: false, ..CPU };
-        assert_eq!(history.after_end(ExitKind::Aborted, gpu(0)), Verdict::Retry);
-        assert_eq!(history.after_end(ExitKind::Aborted, beside_others), Verdict::Retry);
-        assert_eq!(history.after_end(ExitKind::Aborted, CPU), Verdict::Quarantine);
+        let beside_others = ChunkAttempt { alone: false, ..CPU };
+        assert_eq!(history.after_end(ExitKind::Aborted, gpu(0)), RetryDecision::Retry);
+        assert_eq!(history.after_end(ExitKind::Aborted, beside_others), RetryDecision::Retry);
+        assert_eq!(history.after_end(ExitKind::Aborted, CPU), RetryDecision::Quarantine);
     }
 
     #[test]
     fn a_second_stall_ends_it_and_is_not_remembered() {
         let mut history = History::default();
-        assert_eq!(history.after_end(ExitKind::Stalled, CPU), Verdict::Retry);
-        assert_eq!(history.after_end(ExitKind::Stalled, CPU), Verdict::GiveUp);
+        assert_eq!(history.after_end(ExitKind::Stalled, CPU), RetryDecision::Retry);
+        assert_eq!(history.after_end(ExitKind::Stalled, CPU), RetryDecision::GiveUp);
     }
 
     #[test]
     fn a_lack_of_memory_may_be_tried_on_the_same_gpu_again_and_on_its_smaller_variants() {
         let mut history = History::default();
-        assert_eq!(history.after_end(ExitKind::OutOfMemory, gpu(0)), Verdict::Retry);
+        assert_eq!(history.after_end(ExitKind::OutOfMemory, gpu(0)), RetryDecision::Retry);
         assert!(history.allows(0, false, 0) && !history.must_run_alone());
-        assert_eq!(history.after_end(ExitKind::OutOfMemory, gpu(0)), Verdict::Retry);
+        assert_eq!(history.after_end(ExitKind::OutOfMemory, gpu(0)), RetryDecision::Retry);
         assert!(!history.allows(0, false, 0) && history.allows(0, false, 1));
     }
 
@@ -200,17 +210,17 @@ mod tests {
     fn workers_killed_from_outside_are_no_fault_of_the_chunk() {
         let mut history = History::default();
         for _ in 1..MOST_KILLS {
-            assert_eq!(history.after_end(ExitKind::Killed, CPU), Verdict::Retry);
+            assert_eq!(history.after_end(ExitKind::Killed, CPU), RetryDecision::Retry);
             assert!(!history.must_run_alone());
         }
-        assert_eq!(history.after_end(ExitKind::Killed, CPU), Verdict::GiveUp);
+        assert_eq!(history.after_end(ExitKind::Killed, CPU), RetryDecision::GiveUp);
     }
 
     #[test]
     fn a_gpu_whose_worker_is_killed_again_and_again_loses_no_chunk() {
         let mut history = History::default();
         for _ in 0..2 * MOST_KILLS {
-            assert_eq!(history.after_end(ExitKind::Killed, gpu(0)), Verdict::Retry);
+            assert_eq!(history.after_end(ExitKind::Killed, gpu(0)), RetryDecision::Retry);
         }
         assert!(!history.allows(0, false, 0) && history.allows(9, true, 0));
     }
@@ -218,9 +228,9 @@ mod tests {
     #[test]
     fn an_engine_error_is_retried_elsewhere_then_twice_on_the_cpu() {
         let mut history = History::default();
-        assert_eq!(history.after_error("engine-error", gpu(0)), Verdict::Retry);
+        assert_eq!(history.after_error(FailureKind::Engine, gpu(0)), RetryDecision::Retry);
         assert!(!history.allows(0, false, 0));
-        assert_eq!(history.after_error("engine-error", CPU), Verdict::Retry);
-        assert_eq!(history.after_error("engine-error", CPU), Verdict::GiveUp);
+        assert_eq!(history.after_error(FailureKind::Engine, CPU), RetryDecision::Retry);
+        assert_eq!(history.after_error(FailureKind::Engine, CPU), RetryDecision::GiveUp);
     }
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::queue::RequestId;
+use super::reason::FallbackReason;
 use super::retry::History;
-use super::{ChunkDone, ChunkError, ChunkRequest};
+use super::{ChunkReply, ChunkRequest};
 use auris_core::ipc::{ChunkId, Work};
 use auris_core::language::Language;
 use auris_core::transcript::Segment;
@@ -20,10 +21,10 @@ const OVERDUE_SECONDS: f64 = 0.01;
 
 /// A chunk from its arrival to its result.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) job: RequestId,
+pub(super) struct ScheduledChunk {
+    pub(super) request_id: RequestId,
     pub(super) request: ChunkRequest,
-    pub(super) reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+    pub(super) reply: oneshot::Sender<ChunkReply>,
     pub(super) arrived: Instant,
     pub(super) history: History,
     /// The failure of its last attempt: which device, and when it was noticed.
@@ -34,20 +35,19 @@ pub(super) struct Chunk {
     pub(super) crashed_gpu_before: bool,
 }
 
-impl Chunk {
+impl ScheduledChunk {
     pub(super) fn new(
-        job: RequestId,
+        request_id: RequestId,
         request: ChunkRequest,
-        reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        reply: oneshot::Sender<ChunkReply>,
         arrived: Instant,
     ) -> Self {
-        let history = History::default();
         Self {
-            job,
+            request_id,
             request,
             reply,
             arrived,
-            history,
+            history: History::default(),
             failed: None,
             opened: Vec::new(),
             crashed_gpu_before: false,
@@ -65,12 +65,11 @@ impl Chunk {
     }
 }
 
-/// A chunk that runs on a worker.
 #[derive(Debug)]
 pub(super) struct RunningChunk {
-    pub(super) chunk: Chunk,
+    pub(super) chunk: ScheduledChunk,
     /// Why it runs here and not on a better device.
-    pub(super) fallback: Option<String>,
+    pub(super) fallback: Option<FallbackReason>,
     pub(super) started: Instant,
     /// When it was expected to finish, as estimated at its start.
     expected: Instant,
@@ -89,7 +88,6 @@ impl RunningChunk {
     }
 }
 
-/// The chunks that run on one worker.
 #[derive(Debug, Default)]
 pub(super) struct RunningChunks(BTreeMap<ChunkId, RunningChunk>);
 
@@ -105,8 +103,8 @@ impl RunningChunks {
     pub(super) fn add(
         &mut self,
         id: ChunkId,
-        chunk: Chunk,
-        fallback: Option<String>,
+        chunk: ScheduledChunk,
+        fallback: Option<FallbackReason>,
         takes: f64,
         now: Instant,
     ) {
@@ -139,19 +137,18 @@ impl RunningChunks {
         Some(running)
     }
 
-    /// The chunks of a request.
-    pub(super) fn of(&self, job: RequestId) -> impl Iterator<Item = ChunkId> {
-        let of_job = self.0.iter().filter(move |(_, running)| running.chunk.job == job);
-        of_job.map(|(id, _)| *id)
+    pub(super) fn of(&self, request_id: RequestId) -> impl Iterator<Item = ChunkId> {
+        let of_request =
+            self.0.iter().filter(move |(_, running)| running.chunk.request_id == request_id);
+        of_request.map(|(id, _)| *id)
     }
 
     /// Whether `chunk` may run beside them.
-    pub(super) fn may_join(&self, chunk: &Chunk) -> bool {
+    pub(super) fn may_join(&self, chunk: &ScheduledChunk) -> bool {
         let lonely = |running: &RunningChunk| running.chunk.history.must_run_alone();
         self.0.is_empty() || !(chunk.history.must_run_alone() || self.0.values().any(lonely))
     }
 
-    /// The remaining seconds of each chunk.
     pub(super) fn remaining(&self, now: Instant) -> impl Iterator<Item = f64> {
         self.0.values().map(move |running| running.remaining(now))
     }

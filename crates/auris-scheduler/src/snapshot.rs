@@ -1,22 +1,17 @@
 //! The scheduler's report about itself.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use super::breaker::{Breaker, Phase};
-use super::device::Device;
 use super::event_log::EventLog;
-use super::plan::{Settings, UnusedBackend};
-use crate::supervisor::ExitKind;
+use super::plan::UnusedDeviceKind;
+use crate::supervisor::{ExitKind, WorkerExit};
 use auris_core::device::DeviceInfo;
 
-/// The state of everything at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Every device in use.
     pub devices: Vec<DeviceStatus>,
     /// Kinds of devices that are not used.
-    pub unused: Vec<UnusedBackend>,
-    /// The number of waiting chunks.
+    pub unused: Vec<UnusedDeviceKind>,
     pub queued_chunks: usize,
     /// Seconds of audio that wait or run.
     pub backlog_seconds: f64,
@@ -28,16 +23,12 @@ pub struct Snapshot {
     pub draining: bool,
 }
 
-/// One device.
 #[derive(Debug, Clone)]
 pub struct DeviceStatus {
     /// What detection found out about it.
     pub info: DeviceInfo,
-    /// The number of chunks that it can run at once.
     pub slots: usize,
-    /// The number of chunks that it is running.
     pub busy_slots: usize,
-    /// Whether it may be used.
     pub breaker: BreakerStatus,
     /// The driver's utilisation, from 0 to 100.
     pub utilisation_percent: Option<u8>,
@@ -47,14 +38,13 @@ pub struct DeviceStatus {
     pub memory_reserved_bytes: Option<u64>,
     /// What to change so that it runs out of memory less often.
     pub advice: Option<String>,
-    /// What happened to it.
     pub event_log: EventLog,
-    /// Its models.
     pub models: Vec<ModelStatus>,
 }
 
 /// Whether a device may be used.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum BreakerStatus {
     /// The device is used.
     Closed,
@@ -62,65 +52,24 @@ pub enum BreakerStatus {
     Open {
         /// Seconds until it is tried again.
         retry_in_seconds: f64,
-        /// Why, in a word.
-        reason: &'static str,
+        /// How a worker failed.
+        reason: ExitKind,
     },
     /// The device failed and is being tried again.
     HalfOpen {
-        /// Why it failed, in a word.
-        reason: &'static str,
+        /// How a worker failed.
+        reason: ExitKind,
     },
-}
-
-impl BreakerStatus {
-    /// The name in API responses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open { .. } => "open",
-            Self::HalfOpen { .. } => "half-open",
-        }
-    }
-}
-
-impl Device {
-    pub(super) fn status(&self, settings: &Settings, now: Instant) -> DeviceStatus {
-        let cause = self.breaker().and_then(Breaker::cause);
-        let reason = cause.map_or("unknown", ExitKind::as_str);
-        let breaker = match self.breaker().map(Breaker::phase) {
-            None | Some(Phase::Closed) => BreakerStatus::Closed,
-            Some(Phase::Open { until }) => BreakerStatus::Open {
-                retry_in_seconds: until.saturating_duration_since(now).as_secs_f64(),
-                reason,
-            },
-            Some(Phase::Probing | Phase::Trial) => BreakerStatus::HalfOpen { reason },
-        };
-        let memory = self.memory();
-        DeviceStatus {
-            info: self.info.clone(),
-            slots: self.slots,
-            busy_slots: self.busy_slots(),
-            breaker,
-            utilisation_percent: self.utilisation,
-            memory_free_bytes: memory.map(|(free, _)| free),
-            memory_reserved_bytes: memory.map(|(_, reserved)| reserved),
-            advice: self.advice(settings, now),
-            event_log: self.event_log.clone(),
-            models: self.instances.iter().map(|instance| instance.status(now)).collect(),
-        }
-    }
 }
 
 /// A model on a device, with its worker.
 #[derive(Debug, Clone)]
 pub struct ModelStatus {
-    /// The model's name.
     pub name: String,
     /// What is loaded for it: the model itself, or a smaller variant; `None` if nothing is loaded.
     pub loaded: Option<String>,
     /// The number of chunks that its worker runs at once; 0 without a worker.
     pub slots: usize,
-    /// Whether it can be used.
     pub state: ModelState,
     /// Whether it is multilingual; unknown until the first load.
     pub multilingual: Option<bool>,
@@ -134,18 +83,16 @@ pub struct ModelStatus {
     pub load_seconds: Option<f64>,
     /// Seconds of audio that a slot transcribes per second, as measured.
     pub speed: Option<f64>,
-    /// Workers started so far.
     pub workers_started: u64,
-    /// Finished chunks.
     pub chunks: u64,
-    /// Seconds of audio in them.
     pub audio_seconds: f64,
-    /// The class, description and time of its last worker failure.
-    pub last_failure: Option<(String, String, SystemTime)>,
+    /// Its last worker failure.
+    pub last_failure: Option<(WorkerExit, SystemTime)>,
 }
 
 /// Whether a model can be used on a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum ModelState {
     /// A worker is loading it.
     Starting,
@@ -157,22 +104,8 @@ pub enum ModelState {
     Unloaded,
     /// The device lacks the memory for it.
     NoRoom,
-    /// It cannot be loaded; `last_failure` says why. Loading is retried from time to time.
+    /// It cannot be loaded; `last_failure` is the reason. Loading is retried from time to time.
     Unavailable,
-}
-
-impl ModelState {
-    /// The name in API responses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Restarting => "restarting",
-            Self::Unloaded => "unloaded",
-            Self::NoRoom => "no-room",
-            Self::Unavailable => "unavailable",
-        }
-    }
 }
 
 impl Snapshot {

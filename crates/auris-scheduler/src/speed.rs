@@ -22,15 +22,15 @@ const WEIGHT: f64 = 0.2;
 /// After this time, a slow GPU may be fast again: another program may have been using it.
 const STALE: Duration = Duration::from_secs(60);
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct SpeedEstimate {
     is_gpu: bool,
     /// Seconds of audio per second, with the fixed cost and without it.
     rate: Option<(f64, Instant)>,
     speed: Option<f64>,
-    chunks: u64,
-    audio_seconds: f64,
+    /// Finished chunks, and the seconds of audio in them.
+    pub(super) chunks: u64,
+    pub(super) audio_seconds: f64,
 }
 
 impl SpeedEstimate {
@@ -81,16 +81,6 @@ impl SpeedEstimate {
     pub(super) fn measured(&self) -> Option<f64> {
         self.speed
     }
-
-    /// Finished chunks.
-    pub(super) fn chunks(&self) -> u64 {
-        self.chunks
-    }
-
-    /// Seconds of audio in them.
-    pub(super) fn audio_seconds(&self) -> f64 {
-        self.audio_seconds
-    }
 }
 
 #[cfg(test)]
@@ -106,7 +96,7 @@ mod tests {
         assert_eq!(speed.speed(), 10.0);
         speed.learn(30.0, 1.5, now);
         assert_eq!(speed.speed(), 12.0);
-        assert_eq!((speed.chunks(), speed.audio_seconds()), (2, 60.0));
+        assert_eq!((speed.chunks, speed.audio_seconds), (2, 60.0));
     }
 
     #[test]

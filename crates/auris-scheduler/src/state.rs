@@ -12,18 +12,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::admission::AdmissionControl;
 use super::caller::Caller;
-use super::device::{Device, Launch};
+use super::device::{Launch, ManagedDevice};
 use super::instance::{ModelInstance, WorkerId};
-use super::plan::{DevicePlan, ModelPlan, Settings, UnusedBackend};
+use super::plan::{DevicePlan, ModelPlan, Settings, UnusedDeviceKind};
 use super::quarantine::Remembered;
-use super::queue::{Queue, RequestId};
-use super::running::Chunk;
+use super::queue::{FairQueue, RequestId};
+use super::running::ScheduledChunk;
 use super::snapshot::Snapshot;
-use super::{ChunkDone, ChunkError, ChunkRequest, Command, Refusal};
+use super::{ChunkError, ChunkReply, ChunkRequest, Refusal, SchedulerCommand};
 use crate::supervisor::WorkerEvent;
 use auris_core::metrics as names;
 
-/// The wait when nothing has a deadline.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// The wait when chunks wait although there are free places.
@@ -32,15 +31,14 @@ const RECONSIDER: Duration = Duration::from_secs(1);
 /// More rounds per tick than there are instances.
 const MAX_ROUNDS_PER_TICK: usize = 1_000;
 
-/// See the module.
-pub(super) struct State {
+pub(super) struct SchedulerState {
     pub(super) settings: Settings,
-    pub(super) devices: Vec<Device>,
-    pub(super) queue: Queue<Chunk>,
+    pub(super) devices: Vec<ManagedDevice>,
+    pub(super) queue: FairQueue<ScheduledChunk>,
     /// Chunks that crash CPU workers, and those that crash only GPU workers.
     pub(super) quarantine: Remembered,
     pub(super) gpu_crashers: Remembered,
-    pub(super) unused: Vec<UnusedBackend>,
+    pub(super) unused: Vec<UnusedDeviceKind>,
     /// The models that every device may load, most important first.
     models: Vec<ModelPlan>,
     /// Callers that wait until a model can be used.
@@ -49,7 +47,7 @@ pub(super) struct State {
     pub(super) short_of_room: Vec<String>,
     launch: Launch,
     admission: AdmissionControl,
-    next_job: RequestId,
+    next_request: RequestId,
     draining: Option<Vec<oneshot::Sender<()>>>,
     /// The total slots of all devices, for callers that decide how much to submit.
     slots: Arc<AtomicUsize>,
@@ -59,7 +57,7 @@ pub(super) struct State {
     pub(super) by_load: bool,
 }
 
-impl State {
+impl SchedulerState {
     pub(super) fn new(
         settings: Settings,
         launch: Launch,
@@ -69,7 +67,7 @@ impl State {
         Self {
             settings,
             devices: Vec::new(),
-            queue: Queue::default(),
+            queue: FairQueue::default(),
             quarantine: Remembered::default(),
             gpu_crashers: Remembered::default(),
             unused: Vec::new(),
@@ -78,7 +76,7 @@ impl State {
             short_of_room: Vec::new(),
             launch,
             admission: AdmissionControl::new(settings.capacity),
-            next_job: 0,
+            next_request: 0,
             draining: None,
             slots,
             ticked_at: now,
@@ -90,8 +88,8 @@ impl State {
     /// Runs until every handle is dropped.
     pub(super) async fn run(
         mut self,
-        mut commands: mpsc::UnboundedReceiver<Command>,
-        mut events: mpsc::UnboundedReceiver<(WorkerId, WorkerEvent)>,
+        mut commands: mpsc::UnboundedReceiver<SchedulerCommand>,
+        mut events: mpsc::Receiver<(WorkerId, WorkerEvent)>,
     ) {
         let mut changed = true;
         loop {
@@ -113,15 +111,16 @@ impl State {
     /// Does everything that is due or has become possible.
     pub(super) fn tick(&mut self, now: Instant) {
         self.ticked_at = now;
-        let waiting = self.queue.models();
-        let wanted = |model: &str| waiting.iter().any(|other| other == model);
+        let is_wanted = |model: &str| self.queue.has_chunks_for(model);
         for device in &mut self.devices {
-            device.maintain(&self.settings, wanted, now);
+            device.maintain(&self.settings, is_wanted, now);
         }
         // A chunk that waits for a model to load is reconsidered if the load turns out to be
         // impossible. Each round starts or rules out a worker.
         for _ in 0..MAX_ROUNDS_PER_TICK {
-            self.start_workers(now);
+            for (index, device) in self.devices.iter_mut().enumerate() {
+                device.start_workers(index, &mut self.launch, now);
+            }
             self.refuse_unrecoverable(now);
             if !self.place_chunks(now) {
                 break;
@@ -137,7 +136,8 @@ impl State {
         let deadlines = devices.filter_map(|d| d.deadline(&self.settings, self.ticked_at));
         // A chunk that waits beside a free place does so on an estimate, which time may prove
         // wrong.
-        let is_patient = self.queue.len() > 0 && self.devices.iter().any(Device::has_free_place);
+        let is_patient =
+            self.queue.len() > 0 && self.devices.iter().any(ManagedDevice::has_free_place);
         let latest = self.ticked_at + if is_patient { RECONSIDER } else { IDLE };
         deadlines.min().unwrap_or(latest).min(latest)
     }
@@ -146,61 +146,56 @@ impl State {
         self.devices.iter().flat_map(|device| &device.instances)
     }
 
-    fn start_workers(&mut self, now: Instant) {
-        for (index, device) in self.devices.iter_mut().enumerate() {
-            device.start_workers(index, &mut self.launch, now);
-        }
-    }
-
     /// Executes a command. Returns whether something may have become possible because of it.
-    pub(super) fn handle(&mut self, command: Command, now: Instant) -> bool {
+    pub(super) fn handle(&mut self, command: SchedulerCommand, now: Instant) -> bool {
         match command {
-            Command::Admit { caller, reply } => {
-                let answer = counted(self.admit(&caller));
-                if let Err(Ok(job)) = reply.send(answer) {
-                    self.release(job); // the caller left before the answer
+            SchedulerCommand::Admit { caller, reply } => {
+                if let Err(Ok(request_id)) = reply.send(counted(self.admit(&caller))) {
+                    self.release(request_id); // the caller left before the answer
                 }
             }
-            Command::AdmitBackground { reply } => {
-                if let Err(Ok(job)) = reply.send(counted(self.admit_background())) {
-                    self.release(job);
+            SchedulerCommand::AdmitBackground { reply } => {
+                if let Err(Ok(request_id)) = reply.send(counted(self.admit_background())) {
+                    self.release(request_id);
                 }
             }
-            Command::Measure { job, seconds, reply } => {
+            SchedulerCommand::Measure { request_id, seconds, reply } => {
                 self.update_speed();
-                let answer = self.admission.measure(job, seconds);
+                let answer = self.admission.measure(request_id, seconds);
                 if answer.is_ok() {
-                    self.queue.add_request(job, seconds);
+                    self.queue.add_request(request_id, seconds);
                 }
                 let _ = reply.send(counted(answer));
             }
-            Command::Charge { job, seconds } => {
-                self.admission.set(job, seconds);
+            SchedulerCommand::Charge { request_id, seconds } => {
+                self.admission.set(request_id, seconds);
                 return false;
             }
-            Command::Submit { job, chunk, reply } => self.submit(job, chunk, reply, now),
-            Command::RunAhead { chunk, result, reply } => {
-                let job = self.run_ahead(chunk, result, now);
-                if let Err(Some(job)) = reply.send(job) {
-                    self.release(job);
+            SchedulerCommand::Submit { request_id, chunk, reply } => {
+                self.submit(request_id, chunk, reply, now)
+            }
+            SchedulerCommand::RunAhead { chunk, result, reply } => {
+                let request_id = self.run_ahead(chunk, result, now);
+                if let Err(Some(request_id)) = reply.send(request_id) {
+                    self.release(request_id);
                 }
             }
-            Command::Release { job } => self.release(job),
-            Command::AddDevices { plans } => self.add_devices(plans, now),
-            Command::AddModels { plans } => self.add_models(plans, now),
-            Command::WhenUsable { model, reply } => self.waiting_for.push((model, reply)),
-            Command::StandDown { model } => {
+            SchedulerCommand::Release { request_id } => self.release(request_id),
+            SchedulerCommand::AddDevices { plans } => self.add_devices(plans, now),
+            SchedulerCommand::AddModels { plans } => self.add_models(plans, now),
+            SchedulerCommand::WhenUsable { model, reply } => self.waiting_for.push((model, reply)),
+            SchedulerCommand::RetireModel { model } => {
                 for device in &mut self.devices {
-                    device.stand_down(&model);
+                    device.retire_model(&model);
                 }
                 self.models.retain(|plan| plan.name != model);
             }
-            Command::Unused { backends } => self.unused = backends,
-            Command::Snapshot { reply } => {
+            SchedulerCommand::Unused { backends } => self.unused = backends,
+            SchedulerCommand::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));
                 return false;
             }
-            Command::Drain { done } => self.draining.get_or_insert_default().push(done),
+            SchedulerCommand::Drain { done } => self.draining.get_or_insert_default().push(done),
         }
         gauge!(names::BACKLOG_SECONDS).set(self.admission.seconds());
         true
@@ -216,7 +211,7 @@ impl State {
                            slots = plan.slots, models = ?names, "device in use");
             let seed = self.devices.len() as u64;
             self.slots.fetch_add(plan.slots, Ordering::Relaxed);
-            let mut device = Device::new(plan, seed, now);
+            let mut device = ManagedDevice::new(plan, seed, now);
             for model in &self.models {
                 device.add_model(model.clone(), &self.settings, now);
             }
@@ -240,18 +235,18 @@ impl State {
     fn report_usable(&mut self, now: Instant) {
         let devices = &self.devices;
         let is_usable = |model: &str| {
-            let instances: Vec<_> = devices
+            let places =
+                devices.iter().filter_map(|device| Some((device, device.instance_of(model)?)));
+            let places: Vec<(&ManagedDevice, usize)> = places.collect();
+            let recoverable: Vec<&ModelInstance> = places
                 .iter()
-                .flat_map(|device| device.instances.iter().enumerate().map(move |at| (device, at)))
-                .filter(|(_, (_, instance))| instance.model.name == model)
+                .filter(|(device, index)| device.unrecoverable(*index, now).is_none())
+                .map(|(device, index)| &device.instances[*index])
                 .collect();
-            let is_ready = instances.iter().any(|(_, (_, instance))| instance.is_ready());
-            let hopeful = instances
-                .iter()
-                .filter(|(device, (index, _))| device.unrecoverable(*index, now).is_none());
             // A model that is off is loaded by the first chunk for it.
-            let mut are_off = hopeful.map(|(_, (_, instance))| instance.is_off()).peekable();
-            is_ready || (instances.is_empty() || are_off.peek().is_some()) && are_off.all(|off| off)
+            let are_off = recoverable.iter().all(|instance| instance.is_off());
+            places.iter().any(|(device, index)| device.instances[*index].is_ready())
+                || are_off && (places.is_empty() || !recoverable.is_empty())
         };
         for (_, reply) in self.waiting_for.extract_if(.., |(model, _)| is_usable(model)) {
             let _ = reply.send(());
@@ -260,9 +255,9 @@ impl State {
 
     fn submit(
         &mut self,
-        job: RequestId,
+        request_id: RequestId,
         request: ChunkRequest,
-        reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        reply: oneshot::Sender<ChunkReply>,
         now: Instant,
     ) {
         if self.instances().all(|instance| instance.model.name != request.model) {
@@ -275,12 +270,12 @@ impl State {
             let _ = reply.send(Err(ChunkError::Quarantined));
             return;
         }
-        let mut chunk = Chunk::new(job, request, reply, now);
+        let mut chunk = ScheduledChunk::new(request_id, request, reply, now);
         if self.gpu_crashers.holds(&chunk.request) {
             chunk.history.avoid_gpus();
             chunk.crashed_gpu_before = true;
         }
-        if let Err(chunk) = self.queue.push(job, chunk.seconds(), chunk) {
+        if let Err(chunk) = self.queue.push(request_id, chunk.seconds(), chunk) {
             let _ = chunk.reply.send(Err(ChunkError::ShutDown));
         }
     }
@@ -289,27 +284,26 @@ impl State {
     fn run_ahead(
         &mut self,
         request: ChunkRequest,
-        reply: oneshot::Sender<Result<ChunkDone, ChunkError>>,
+        reply: oneshot::Sender<ChunkReply>,
         now: Instant,
     ) -> Option<RequestId> {
         self.tick(now); // waiting chunks go first
-        let is_idle = |device: &Device| {
-            let instance =
-                device.instance_of(&request.model).map(|instance| &device.instances[instance]);
-            instance.is_some_and(ModelInstance::is_ready)
+        let is_idle = |device: &ManagedDevice| {
+            let instance = device.instance_of(&request.model);
+            instance.is_some_and(|instance| device.instances[instance].is_ready())
                 && device.busy_slots() < device.usable_slots()
         };
         if self.queue.len() > 0 || !self.devices.iter().any(is_idle) {
             return None;
         }
-        let job = self.admit_background().ok()?;
-        self.submit(job, request, reply, now);
+        let request_id = self.admit_background().ok()?;
+        self.submit(request_id, request, reply, now);
         self.tick(now);
-        let runs = self.instances().any(|instance| instance.runs(job));
+        let runs = self.instances().any(|instance| instance.runs(request_id));
         if !runs {
-            self.release(job);
+            self.release(request_id);
         }
-        runs.then_some(job)
+        runs.then_some(request_id)
     }
 
     fn admit(&mut self, caller: &Caller) -> Result<RequestId, Refusal> {
@@ -317,20 +311,20 @@ impl State {
             return Err(Refusal::Draining);
         }
         self.update_speed();
-        let job = self.next_job;
-        self.admission.admit(job, caller)?;
-        self.next_job += 1;
-        Ok(job)
+        let request_id = self.next_request;
+        self.admission.admit(request_id, caller)?;
+        self.next_request += 1;
+        Ok(request_id)
     }
 
     fn admit_background(&mut self) -> Result<RequestId, Refusal> {
         if self.draining.is_some() {
             return Err(Refusal::Draining);
         }
-        let job = self.next_job;
-        self.queue.add_request(job, f64::INFINITY);
-        self.next_job += 1;
-        Ok(job)
+        let request_id = self.next_request;
+        self.queue.add_request(request_id, f64::INFINITY);
+        self.next_request += 1;
+        Ok(request_id)
     }
 
     /// Updates the speed of the devices from measurements.
@@ -343,11 +337,11 @@ impl State {
         self.admission.set_speed(speeds.sum());
     }
 
-    fn release(&mut self, job: RequestId) {
-        self.admission.release(job);
-        self.queue.remove_request(job);
+    fn release(&mut self, request_id: RequestId) {
+        self.admission.release(request_id);
+        self.queue.remove_request(request_id);
         for instance in self.instances() {
-            instance.cancel(job);
+            instance.cancel(request_id);
         }
     }
 
@@ -374,15 +368,9 @@ impl State {
     }
 }
 
-/// Counts a refusal.
 fn counted<T>(answer: Result<T, Refusal>) -> Result<T, Refusal> {
     if let Err(refusal) = &answer {
-        let reason = match refusal {
-            Refusal::Full { .. } => "full",
-            Refusal::Share { .. } => "share",
-            Refusal::Draining => "draining",
-        };
-        counter!(names::REFUSALS, "reason" => reason).increment(1);
+        counter!(names::REFUSALS, "reason" => refusal.into_str()).increment(1);
     }
     answer
 }

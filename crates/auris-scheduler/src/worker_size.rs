@@ -7,7 +7,6 @@ use std::path::Path;
 use super::memory::MemoryNeed;
 use super::plan::ModelPlan;
 
-/// The size of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WorkerSize {
     pub(super) slots: usize,
@@ -16,18 +15,15 @@ pub(super) struct WorkerSize {
 }
 
 impl WorkerSize {
-    /// The name of the loaded model or variant.
     pub(super) fn name(self, model: &ModelPlan) -> &str {
         self.variant.and_then(|index| model.variants.get(index)).map_or(&model.name, |v| &v.name)
     }
 
-    /// The file of the loaded model or variant.
     pub(super) fn file(self, model: &ModelPlan) -> &Path {
         let variant = self.variant.and_then(|index| model.variants.get(index));
         variant.and_then(|variant| variant.file.as_deref()).unwrap_or(&model.file)
     }
 
-    /// The memory that the loaded model or variant needs.
     pub(super) fn need(self, model: &ModelPlan) -> MemoryNeed {
         self.variant.and_then(|index| model.variants.get(index)).map_or(model.need, |v| v.need)
     }

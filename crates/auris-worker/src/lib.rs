@@ -40,8 +40,8 @@ pub fn run(
     backend: Backend,
     load: impl FnOnce(&LoadSpec) -> Result<Loaded, Failure> + Send + 'static,
 ) -> io::Result<()> {
-    let out = Out(Arc::new(Mutex::new(Box::new(writer))));
-    out.send(&Event::Hello {
+    let writer = EventWriter(Arc::new(Mutex::new(Box::new(writer))));
+    writer.send(&Event::Hello {
         protocol: ipc::PROTOCOL_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         backend,
@@ -54,13 +54,13 @@ pub fn run(
     let cancels = Cancels::default();
     let slot_cancels = cancels.clone();
     // Load concurrently with reading, so that the end of the input ends a load that hangs.
-    let (queue, jobs) = mpsc::channel();
-    let loader_out = out.clone();
+    let (queue, tasks) = mpsc::channel();
+    let loader_out = writer.clone();
     thread::Builder::new().name("load".to_owned()).spawn(move || {
         let served = load(&spec).and_then(|loaded| {
-            serve(loaded, jobs, &slot_cancels, &loader_out).map_err(|error| Failure {
-                kind: FailureKind::Engine,
-                message: format!("the slots cannot be started: {error}"),
+            serve(loaded, tasks, &slot_cancels, &loader_out).map_err(|error| {
+                let message = format!("the slots cannot be started: {error}");
+                Failure::new(FailureKind::Engine, message)
             })
         });
         let sent = match served {
@@ -79,7 +79,7 @@ fn violation(message: &str) -> io::Error {
 }
 
 /// A chunk with all of its samples.
-struct Job {
+struct ChunkTask {
     id: ChunkId,
     work: Work,
     samples: Vec<f32>,
@@ -96,9 +96,8 @@ impl Cancels {
     }
 }
 
-/// Reads requests until the input ends.
-fn receive(reader: &mut impl Read, queue: &Sender<Job>, cancels: &Cancels) -> io::Result<()> {
-    let mut incoming: HashMap<ChunkId, (Job, usize)> = HashMap::new();
+fn receive(reader: &mut impl Read, queue: &Sender<ChunkTask>, cancels: &Cancels) -> io::Result<()> {
+    let mut incoming: HashMap<ChunkId, (ChunkTask, usize)> = HashMap::new();
     while let Some(frame) = ipc::read_frame(reader)? {
         let id = match frame {
             Frame::Control(Request::Load(_)) => return Err(violation("a second load")),
@@ -111,29 +110,34 @@ fn receive(reader: &mut impl Read, queue: &Sender<Job>, cancels: &Cancels) -> io
             Frame::Control(Request::Run { id, samples, work }) => {
                 let cancel = Arc::new(AtomicBool::new(false));
                 cancels.lock().insert(id, Arc::clone(&cancel));
-                incoming.insert(id, (Job { id, work, samples: Vec::new(), cancel }, samples));
+                incoming.insert(id, (ChunkTask { id, work, samples: Vec::new(), cancel }, samples));
                 id
             }
             Frame::Samples { id, mut samples } => {
-                let Some((job, _)) = incoming.get_mut(&id) else {
+                let Some((task, _)) = incoming.get_mut(&id) else {
                     return Err(violation("samples of an unknown chunk"));
                 };
-                job.samples.append(&mut samples);
+                task.samples.append(&mut samples);
                 id
             }
         };
-        if incoming.get(&id).is_some_and(|(job, expected)| job.samples.len() >= *expected)
-            && let Some((job, _)) = incoming.remove(&id)
+        if incoming.get(&id).is_some_and(|(task, expected)| task.samples.len() >= *expected)
+            && let Some((task, _)) = incoming.remove(&id)
         {
             // The slots are gone only after a failed load, which has already been reported.
-            let _ = queue.send(job);
+            let _ = queue.send(task);
         }
     }
     Ok(())
 }
 
 /// Reports the load and starts one thread per slot.
-fn serve(loaded: Loaded, jobs: Receiver<Job>, cancels: &Cancels, out: &Out) -> io::Result<()> {
+fn serve(
+    loaded: Loaded,
+    tasks: Receiver<ChunkTask>,
+    cancels: &Cancels,
+    writer: &EventWriter,
+) -> io::Result<()> {
     let report = LoadReport {
         multilingual: loaded.multilingual,
         load_seconds: loaded.load_seconds,
@@ -142,9 +146,9 @@ fn serve(loaded: Loaded, jobs: Receiver<Job>, cancels: &Cancels, out: &Out) -> i
         stats: stats(loaded.gpu.as_deref()),
     };
     let shared = Arc::new(Shared {
-        jobs: Mutex::new(jobs),
+        tasks: Mutex::new(tasks),
         cancels: cancels.clone(),
-        out: out.clone(),
+        writer: writer.clone(),
         gpu: loaded.gpu,
     });
     for (slot, session) in loaded.sessions.into_iter().enumerate() {
@@ -153,47 +157,51 @@ fn serve(loaded: Loaded, jobs: Receiver<Job>, cancels: &Cancels, out: &Out) -> i
             .name(format!("slot-{slot}"))
             .spawn(move || run_slot(session, &shared))?;
     }
-    out.send(&Event::Loaded(report))
+    writer.send(&Event::Loaded(report))
 }
 
 /// What the slots share.
 struct Shared {
-    jobs: Mutex<Receiver<Job>>,
+    tasks: Mutex<Receiver<ChunkTask>>,
     cancels: Cancels,
-    out: Out,
+    writer: EventWriter,
     gpu: Option<Box<dyn GpuUsage>>,
 }
 
 fn run_slot(mut session: Box<dyn Session>, shared: &Shared) {
     loop {
-        let next = shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = next else { return };
-        let id = job.id;
-        let event = match run_job(session.as_mut(), job, &shared.out) {
+        let next = shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(task) = next else { return };
+        let id = task.id;
+        let event = match run_task(session.as_mut(), task, &shared.writer) {
             Ok(inference_seconds) => {
                 Event::Done { id, inference_seconds, stats: stats(shared.gpu.as_deref()) }
             }
             Err(failure) => Event::Failed { id, failure },
         };
         shared.cancels.lock().remove(&id);
-        if shared.out.send(&event).is_err() {
+        if shared.writer.send(&event).is_err() {
             return;
         }
     }
 }
 
-fn run_job(session: &mut dyn Session, job: Job, out: &Out) -> Result<f64, Failure> {
+fn run_task(
+    session: &mut dyn Session,
+    task: ChunkTask,
+    writer: &EventWriter,
+) -> Result<f64, Failure> {
     let started = Instant::now();
-    let id = job.id;
-    match job.work {
+    let id = task.id;
+    match task.work {
         Work::Detect => {
-            let probabilities = session.detect(&job.samples)?;
-            out.report(&Event::Languages { id, probabilities })?;
+            let probabilities = session.detect(&task.samples)?;
+            writer.report(&Event::Languages { id, probabilities })?;
         }
         Work::Transcribe(options) => {
             // A broken pipe shows up again at the end of the chunk; until then there is no reader.
-            session.transcribe(&job.samples, &options, &job.cancel, &mut |event| {
-                let _ = out.send(&match event {
+            session.transcribe(&task.samples, &options, &task.cancel, &mut |event| {
+                let _ = writer.send(&match event {
                     SessionEvent::Progress => Event::Progress { id },
                     SessionEvent::Segment(segment) => Event::Segment { id, segment },
                 });
@@ -205,9 +213,9 @@ fn run_job(session: &mut dyn Session, job: Job, out: &Out) -> Result<f64, Failur
 
 /// The output to the parent, shared by the slots.
 #[derive(Clone)]
-struct Out(Arc<Mutex<Box<dyn Write + Send>>>);
+struct EventWriter(Arc<Mutex<Box<dyn Write + Send>>>);
 
-impl Out {
+impl EventWriter {
     fn send(&self, event: &Event) -> io::Result<()> {
         let content = ipc::encode_control(event).map_err(io::Error::other)?;
         let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,9 +223,8 @@ impl Out {
     }
 
     fn report(&self, event: &Event) -> Result<(), Failure> {
-        self.send(event).map_err(|error| Failure {
-            kind: FailureKind::Engine,
-            message: format!("the answer cannot be sent: {error}"),
+        self.send(event).map_err(|error| {
+            Failure::new(FailureKind::Engine, format!("the answer cannot be sent: {error}"))
         })
     }
 }

@@ -10,7 +10,6 @@ use auris_core::transcript::Segment;
 pub struct Loaded {
     /// One for each slot.
     pub sessions: Vec<Box<dyn Session>>,
-    /// Whether the model is multilingual.
     pub multilingual: bool,
     /// Wall-clock seconds that reading the model took.
     pub load_seconds: f64,
@@ -20,7 +19,6 @@ pub struct Loaded {
     pub gpu: Option<Box<dyn GpuUsage>>,
 }
 
-/// The usage of a GPU.
 pub trait GpuUsage: Send + Sync {
     /// Bytes of its memory that this process has taken.
     fn taken_bytes(&self) -> u64;
@@ -45,16 +43,10 @@ pub enum SessionEvent {
 /// different threads at the same time; nothing carries over from one chunk to the next.
 pub trait Session: Send {
     /// Detects the language of `samples` (mono f32 at 16 kHz), most probable first.
-    ///
-    /// # Errors
-    /// A [`Failure`] of the engine.
     fn detect(&mut self, samples: &[f32]) -> Result<Vec<(Language, f32)>, Failure>;
 
     /// Transcribes `samples` (mono f32 at 16 kHz, at most 30 s) and reports each piece of text.
     /// Returns `FailureKind::Cancelled` soon after `cancel` is set.
-    ///
-    /// # Errors
-    /// A [`Failure`] of the engine.
     fn transcribe(
         &mut self,
         samples: &[f32],

@@ -8,9 +8,7 @@ use std::thread;
 
 /// The protocol's pipes on private descriptors.
 pub struct PrivatePipes {
-    /// From the parent.
     pub requests: File,
-    /// To the parent.
     pub events: File,
 }
 
@@ -30,8 +28,8 @@ pub fn claim_stdio() -> io::Result<PrivatePipes> {
 /// If `requests` is a pipe, ends this process when the pipe closes, whatever the process is doing:
 /// the parent holds the other end, and a driver that hangs must not outlive it.
 ///
-/// A thread cannot be started.
-/// No thread can be started.
+/// # Errors
+/// The thread cannot be started.
 pub fn end_with(mut requests: File) -> io::Result<()> {
     if !requests.metadata()?.file_type().is_fifo() {
         return Ok(());

@@ -1,12 +1,13 @@
 use super::*;
 use auris_core::device::{Backend, DeviceId, DeviceInfo};
 use auris_core::ipc::PROTOCOL_VERSION;
-use auris_core::probe::{CudaBuild, CudaVersion, DriverReport, GpuEnvironment, Place};
+use auris_core::probe::{CudaBuild, CudaVersion, DriverReport, GpuEnvironment, HostKind};
 
 const AUTO: GpuExpectation = GpuExpectation { wanted: true, demanded: false, there: true };
 
 fn said(path: &str, file: Option<&str>, code: i32) -> Said {
-    let unavailable = Unavailable::new(Cause::of_cuda(code), "cuInit", Place::default());
+    let unavailable =
+        Unavailable::new(UnavailableCause::of_cuda(code), "cuInit", HostKind::default());
     Ok(DriverReport {
         protocol: PROTOCOL_VERSION,
         version: "0".to_owned(),
@@ -19,7 +20,7 @@ fn said(path: &str, file: Option<&str>, code: i32) -> Said {
 }
 
 fn missing() -> Said {
-    Err(Unavailable::new(Cause::NoDriver, "", Place::default()))
+    Err(Unavailable::new(UnavailableCause::NoDriver, "", HostKind::default()))
 }
 
 fn library(used: Said, others: Vec<(&str, Said)>) -> Library {
@@ -61,7 +62,8 @@ fn has(check: &Check, level: Level, fix: &str) {
 
 #[test]
 fn a_linux_driver_inside_of_wsl_is_found_out() {
-    let host = Host { place: Place { wsl: Some(Wsl::Two), container: false }, ..Host::default() };
+    let host =
+        Host { place: HostKind { wsl: Some(Wsl::Two), container: false }, ..Host::default() };
     let linux = said(CUDA_DRIVER, Some("/usr/lib/x86_64-linux-gnu/libcuda.so.550.1"), 100);
     let windows = said("/usr/lib/wsl/lib/libcuda.so.1", None, 0);
     let library = library(linux, vec![("/usr/lib/wsl/lib/libcuda.so.1", windows)]);
@@ -92,7 +94,7 @@ fn a_copy_that_is_no_use_is_a_warning() {
     has(&found[0], Level::Warn, "remove it");
     assert!(found[0].observed.contains("which is not used"), "{found:?}");
     // It may be the very one that hangs.
-    let hangs = Err(Unavailable::new(Cause::InitHangs, "", Place::default()));
+    let hangs = Err(Unavailable::new(UnavailableCause::InitHangs, "", HostKind::default()));
     let found = copies("libcuda", &library(hangs, broken()));
     has(&found[0], Level::Warn, "reboot");
     assert!(!found[0].observed.contains("not used"), "{found:?}");
@@ -107,12 +109,12 @@ fn a_missing_driver_is_reported_as_the_place_demands() {
         (Some(Wsl::Two), true, "--profile gpu"),
         (Some(Wsl::One), false, "wsl --set-version"),
     ] {
-        let place = Place { wsl, container };
-        let absent = Err(Unavailable::new(Cause::NoDriver, "", place));
+        let place = HostKind { wsl, container };
+        let absent = Err(Unavailable::new(UnavailableCause::NoDriver, "", place));
         let host = Host { place, ..Host::default() };
         has(&cuda(&host, &library(absent, Vec::new()), AUTO), Level::Fail, fix);
     }
-    let container = Place { wsl: None, container: true };
+    let container = HostKind { wsl: None, container: true };
     let host = Host { place: container, ..Host::default() };
     has(&nvml(&host, &library(missing(), Vec::new()), AUTO), Level::Warn, "utility");
 }
@@ -128,10 +130,10 @@ fn without_any_sign_of_a_gpu_nothing_is_broken() {
 #[test]
 fn a_program_that_is_not_installed_is_a_choice_unless_a_gpu_is_asked_for() {
     let check = |expectation| {
-        let reason = Unavailable::new(Cause::ProgramMissing, "", Place::default());
+        let reason = Unavailable::new(UnavailableCause::ProgramMissing, "", HostKind::default());
         let program = Some(Err(reason));
         let answers = Answers { program, ..answers(library(missing(), Vec::new())) };
-        gpus(&answers, Some(&Select::All), expectation)
+        gpus(&answers, Some(&GpuSelection::All), expectation)
     };
     assert_eq!(check(GpuExpectation { there: false, ..AUTO }).level, Level::Pass);
     has(&check(AUTO), Level::Warn, "install auris-worker-cuda");
@@ -147,10 +149,10 @@ fn a_device_that_is_not_there_is_reported_with_those_that_are() {
     let program = Some(Ok(report(CudaBuild::default(), "8.6")));
     let answers = Answers { program, ..answers(library(missing(), Vec::new())) };
     let check = |select| gpus(&answers, Some(&select), GpuExpectation { demanded: true, ..AUTO });
-    let wrong = check(Select::Index(5));
+    let wrong = check(GpuSelection::Index(5));
     has(&wrong, Level::Fail, "choose one");
     assert_eq!(wrong.observed, "cuda:0 GPU");
-    assert_eq!(check(Select::Index(0)).observed, "cuda:0 GPU, CUDA 12.8");
+    assert_eq!(check(GpuSelection::Index(0)).observed, "cuda:0 GPU, CUDA 12.8");
 }
 
 #[test]

@@ -31,7 +31,6 @@ pub use text::text_of;
 /// Written as `FAULT,key=value,…`, for example `abort,chunk=3,marker=/tmp/m,times=1`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Script {
-    /// What goes wrong.
     pub fault: Fault,
     /// The chunk at which it fails, counted from 1 in each process; 0 is every chunk.
     pub chunk: u64,
@@ -39,7 +38,6 @@ pub struct Script {
     pub prompt: Option<String>,
     /// A folder that counts faults across processes, with one file per fault.
     pub marker: Option<PathBuf>,
-    /// The total number of faults, counted in `marker`.
     pub times: u64,
     /// Seconds of audio transcribed per second; 0 is as fast as possible. Language detection takes
     /// as long as half a second of audio.
@@ -56,9 +54,9 @@ pub struct Script {
 }
 
 /// Ways to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Fault {
-    /// No fault.
     #[default]
     None,
     /// The load reports that the model is bad.
@@ -67,7 +65,6 @@ pub enum Fault {
     LoadOom,
     /// A state cannot be created, which whisper.cpp does not survive.
     StateOom,
-    /// The load never ends.
     LoadHang,
     /// The load ends up on another device.
     LoadElsewhere,
@@ -91,7 +88,6 @@ pub enum Fault {
     Any,
 }
 
-/// The text is not a script.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown script {0:?}: give `FAULT,key=value,…`")]
 pub struct ScriptError(pub String);
@@ -100,50 +96,27 @@ impl FromStr for Script {
     type Err = ScriptError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || ScriptError(text.to_owned());
+        fn parse<T: FromStr>(value: &str, text: &str) -> Result<T, ScriptError> {
+            value.parse().map_err(|_| ScriptError(text.to_owned()))
+        }
         let mut script = Self { chunk: 1, times: u64::MAX, ..Self::default() };
         for part in text.split(',') {
             match part.split_once('=') {
-                None => script.fault = fault(part).ok_or_else(wrong)?,
-                Some(("chunk", value)) => script.chunk = value.parse().map_err(|_| wrong())?,
-                Some(("times", value)) => script.times = value.parse().map_err(|_| wrong())?,
-                Some(("speed", value)) => script.speed = value.parse().map_err(|_| wrong())?,
-                Some(("language", value)) => {
-                    script.language = Some(Language::parse(value).map_err(|_| wrong())?);
-                }
-                Some(("over", value)) => script.over = value.parse().map_err(|_| wrong())?,
-                Some(("percent", value)) => {
-                    script.percent = Some(value.parse().map_err(|_| wrong())?);
-                }
+                None => script.fault = parse(part, text)?,
+                Some(("chunk", value)) => script.chunk = parse(value, text)?,
+                Some(("times", value)) => script.times = parse(value, text)?,
+                Some(("speed", value)) => script.speed = parse(value, text)?,
+                Some(("language", value)) => script.language = Some(parse(value, text)?),
+                Some(("over", value)) => script.over = parse(value, text)?,
+                Some(("percent", value)) => script.percent = Some(parse(value, text)?),
                 Some(("model", value)) => script.model = Some(value.to_owned()),
                 Some(("prompt", value)) => script.prompt = Some(value.to_owned()),
                 Some(("marker", value)) => script.marker = Some(value.into()),
-                Some(_) => return Err(wrong()),
+                Some(_) => return Err(ScriptError(text.to_owned())),
             }
         }
         Ok(script)
     }
-}
-
-fn fault(name: &str) -> Option<Fault> {
-    Some(match name {
-        "none" => Fault::None,
-        "load-bad" => Fault::LoadBad,
-        "load-oom" => Fault::LoadOom,
-        "state-oom" => Fault::StateOom,
-        "load-hang" => Fault::LoadHang,
-        "load-elsewhere" => Fault::LoadElsewhere,
-        "garbage" => Fault::Garbage,
-        "version" => Fault::Version,
-        "exit" => Fault::Exit,
-        "abort" => Fault::Abort,
-        "oom" => Fault::Oom,
-        "hang" => Fault::Hang,
-        "error" => Fault::Error,
-        "kill" => Fault::Kill,
-        "any" => Fault::Any,
-        _ => return None,
-    })
 }
 
 impl Script {
@@ -188,22 +161,22 @@ impl Script {
     }
 }
 
-/// "Loads" `spec`, or fails as the script says.
+/// "Loads" `spec`, or fails by the script.
 ///
 /// # Errors
 /// `BadModel` on [`Fault::LoadBad`], `WrongDevice` on [`Fault::LoadElsewhere`].
 pub fn load(script: &Script, spec: &LoadSpec) -> Result<Loaded, Failure> {
     let script = &script.of_load(spec);
     if script.strikes(Fault::LoadBad) {
-        let message = "whisper_init_from_file: invalid model data (bad magic)".to_owned();
-        return Err(Failure { kind: FailureKind::BadModel, message });
+        let message = "whisper_init_from_file: invalid model data (bad magic)";
+        return Err(Failure::new(FailureKind::BadModel, message));
     }
     if script.strikes(Fault::LoadOom) {
         out_of_memory();
     }
     if script.strikes(Fault::LoadElsewhere) {
-        let message = "the model was loaded on the CPU instead of cuda:0".to_owned();
-        return Err(Failure { kind: FailureKind::WrongDevice, message });
+        let message = "the model was loaded on the CPU instead of cuda:0";
+        return Err(Failure::new(FailureKind::WrongDevice, message));
     }
     if script.strikes(Fault::StateOom) {
         write_stderr("ggml_gallocr_reserve_n_impl: failed to allocate CUDA0 buffer of size 98 MB");
@@ -254,20 +227,19 @@ impl Session for FakeSession {
         samples: &[f32],
         options: &ChunkOptions,
         cancel: &AtomicBool,
-        tell: &mut (dyn FnMut(SessionEvent) + Send),
+        report: &mut (dyn FnMut(SessionEvent) + Send),
     ) -> Result<(), Failure> {
         let chunk = self.chunks.fetch_add(1, Ordering::Relaxed) + 1;
         let seconds = samples.len() as f64 / 16_000.0;
-        self.work(seconds / 2.0, cancel, tell)?;
+        self.work(seconds / 2.0, cancel, report)?;
         self.strike(self.script.chunk_strikes(chunk, samples, options.prompt.as_deref()))?;
-        self.work(seconds / 2.0, cancel, tell)?;
-        tell(SessionEvent::Segment(segment(samples, options)));
+        self.work(seconds / 2.0, cancel, report)?;
+        report(SessionEvent::Segment(segment(samples, options)));
         Ok(())
     }
 }
 
 impl FakeSession {
-    /// Fails with `fault`.
     fn strike(&self, fault: Option<Fault>) -> Result<(), Failure> {
         match fault {
             None => Ok(()),
@@ -278,10 +250,7 @@ impl FakeSession {
             Some(Fault::Oom) => out_of_memory(),
             Some(Fault::Hang) => hang(),
             Some(Fault::Kill) => die_by(Signal::KILL),
-            Some(_) => {
-                let message = "whisper.cpp: failed to encode".to_owned();
-                Err(Failure { kind: FailureKind::Engine, message })
-            }
+            Some(_) => Err(Failure::new(FailureKind::Engine, "whisper.cpp: failed to encode")),
         }
     }
 
@@ -290,20 +259,19 @@ impl FakeSession {
         &self,
         seconds: f64,
         cancel: &AtomicBool,
-        tell: &mut (dyn FnMut(SessionEvent) + Send),
+        report: &mut (dyn FnMut(SessionEvent) + Send),
     ) -> Result<(), Failure> {
         let needed = if self.script.speed > 0.0 { seconds / self.script.speed } else { 0.0 };
         let end = Instant::now() + Duration::from_secs_f64(needed);
         loop {
             if cancel.load(Ordering::Relaxed) {
-                let message = "cancelled".to_owned();
-                return Err(Failure { kind: FailureKind::Cancelled, message });
+                return Err(Failure::new(FailureKind::Cancelled, "cancelled"));
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
             }
-            tell(SessionEvent::Progress);
+            report(SessionEvent::Progress);
             std::thread::sleep(left.min(Duration::from_millis(20)));
         }
     }
@@ -316,17 +284,14 @@ fn segment(samples: &[f32], options: &ChunkOptions) -> Segment {
     let logprob = TokenLogprob { bytes: text.clone().into_bytes(), logprob: -0.25 };
     let word = Word { text: text.trim().to_owned(), start: 0.0, end, probability: 1.0 };
     Segment {
-        start: 0.0,
         end,
         text,
         tokens: vec![1],
         temperature: options.temperature,
-        avg_logprob: 0.0,
         compression_ratio: 1.0,
-        no_speech_prob: 0.0,
         words: if options.words { vec![word] } else { Vec::new() },
         logprobs: if options.logprobs { vec![logprob] } else { Vec::new() },
-        channel: None,
+        ..Segment::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! `auris-fake-worker SCRIPT`: a worker with an engine that fails as SCRIPT says.
+//! `auris-fake-worker SCRIPT`: a worker with an engine that fails by SCRIPT.
 
 use std::env;
 use std::error::Error;

@@ -11,12 +11,22 @@ use auris_core::ipc::{
     self, ChunkId, ChunkOptions, Event, FailureKind, Frame, LoadSpec, Request, Work,
 };
 use auris_core::language::Language;
-use auris_core::transcript::Task;
 use auris_fake_worker::{Script, load, text_of};
 
 /// Runs a worker's loop until its input ends.
 fn run(reader: impl Read, writer: impl Write + Send + 'static, script: Script) -> io::Result<()> {
     auris_worker::run(reader, writer, Backend::Cpu, move |spec| load(&script, spec))
+}
+
+fn load_request(slots: usize) -> Request {
+    Request::Load(LoadSpec {
+        model: "none".into(),
+        gpu_index: None,
+        gpu_uuid: None,
+        slots,
+        threads: 1,
+        whole_windows: false,
+    })
 }
 
 struct Harness {
@@ -34,15 +44,7 @@ impl Harness {
         let mut harness = Self { requests, events };
         let hello = harness.next();
         assert!(matches!(hello, Event::Hello { protocol: ipc::PROTOCOL_VERSION, .. }), "{hello:?}");
-        let spec = LoadSpec {
-            model: "none".into(),
-            gpu_index: None,
-            gpu_uuid: None,
-            slots,
-            threads: 1,
-            whole_windows: false,
-        };
-        harness.send(&Request::Load(spec));
+        harness.send(&load_request(slots));
         harness
     }
 
@@ -52,16 +54,7 @@ impl Harness {
     }
 
     fn run(&mut self, id: ChunkId, samples: &[f32]) {
-        let work = Work::Transcribe(ChunkOptions {
-            task: Task::Transcribe,
-            language: Language::ENGLISH,
-            prompt: None,
-            temperature: 0.0,
-            words: false,
-            logprobs: false,
-            suppress_non_speech: true,
-            speech: Vec::new(),
-        });
+        let work = Work::Transcribe(ChunkOptions::new(Language::ENGLISH));
         self.send(&Request::Run { id, samples: samples.len(), work });
         for content in ipc::encode_samples(id, samples) {
             ipc::write_frame(&mut self.requests, &content).unwrap();
@@ -143,15 +136,7 @@ fn the_end_of_the_input_ends_the_loop_even_while_a_load_hangs() {
     let (events, event_writer) = pipe().unwrap();
     let script = "load-hang".parse().unwrap();
     let worker = thread::spawn(move || run(request_reader, event_writer, script));
-    let spec = LoadSpec {
-        model: "none".into(),
-        gpu_index: None,
-        gpu_uuid: None,
-        slots: 1,
-        threads: 1,
-        whole_windows: false,
-    };
-    let content = ipc::encode_control(&Request::Load(spec)).unwrap();
+    let content = ipc::encode_control(&load_request(1)).unwrap();
     ipc::write_frame(&mut requests, &content).unwrap();
     drop(requests);
     assert!(worker.join().unwrap().is_ok());

@@ -33,7 +33,10 @@ fn late(name: &str, seconds: usize) -> Vec<f32> {
     [vec![0.0; seconds * 16_000], samples_of(name)].concat()
 }
 
-fn signals(channels: &[Vec<f32>], choice: &str) -> Result<(Heard, Vec<Vec<f32>>), AudioError> {
+fn signals(
+    channels: &[Vec<f32>],
+    choice: &str,
+) -> Result<(TranscribedParts, Vec<Vec<f32>>), AudioError> {
     decode_selected(file_of(&wav_of(channels)), &Limits::default(), ("", choice))
 }
 

@@ -15,7 +15,7 @@ use std::io::{Seek, Write};
 use std::path::PathBuf;
 
 use super::*;
-use auris_core::recording::{Heard, Selection, TrackChoice};
+use auris_core::recording::{Selection, TrackChoice, TranscribedParts};
 
 /// A file of tests/fixtures.
 fn fixture(name: &str) -> PathBuf {
@@ -55,7 +55,7 @@ fn decode_selected(
     file: File,
     limits: &Limits,
     (track, channel): (&str, &str),
-) -> Result<(Heard, Vec<Vec<f32>>), AudioError> {
+) -> Result<(TranscribedParts, Vec<Vec<f32>>), AudioError> {
     let track = if track.is_empty() { TrackChoice::Usual } else { track.parse().unwrap() };
     let selection = Selection { track, channel: channel.parse().unwrap() };
     let mut stream = AudioStream::open_selected(file, limits, &selection)?;

@@ -6,7 +6,11 @@ use super::*;
 use auris_core::recording::Track;
 
 /// The signal of a track of a fixture, and what is reported of the file's tracks.
-fn track(name: &str, choice: &str, limits: &Limits) -> Result<(Heard, Vec<f32>), AudioError> {
+fn track(
+    name: &str,
+    choice: &str,
+    limits: &Limits,
+) -> Result<(TranscribedParts, Vec<f32>), AudioError> {
     let file = File::open(fixture(&format!("codecs/{name}"))).unwrap();
     let (heard, mut signals) = decode_selected(file, limits, (choice, "mix"))?;
     Ok((heard, signals.swap_remove(0)))

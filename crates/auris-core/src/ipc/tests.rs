@@ -25,13 +25,10 @@ fn control_messages_survive_the_wire() {
         samples: 16_000,
         work: Work::Transcribe(ChunkOptions {
             task: Task::Translate,
-            language: Language::parse("hi").unwrap(),
             prompt: Some("नमस्ते".to_owned()),
             temperature: 0.2,
             words: true,
-            logprobs: true,
-            suppress_non_speech: true,
-            speech: Vec::new(),
+            ..ChunkOptions::new(Language::parse("hi").unwrap())
         }),
     };
     let mut wire = Vec::new();

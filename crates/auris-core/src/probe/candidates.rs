@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::place::below;
+use super::host_kind::below;
 
 /// A copy of a driver's library.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

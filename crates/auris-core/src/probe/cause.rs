@@ -3,16 +3,26 @@
 //! These texts exist only here. The codes are those in `cuda.h` of CUDA 12 and 13, where the driver
 //! and the runtime use the same numbers for startup errors.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::place::{Place, Wsl};
+use super::host_kind::{HostKind, Wsl};
 
-/// Classes of reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cause {
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum UnavailableCause {
     /// There is no `libcuda.so.1`.
     NoDriver,
     /// The driver library exists, but cannot be loaded.
@@ -55,12 +65,7 @@ pub enum Cause {
     BadProbe,
 }
 
-/// How to restart a driver that does not respond.
-const REVIVE: &str = "run `nvidia-smi` on the host; if it fails, too: `sudo nvidia-modprobe -u`, \
-                      after a suspend `sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm`, at last \
-                      reboot";
-
-impl Cause {
+impl UnavailableCause {
     /// The class of a CUDA result other than success.
     pub fn of_cuda(code: i32) -> Self {
         match code {
@@ -74,32 +79,6 @@ impl Cause {
             804 => Self::ForwardCompat,
             3 | 46 | 999 => Self::DriverUnavailable,
             _ => Self::DriverError,
-        }
-    }
-
-    /// The name used in headers, logs, metrics and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoDriver => "no-driver",
-            Self::DriverBroken => "driver-broken",
-            Self::DriverStub => "driver-stub",
-            Self::DriverTooOld => "driver-too-old",
-            Self::NoDevice => "no-device",
-            Self::Hidden => "hidden",
-            Self::InvalidDevice => "invalid-device",
-            Self::DriverMismatch => "driver-mismatch",
-            Self::ForwardCompat => "forward-compat",
-            Self::DriverUnavailable => "driver-unavailable",
-            Self::DriverError => "driver-error",
-            Self::NoKernel => "no-kernel",
-            Self::OutOfMemory => "out-of-memory",
-            Self::InitHangs => "init-hangs",
-            Self::InitAborts => "init-aborts",
-            Self::ProgramMissing => "program-missing",
-            Self::ProgramBroken => "program-broken",
-            Self::LibraryMissing => "library-missing",
-            Self::OtherRelease => "other-release",
-            Self::BadProbe => "bad-probe",
         }
     }
 
@@ -132,7 +111,7 @@ impl Cause {
     }
 
     /// How to fix it in `place`.
-    pub fn fix(self, place: Place) -> &'static str {
+    pub fn fix(self, place: HostKind) -> &'static str {
         match self {
             Self::NoDriver => no_driver(place),
             Self::DriverBroken if place.container => {
@@ -191,7 +170,7 @@ impl Cause {
     }
 }
 
-fn no_driver(place: Place) -> &'static str {
+fn no_driver(place: HostKind) -> &'static str {
     match (place.container, place.wsl) {
         (_, Some(Wsl::One)) => "WSL 1 has no GPUs: run `wsl --set-version <distro> 2` in Windows",
         (true, _) => {
@@ -207,7 +186,7 @@ fn no_driver(place: Place) -> &'static str {
     }
 }
 
-fn no_device(place: Place) -> &'static str {
+fn no_device(place: HostKind) -> &'static str {
     match (place.container, place.wsl) {
         (_, Some(Wsl::One)) => "WSL 1 has no GPUs: run `wsl --set-version <distro> 2` in Windows",
         (true, _) => {
@@ -221,38 +200,36 @@ fn no_device(place: Place) -> &'static str {
     }
 }
 
-fn revive(place: Place) -> &'static str {
+fn revive(place: HostKind) -> &'static str {
     match (place.container, place.wsl) {
         (true, _) => {
             "recreate the container; if `nvidia-smi` fails on the host, too, restart the driver \
              there (`sudo nvidia-modprobe -u`, or reboot)"
         }
         (false, Some(_)) => "run `wsl --shutdown` in Windows; update the NVIDIA driver there",
-        (false, None) => REVIVE,
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        (false, None) => {
+            "run `nvidia-smi` on the host; if it fails, too: `sudo nvidia-modprobe -u`, after a \
+             suspend `sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm`, at last reboot"
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
 
     #[test]
     fn the_name_in_json_is_the_name_in_headers() {
-        for code in [2, 3, 34, 35, 46, 100, 101, 209, 803, 804, 999, 12_345] {
-            let cause = Cause::of_cuda(code);
-            assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());
+        for cause in UnavailableCause::VARIANTS {
+            assert_eq!(serde_json::to_value(cause).unwrap(), cause.into_str());
         }
     }
 
     #[test]
     fn the_fix_for_a_missing_driver_fits_the_place() {
-        let place = |container, wsl| Place { container, wsl };
+        let place = |container, wsl| HostKind { container, wsl };
         for (place, words) in [
             (place(false, None), "install the NVIDIA driver"),
             (place(true, None), "Container Toolkit"),
@@ -260,7 +237,7 @@ mod tests {
             (place(false, Some(Wsl::Two)), "in Windows"),
             (place(false, Some(Wsl::One)), "wsl --set-version <distro> 2"),
         ] {
-            let fix = Cause::NoDriver.fix(place);
+            let fix = UnavailableCause::NoDriver.fix(place);
             assert!(fix.contains(words), "{place:?}: {fix}");
         }
     }

@@ -15,12 +15,12 @@ use crate::device::{Backend, DeviceInfo};
 mod candidates;
 mod cause;
 mod cpu;
-mod place;
+mod host_kind;
 
 pub use candidates::{DriverCandidate, library_candidates};
-pub use cause::Cause;
+pub use cause::UnavailableCause;
 pub use cpu::cpu;
-pub use place::{Place, Wsl};
+pub use host_kind::{HostKind, Wsl};
 
 /// The name by which every CUDA program loads the driver. Never `libcuda.so`, which may be the stub
 /// that programs are linked against.
@@ -34,8 +34,7 @@ pub const NVML: &str = "libnvidia-ml.so.1";
 pub struct Unavailable {
     /// The CUDA result, if there was one.
     pub code: Option<i32>,
-    /// The class.
-    pub cause: Cause,
+    pub cause: UnavailableCause,
     /// What was observed; may be empty.
     pub detail: String,
     /// How to fix it in the place where it was observed.
@@ -44,7 +43,7 @@ pub struct Unavailable {
 
 impl Unavailable {
     /// Includes the fix for `cause` in `place`.
-    pub fn new(cause: Cause, detail: impl Into<String>, place: Place) -> Self {
+    pub fn new(cause: UnavailableCause, detail: impl Into<String>, place: HostKind) -> Self {
         Self { code: None, cause, detail: detail.into(), fix: cause.fix(place).to_owned() }
     }
 
@@ -55,7 +54,7 @@ impl Unavailable {
 
     /// Whether a retry cannot help because another program must be installed first.
     pub fn is_permanent(&self) -> bool {
-        matches!(self.cause, Cause::ProgramMissing | Cause::OtherRelease)
+        matches!(self.cause, UnavailableCause::ProgramMissing | UnavailableCause::OtherRelease)
     }
 
     /// What is wrong, without the fix.
@@ -136,17 +135,13 @@ impl CudaBuild {
 pub struct ProbeReport {
     /// The program's [`crate::ipc::PROTOCOL_VERSION`].
     pub protocol: u32,
-    /// The program's package version.
     pub version: String,
-    /// The engine that drives the devices.
     pub backend: Backend,
-    /// What its CUDA code was built for.
     pub build: CudaBuild,
     /// The newest CUDA that the driver can run, if there is a driver.
     pub driver_cuda: Option<CudaVersion>,
     /// The usable devices, with the indexes of the engine's own list.
     pub devices: Vec<DeviceInfo>,
-    /// Why there are no devices, if so.
     pub unavailable: Option<Unavailable>,
     /// Every copy of the driver that was found; the copy that was queried is marked.
     pub drivers: Vec<DriverCandidate>,
@@ -161,7 +156,7 @@ impl ProbeReport {
         match self.unavailable {
             Some(unavailable) => Err(unavailable),
             None if self.devices.is_empty() => {
-                Err(Unavailable::new(Cause::NoDevice, "", Place::default()))
+                Err(Unavailable::new(UnavailableCause::NoDevice, "", HostKind::default()))
             }
             None => Ok(self.devices),
         }
@@ -173,7 +168,6 @@ impl ProbeReport {
 pub struct CpuReport {
     /// The program's [`crate::ipc::PROTOCOL_VERSION`].
     pub protocol: u32,
-    /// The program's package version.
     pub version: String,
     /// What the engine was compiled to use and the CPU lacks.
     pub missing_instructions: Vec<String>,
@@ -184,7 +178,6 @@ pub struct CpuReport {
 pub struct DriverReport {
     /// The program's [`crate::ipc::PROTOCOL_VERSION`].
     pub protocol: u32,
-    /// The program's package version.
     pub version: String,
     /// The library that was tried: a path, or a name that the loader looks up.
     pub path: PathBuf,
@@ -194,7 +187,6 @@ pub struct DriverReport {
     pub driver_version: Option<String>,
     /// The names of the devices that the library lists.
     pub devices: Vec<String>,
-    /// Why it cannot be used, if so.
     pub unavailable: Option<Unavailable>,
 }
 
@@ -212,7 +204,6 @@ pub struct GpuEnvironment {
 }
 
 impl GpuEnvironment {
-    /// This process's environment.
     pub fn read() -> Self {
         // An empty value is not the same as an unset one: it hides every device. A value that is
         // not UTF-8 makes no sense to the driver either.
@@ -242,7 +233,8 @@ mod tests {
 
     #[test]
     fn unavailable_displays_the_problem_and_the_fix() {
-        let mismatch = Unavailable::new(Cause::of_cuda(803), "cuInit", Place::default());
+        let mismatch =
+            Unavailable::new(UnavailableCause::of_cuda(803), "cuInit", HostKind::default());
         insta::assert_snapshot!(mismatch.with_code(803), @"the NVIDIA driver's library and its kernel module are of different versions (CUDA error 803): cuInit; reboot if the driver was upgraded, and take cuda-compat folders out of LD_LIBRARY_PATH");
     }
 

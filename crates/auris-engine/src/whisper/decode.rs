@@ -1,7 +1,7 @@
 //! Decodes an encoded window into tokens: greedily, then at higher temperatures if the result is
 //! poor by OpenAI's limits.
 
-use super::rules::{self, Rules, Wanted};
+use super::rules::{self, RuleOptions, Rules};
 use auris_core::ipc::Failure;
 use auris_core::transcript::limits::{MAX_COMPRESSION_RATIO, MAX_NO_SPEECH_PROB, MIN_AVG_LOGPROB};
 
@@ -43,7 +43,7 @@ pub(super) struct Prompt {
     pub(super) end_of_text: i32,
     /// The most tokens that the decoder accepts, prompt and text together.
     pub(super) text_context: usize,
-    pub(super) wanted: Wanted,
+    pub(super) rule_options: RuleOptions,
 }
 
 impl Prompt {
@@ -54,14 +54,12 @@ impl Prompt {
     }
 }
 
-/// A text token or a time token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Token {
     pub(super) id: i32,
     pub(super) logprob: f32,
 }
 
-/// A window's text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Decoded {
     /// Without the end-of-text token.
@@ -80,7 +78,6 @@ impl Decoded {
         self.is_repeating || self.compression_ratio > MAX_COMPRESSION_RATIO
     }
 
-    /// Whether the text can be trusted.
     pub(super) fn is_confident(&self) -> bool {
         self.avg_logprob >= MIN_AVG_LOGPROB && !self.is_repetitive()
     }
@@ -145,7 +142,7 @@ pub(super) fn decode(
     let mut sum = 0.0;
     let mut is_repeating = false;
     loop {
-        rules.apply(&mut row, &ids, prompt.wanted);
+        rules.apply(&mut row, &ids, prompt.rule_options);
         let id = if temperature > 0.0 {
             sample(&row, temperature, &mut random)
         } else {
@@ -283,7 +280,7 @@ mod tests {
             no_speech: NO_SPEECH_TOKEN,
             end_of_text: END,
             text_context: 448,
-            wanted: Wanted { suppress_non_speech: true, ..Wanted::default() },
+            rule_options: RuleOptions { suppress_non_speech: true, ..RuleOptions::default() },
         }
     }
 

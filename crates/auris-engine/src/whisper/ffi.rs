@@ -20,16 +20,15 @@ const MAX_PROMPT_TOKENS: usize = 4_096;
 /// whisper.cpp 1.8.3 reads out of bounds if there are fewer than about 200 samples.
 pub(super) const MIN_SAMPLES: usize = 16_000;
 
-/// A loaded model.
-pub(super) struct Model {
+pub(super) struct WhisperModel {
     context: NonNull<sys::whisper_context>,
     pub(super) shape: Shape,
 }
 
 // SAFETY: after loading, whisper.cpp only reads a context; what a request changes is in its state.
-unsafe impl Send for Model {}
+unsafe impl Send for WhisperModel {}
 // SAFETY: as above.
-unsafe impl Sync for Model {}
+unsafe impl Sync for WhisperModel {}
 
 /// A model's dimensions and special tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +57,13 @@ pub(super) struct Shape {
 /// large-v3 (whisper.cpp's `num_languages`).
 const VOCABULARY_WITHOUT_LANGUAGES: usize = 51_766;
 
-impl Model {
+impl WhisperModel {
     /// Loads a model file. Without a GPU index it stays on the CPU. Flash attention makes a GPU
     /// faster and the CPU slower.
     pub(super) fn load(path: &Path, gpu: Option<u32>, flash: bool) -> Result<Arc<Self>, Failure> {
-        let refused = |why: &str| Failure {
-            kind: FailureKind::BadModel,
-            message: format!("whisper.cpp does not load {}: {why}", path.display()),
+        let refused = |why: &str| {
+            let message = format!("whisper.cpp does not load {}: {why}", path.display());
+            Failure::new(FailureKind::BadModel, message)
         };
         let file = CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|_| refused("its name contains a NUL byte"))?;
@@ -82,7 +81,6 @@ impl Model {
         Ok(Arc::new(Self { context, shape }))
     }
 
-    /// A token's bytes, which may not be whole characters.
     pub(super) fn token_bytes(&self, token: i32) -> &[u8] {
         if usize::try_from(token).map_or(true, |token| token >= self.shape.vocabulary) {
             return &[];
@@ -95,7 +93,6 @@ impl Model {
         }
     }
 
-    /// Tokenizes a text, without its NUL characters.
     pub(super) fn tokenize(&self, text: &str) -> Vec<i32> {
         let text: Vec<u8> = text.bytes().filter(|byte| *byte != 0).collect();
         let Ok(text) = CString::new(text) else { return Vec::new() };
@@ -123,15 +120,19 @@ impl Model {
         is_known.then(|| self.shape.start_of_transcript + 1 + language.index() as i32)
     }
 
-    /// Creates a state, which is the memory of one slot.
-    pub(super) fn state(self: &Arc<Self>, threads: c_int) -> Option<State> {
+    pub(super) fn state(self: &Arc<Self>, threads: c_int) -> Option<WhisperState> {
         // SAFETY: the context lives at least as long as the state, which holds it.
         let state = unsafe { sys::whisper_init_state(self.context.as_ptr()) };
-        Some(State { model: Arc::clone(self), state: NonNull::new(state)?, threads, positions: 0 })
+        Some(WhisperState {
+            model: Arc::clone(self),
+            state: NonNull::new(state)?,
+            threads,
+            positions: 0,
+        })
     }
 }
 
-impl Drop for Model {
+impl Drop for WhisperModel {
     fn drop(&mut self) {
         // SAFETY: every state holds the model, so that none is left.
         unsafe { sys::whisper_free(self.context.as_ptr()) }
@@ -167,8 +168,8 @@ unsafe fn shape(context: *mut sys::whisper_context) -> Shape {
 }
 
 /// The memory in which one slot computes.
-pub(super) struct State {
-    model: Arc<Model>,
+pub(super) struct WhisperState {
+    model: Arc<WhisperModel>,
     state: NonNull<sys::whisper_state>,
     threads: c_int,
     /// The number of positions that were last encoded.
@@ -176,10 +177,10 @@ pub(super) struct State {
 }
 
 // SAFETY: a state has no tie to a thread; `&mut` keeps it to one at a time.
-unsafe impl Send for State {}
+unsafe impl Send for WhisperState {}
 
-impl State {
-    pub(super) fn model(&self) -> &Arc<Model> {
+impl WhisperState {
+    pub(super) fn model(&self) -> &Arc<WhisperModel> {
         &self.model
     }
 
@@ -265,7 +266,7 @@ impl State {
     }
 }
 
-impl Drop for State {
+impl Drop for WhisperState {
     fn drop(&mut self) {
         // SAFETY: made by `whisper_init_state`, and freed once.
         unsafe { sys::whisper_free_state(self.state.as_ptr()) }
@@ -282,5 +283,5 @@ unsafe extern "C" fn stop(
 }
 
 fn failed(what: &str) -> Failure {
-    Failure { kind: FailureKind::Engine, message: format!("whisper.cpp: cannot {what}") }
+    Failure::new(FailureKind::Engine, format!("whisper.cpp: cannot {what}"))
 }

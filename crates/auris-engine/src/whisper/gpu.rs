@@ -4,15 +4,15 @@
 //! If there is no such GPU, whisper.cpp 1.8.3 computes on the CPU without an error. Neither this
 //! module nor ggml can detect a broken driver: ggml ends the process on any CUDA error.
 
-use std::ffi::{CStr, OsStr, c_char};
+use std::ffi::OsStr;
 
 use nvml_wrapper::Nvml;
-use whisper_rs::whisper_rs_sys as sys;
 
 use super::load_log::{self, Weights};
 use auris_worker::GpuUsage;
 
 use crate::driver;
+use crate::ggml::{self, GgmlDevice};
 use auris_core::ipc::{Failure, FailureKind};
 use auris_core::probe::CUDA_DRIVER;
 
@@ -21,13 +21,9 @@ use auris_core::probe::CUDA_DRIVER;
 /// are half of a tiny model.
 const LEAST_PART: f64 = 0.25;
 
-/// A GPU that ggml lists.
 #[derive(Debug)]
 pub(super) struct Gpu {
-    /// Its position among all devices of ggml, which never changes.
-    position: usize,
-    /// ggml's name for its memory, such as `CUDA0`.
-    buffer: String,
+    device: GgmlDevice,
     /// Its free memory when it was found, in bytes.
     free_at_first: u64,
     /// Where its utilisation is read.
@@ -50,7 +46,7 @@ impl Gpu {
     pub(super) fn locate(index: u32, uuid: Option<&str>) -> Result<u32, Failure> {
         let Some(uuid) = uuid else { return Ok(index) };
         // A driver that does not respond is reported later, when the GPU is looked up.
-        let Ok(gpus) = driver::ask_cuda(OsStr::new(CUDA_DRIVER)).gpus else { return Ok(index) };
+        let Ok(gpus) = driver::query_cuda(OsStr::new(CUDA_DRIVER)).gpus else { return Ok(index) };
         let position = gpus.iter().position(|gpu| gpu.uuid.as_deref() == Some(uuid));
         position.and_then(|position| u32::try_from(position).ok()).ok_or_else(|| {
             wrong_device(format!("{uuid} is not among the GPUs that the driver lists any more"))
@@ -65,16 +61,11 @@ impl Gpu {
     /// # Errors
     /// `WrongDevice` if there is no such GPU.
     pub(super) fn find(index: u32) -> Result<Self, Failure> {
-        let gpus: Vec<usize> = (0..device_count()).filter(|position| is_gpu(*position)).collect();
-        let Some(position) = gpus.get(index as usize).copied() else {
-            return Err(wrong_device(format!("GPU {index} is asked for: {}", why(gpus.len()))));
+        let gpus = ggml::gpus();
+        let Some(device) = gpus.get(index as usize).copied() else {
+            return Err(wrong_device(format!("GPU {index} is requested: {}", why(gpus.len()))));
         };
-        Ok(Self {
-            position,
-            buffer: buffer_name(position),
-            free_at_first: free_memory(position),
-            meter: Meter::new(position),
-        })
+        Ok(Self { device, free_at_first: device.memory().0, meter: Meter::new(device) })
     }
 
     /// Checks that a model whose file has `file_bytes` is in this GPU's memory.
@@ -83,19 +74,17 @@ impl Gpu {
     /// `WrongDevice` if it is not.
     pub(super) fn check_placement(&self, file_bytes: u64) -> Result<(), Failure> {
         let weights = load_log::weights();
-        let taken = self.taken_bytes();
-        if is_placed(&self.buffer, &weights, taken, file_bytes) {
+        let (taken, buffer) = (self.taken_bytes(), self.device.buffer_name());
+        if is_placed(&buffer, &weights, taken, file_bytes) {
             return Ok(());
         }
         let places: Vec<String> = weights
             .iter()
             .map(|weights| format!("{} MB in {}", weights.bytes / 1_000_000, weights.buffer))
             .collect();
-        let places =
-            if places.is_empty() { "nothing is told".to_owned() } else { places.join(", ") };
+        let places = if places.is_empty() { "unknown".to_owned() } else { places.join(", ") };
         Err(wrong_device(format!(
-            "the model is not in the memory of {}, of which {} MB were taken; its weights: {places}",
-            self.buffer,
+            "the model is not in the memory of {buffer}, of which {} MB were taken; its weights: {places}",
             taken / 1_000_000,
         )))
     }
@@ -103,7 +92,7 @@ impl Gpu {
 
 impl GpuUsage for Gpu {
     fn free_bytes(&self) -> u64 {
-        free_memory(self.position)
+        self.device.memory().0
     }
 
     /// How far the free memory has dropped since the GPU was found. This includes what other
@@ -119,8 +108,8 @@ impl GpuUsage for Gpu {
 }
 
 impl Meter {
-    fn new(position: usize) -> Option<Self> {
-        let pci_address = pci_address(position)?;
+    fn new(device: GgmlDevice) -> Option<Self> {
+        let pci_address = device.pci_address()?;
         match Nvml::init() {
             Ok(nvml) => Some(Self { nvml, pci_address }),
             Err(error) => {
@@ -137,8 +126,8 @@ impl Meter {
     }
 }
 
-/// Whether a model is in the memory that ggml calls `buffer`. The log says so. If a new version
-/// words it differently, the drop in free memory decides.
+/// Whether a model is in the memory that ggml calls `buffer`. By the log; if a new version
+/// words it differently, by the drop in free memory.
 fn is_placed(buffer: &str, weights: &[Weights], taken_bytes: u64, file_bytes: u64) -> bool {
     let bytes = |buffer: &str| -> u64 {
         weights.iter().filter(|weights| weights.buffer == buffer).map(|weights| weights.bytes).sum()
@@ -152,7 +141,7 @@ fn is_placed(buffer: &str, weights: &[Weights], taken_bytes: u64, file_bytes: u6
 }
 
 fn wrong_device(message: String) -> Failure {
-    Failure { kind: FailureKind::WrongDevice, message }
+    Failure::new(FailureKind::WrongDevice, message)
 }
 
 /// Explains why a GPU is not among the `listed` ones.
@@ -173,62 +162,6 @@ fn why(listed: usize) -> String {
     }
 }
 
-fn device_count() -> usize {
-    // SAFETY: takes nothing; the first call registers the backends, once, behind a lock.
-    unsafe { sys::ggml_backend_dev_count() }
-}
-
-/// ggml's device at `position`, which must be below [`device_count`].
-fn device(position: usize) -> sys::ggml_backend_dev_t {
-    // SAFETY: the position is below the count, or ggml ends the process with a message.
-    unsafe { sys::ggml_backend_dev_get(position) }
-}
-
-/// Whether whisper.cpp counts the device as a GPU (like `whisper_backend_init_gpu` of 1.8.3).
-fn is_gpu(position: usize) -> bool {
-    // SAFETY: ggml's devices live as long as the process.
-    let kind = unsafe { sys::ggml_backend_dev_type(device(position)) };
-    kind == sys::ggml_backend_dev_type_GGML_BACKEND_DEVICE_TYPE_GPU
-        || kind == sys::ggml_backend_dev_type_GGML_BACKEND_DEVICE_TYPE_IGPU
-}
-
-/// A device's free memory in bytes, as reported by its driver.
-fn free_memory(position: usize) -> u64 {
-    let (mut free, mut total) = (0, 0);
-    // SAFETY: ggml's devices live as long as the process, and the two numbers until this returns.
-    unsafe { sys::ggml_backend_dev_memory(device(position), &raw mut free, &raw mut total) };
-    free as u64
-}
-
-fn buffer_name(position: usize) -> String {
-    // SAFETY: ggml's devices and their buffer types live as long as the process.
-    unsafe {
-        text(sys::ggml_backend_buft_name(sys::ggml_backend_dev_buffer_type(device(position))))
-    }
-    .unwrap_or_default()
-}
-
-/// The device's PCI address, such as `0000:41:00.0`; `None` if it is not on a bus.
-fn pci_address(position: usize) -> Option<String> {
-    let mut properties = std::mem::MaybeUninit::<sys::ggml_backend_dev_props>::zeroed();
-    // SAFETY: the properties are plain numbers and pointers, valid when zero; ggml fills them in
-    // with strings that live as long as the process.
-    unsafe {
-        sys::ggml_backend_dev_get_props(device(position), properties.as_mut_ptr());
-        text(properties.assume_init().device_id)
-    }
-}
-
-/// # Safety
-/// `pointer` must be null or a zero-terminated string.
-unsafe fn text(pointer: *const c_char) -> Option<String> {
-    if pointer.is_null() {
-        return None;
-    }
-    // SAFETY: promised by the caller.
-    Some(unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,10 +172,8 @@ mod tests {
 
     #[test]
     fn the_host_is_no_gpu() {
-        let positions = 0..device_count();
-        assert!(!positions.is_empty(), "the host's processor is a device");
-        assert!(positions.clone().any(|position| !is_gpu(position)));
-        assert!(!positions.map(buffer_name).any(|name| name.is_empty()));
+        assert!(ggml::devices().any(|device| !device.is_gpu()), "the host's CPU is a device");
+        assert!(!ggml::devices().any(|device| device.buffer_name().is_empty()));
     }
 
     #[test]
@@ -267,6 +198,6 @@ mod tests {
     fn a_missing_gpu_is_reported() {
         let failure = Gpu::find(4_000).unwrap_err();
         assert_eq!(failure.kind, FailureKind::WrongDevice);
-        assert!(failure.message.starts_with("GPU 4000 is asked for: "), "{failure}");
+        assert!(failure.message.starts_with("GPU 4000 is requested: "), "{failure}");
     }
 }

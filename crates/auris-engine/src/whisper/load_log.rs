@@ -15,9 +15,9 @@ const WEIGHTS: &str = " total size = ";
 const STOPPED: &[u8] = b"encoder_begin_callback returned false";
 
 /// Global, because whisper.cpp's log is. A worker loads only one model in its life.
-static HEARD: Mutex<Heard> = Mutex::new(Heard { weights: Vec::new(), last_error: None });
+static LOG: Mutex<LoadLog> = Mutex::new(LoadLog { weights: Vec::new(), last_error: None });
 
-struct Heard {
+struct LoadLog {
     weights: Vec<Weights>,
     last_error: Option<String>,
 }
@@ -32,29 +32,28 @@ pub(super) struct Weights {
 }
 
 /// Starts capturing the logs.
-pub(super) fn listen() {
+pub(super) fn capture() {
     // SAFETY: the callback is a plain function that stays valid and uses no user data.
     unsafe {
-        sys::whisper_log_set(Some(hear), null_mut());
-        sys::ggml_log_set(Some(hear), null_mut());
+        sys::whisper_log_set(Some(on_log), null_mut());
+        sys::ggml_log_set(Some(on_log), null_mut());
     }
 }
 
 /// The weights of all loads so far.
 pub(super) fn weights() -> Vec<Weights> {
-    heard().weights.clone()
+    log().weights.clone()
 }
 
-/// The last line that was logged as an error.
 pub(super) fn last_error() -> Option<String> {
-    heard().last_error.clone()
+    log().last_error.clone()
 }
 
-fn heard() -> MutexGuard<'static, Heard> {
-    HEARD.lock().unwrap_or_else(PoisonError::into_inner)
+fn log() -> MutexGuard<'static, LoadLog> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-unsafe extern "C" fn hear(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
+unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
     if text.is_null() || level == sys::ggml_log_level_GGML_LOG_LEVEL_DEBUG {
         return;
     }
@@ -66,10 +65,10 @@ unsafe extern "C" fn hear(level: sys::ggml_log_level, text: *const c_char, _: *m
     let _ = rustix::io::write(rustix::stdio::stderr(), text.to_bytes());
     let line = text.to_string_lossy();
     if level == sys::ggml_log_level_GGML_LOG_LEVEL_ERROR {
-        heard().last_error = Some(line.trim().to_owned());
+        log().last_error = Some(line.trim().to_owned());
     }
     if let Some(weights) = parse(&line) {
-        heard().weights.push(weights);
+        log().weights.push(weights);
     }
 }
 

@@ -25,7 +25,7 @@ mod session;
 mod window;
 
 use attention::Head;
-use ffi::Model;
+use ffi::WhisperModel;
 use gpu::Gpu;
 use rules::Rules;
 use session::WhisperSession;
@@ -36,7 +36,7 @@ use session::WhisperSession;
 /// `BadModel` for a file that whisper.cpp rejects, `OutOfMemory` if a state cannot be created,
 /// `WrongDevice` if the requested GPU does not exist or the model is not on it.
 pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
-    listen();
+    install_callbacks();
     let uuid = spec.gpu_uuid.as_deref();
     let gpu_index = spec.gpu_index.map(|index| Gpu::locate(index, uuid)).transpose()?;
     let gpu = gpu_index.map(Gpu::find).transpose()?;
@@ -44,7 +44,7 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
     let started = Instant::now();
     // On the CPU, flash attention does not use llamafile's matrix kernels and takes more than twice
     // as long: 2.4 s instead of 1.0 s to encode a window with tiny's dimensions.
-    let model = Model::load(&spec.model, gpu_index, gpu.is_some())?;
+    let model = WhisperModel::load(&spec.model, gpu_index, gpu.is_some())?;
     let load_seconds = started.elapsed().as_secs_f64();
     if let Some(gpu) = &gpu {
         gpu.check_placement(std::fs::metadata(&spec.model).map_or(0, |file| file.len()))?;
@@ -58,9 +58,9 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
     let heads: Arc<[Head]> = alignment::heads(&model.shape).into();
     let mut sessions = (0..spec.slots.max(1))
         .map(|_| {
-            let state = model.state(threads).ok_or_else(|| Failure {
-                kind: FailureKind::OutOfMemory,
-                message: format!("no state for {}", spec.model.display()),
+            let state = model.state(threads).ok_or_else(|| {
+                let message = format!("no state for {}", spec.model.display());
+                Failure::new(FailureKind::OutOfMemory, message)
             })?;
             let (rules, heads) = (Arc::clone(&rules), Arc::clone(&heads));
             Ok(WhisperSession { state, rules, heads, whole_windows })
@@ -72,10 +72,9 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
         let warm_ups: Vec<_> =
             sessions.iter_mut().map(|session| scope.spawn(|| session.warm_up())).collect();
         warm_ups.into_iter().try_for_each(|warm_up| {
-            warm_up.join().unwrap_or_else(|_| {
-                let message = "the warm-up panicked".to_owned();
-                Err(Failure { kind: FailureKind::Engine, message })
-            })
+            warm_up
+                .join()
+                .unwrap_or_else(|_| Err(Failure::new(FailureKind::Engine, "the warm-up panicked")))
         })
     })?;
     Ok(Loaded {
@@ -88,11 +87,11 @@ pub fn load(spec: &LoadSpec) -> Result<Loaded, Failure> {
 }
 
 /// From now on, forwards the logs of whisper.cpp and ggml, and records why ggml ends the process.
-pub(super) fn listen() {
+fn install_callbacks() {
     // SAFETY: the callback is a plain function that stays valid, and is set before any other
     // thread of this process calls ggml.
     unsafe { sys::ggml_set_abort_callback(Some(record_crash)) };
-    load_log::listen();
+    load_log::capture();
 }
 
 /// ggml calls this with its message just before it calls `abort()`.
@@ -109,8 +108,8 @@ extern "C" fn record_crash(message: *const c_char) {
 }
 
 fn not_a_number() -> Failure {
-    let message = "the model's output is not a number; is its file damaged?".to_owned();
-    Failure { kind: FailureKind::Engine, message }
+    let message = "the model's output is not a number; is its file damaged?";
+    Failure::new(FailureKind::Engine, message)
 }
 
 #[cfg(test)]

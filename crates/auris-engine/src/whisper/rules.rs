@@ -1,6 +1,8 @@
 //! Which tokens may come next. OpenAI's rules (`decoding.py` of openai-whisper).
 
-use super::ffi::{Model, Shape};
+use std::collections::HashSet;
+
+use super::ffi::{Shape, WhisperModel};
 
 /// Seconds per time token.
 pub(super) const SECONDS_PER_TIMESTAMP: f64 = 0.02;
@@ -8,78 +10,25 @@ pub(super) const SECONDS_PER_TIMESTAMP: f64 = 0.02;
 /// The latest start of a window's first segment: 1 s, in time tokens.
 const MAX_FIRST_TIMESTAMP: i32 = 50;
 
-/// Symbols for sounds other than speech, and those that start such a note, as in `[Music]`. Each is
-/// a token by itself or after a space.
-const NON_SPEECH: &[&str] = &[
-    "\"",
-    "#",
-    "(",
-    ")",
-    "*",
-    "+",
-    "/",
-    ":",
-    ";",
-    "<",
-    "=",
-    ">",
-    "@",
-    "[",
-    "\\",
-    "]",
-    "^",
-    "_",
-    "`",
-    "{",
-    "|",
-    "}",
-    "~",
-    "「",
-    "」",
-    "『",
-    "』",
-    "<<",
-    ">>",
-    "<<<",
-    ">>>",
-    "--",
-    "---",
-    "-(",
-    "-[",
-    "('",
-    "(\"",
-    "((",
-    "))",
-    "(((",
-    ")))",
-    "[[",
-    "]]",
-    "{{",
-    "}}",
-    "♪♪",
-    "♪♪♪",
-    "♩",
-    "♪",
-    "♫",
-    "♬",
-    "♭",
-    "♮",
-    "♯",
-];
+/// Symbols for sounds other than speech, and those that start such a note, as in `[Music]`,
+/// separated by spaces. Each is a token by itself or after a space.
+const NON_SPEECH: &str = concat!(
+    "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 << >> <<< >>> -- --- -( -[ (' (\" ",
+    "(( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪ ♩ ♪ ♫ ♬ ♭ ♮ ♯",
+);
 
 /// These two are fine within a word, but not at its start.
 const NON_SPEECH_AT_START: &[&str] = &[" -", " '"];
 
 /// The request's additions to the rules.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Wanted {
+pub(super) struct RuleOptions {
     pub(super) suppress_non_speech: bool,
     /// A segment that starts before this time, in seconds, must have text: there is speech after
     /// it.
     pub(super) speech_until: f64,
 }
 
-/// The rules for a model's vocabulary.
 pub(super) struct Rules {
     shape: Shape,
     /// The token of a single space, which would start an empty text.
@@ -90,13 +39,14 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn new(model: &Model) -> Self {
+    pub(super) fn new(model: &WhisperModel) -> Self {
         let shape = model.shape;
+        let symbols: HashSet<&str> = NON_SPEECH.split(' ').collect();
         let is_non_speech = |token: &i32| {
             let bytes = model.token_bytes(*token);
             let Ok(text) = std::str::from_utf8(bytes) else { return false };
             let symbol = text.strip_prefix(' ').unwrap_or(text);
-            NON_SPEECH.contains(&symbol) || NON_SPEECH_AT_START.contains(&text)
+            symbols.contains(symbol) || NON_SPEECH_AT_START.contains(&text)
         };
         Self {
             shape,
@@ -116,7 +66,7 @@ impl Rules {
 
     /// Turns logits into log probabilities of the tokens that may follow `text`, the window's text
     /// so far. Forbidden tokens are set to minus infinity.
-    pub(super) fn apply(&self, logits: &mut [f32], text: &[i32], wanted: Wanted) {
+    pub(super) fn apply(&self, logits: &mut [f32], text: &[i32], wanted: RuleOptions) {
         let Shape { end_of_text, first_timestamp, .. } = self.shape;
         let (end, first) = (end_of_text as usize, first_timestamp as usize);
         // All control tokens are between the end-of-text token and the time tokens.
@@ -247,10 +197,10 @@ pub(super) mod tests {
 
     /// The tokens that may follow `text` if all are equally probable to the model.
     fn allowed(text: &[i32], suppress_non_speech: bool) -> Vec<i32> {
-        allowed_by(text, Wanted { suppress_non_speech, ..Wanted::default() })
+        allowed_by(text, RuleOptions { suppress_non_speech, ..RuleOptions::default() })
     }
 
-    fn allowed_by(text: &[i32], wanted: Wanted) -> Vec<i32> {
+    fn allowed_by(text: &[i32], wanted: RuleOptions) -> Vec<i32> {
         let rules = rules();
         let mut logits = vec![0.0; rules.shape.vocabulary];
         // Text is more probable than all times together.
@@ -280,7 +230,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_segment_before_the_end_of_speech_is_not_left_empty() {
-        let wanted = Wanted { suppress_non_speech: true, speech_until: 1.0 };
+        let wanted = RuleOptions { suppress_non_speech: true, speech_until: 1.0 };
         let may_end = |text: &[i32]| allowed_by(text, wanted).contains(&END);
         assert!(!may_end(&[TIME]));
         assert!(!may_end(&[TIME, 1, TIME + 40, TIME + 40]));
@@ -300,7 +250,7 @@ pub(super) mod tests {
         let rules = rules();
         let mut logits = vec![0.0; rules.shape.vocabulary];
         logits[2] = 5.0; // one text token against 1,500 times
-        rules.apply(&mut logits, &[TIME, 1], Wanted::default());
+        rules.apply(&mut logits, &[TIME, 1], RuleOptions::default());
         assert!(logits[..TIME as usize].iter().all(|logit| *logit == f32::NEG_INFINITY));
         let total: f32 = logits.iter().map(|logprob| logprob.exp()).sum();
         assert!((total - 1.0).abs() < 1e-3, "{total}");

@@ -18,7 +18,7 @@ pub(super) struct Stretch {
 
 /// The segments of a window, and where decoding stopped before its end.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cut {
+pub(super) struct WindowSegments {
     pub(super) stretches: Vec<Stretch>,
     /// What comes after this time, in seconds, has not been decoded.
     pub(super) unfinished_from: Option<f64>,
@@ -27,7 +27,12 @@ pub(super) struct Cut {
 }
 
 /// Cuts the tokens of a window of `seconds`.
-pub(super) fn cut(decoded: &Decoded, first_timestamp: i32, max_tokens: usize, seconds: f64) -> Cut {
+pub(super) fn cut(
+    decoded: &Decoded,
+    first_timestamp: i32,
+    max_tokens: usize,
+    seconds: f64,
+) -> WindowSegments {
     let time = |token: &Token| {
         let steps = token.id - first_timestamp;
         (steps >= 0).then(|| (f64::from(steps) * SECONDS_PER_TIMESTAMP).min(seconds))
@@ -49,7 +54,7 @@ pub(super) fn cut(decoded: &Decoded, first_timestamp: i32, max_tokens: usize, se
     if !open.tokens.is_empty() && (!is_full || stretches.is_empty()) {
         open.start = open.start.min(seconds);
         stretches.push(open);
-        return Cut { stretches, unfinished_from: None, is_truncated: is_full };
+        return WindowSegments { stretches, unfinished_from: None, is_truncated: is_full };
     }
     // Two time tokens at the end announce another segment, which the decoder did not write.
     let announces = match &decoded.tokens[..] {
@@ -58,7 +63,7 @@ pub(super) fn cut(decoded: &Decoded, first_timestamp: i32, max_tokens: usize, se
     };
     let end = stretches.last().map(|last| last.end);
     let unfinished_from = end.filter(|end| (announces || is_full) && *end < seconds);
-    Cut { stretches, unfinished_from, is_truncated: false }
+    WindowSegments { stretches, unfinished_from, is_truncated: false }
 }
 
 /// A text's size over its size when compressed, as in openai/whisper's `utils.py`.
@@ -93,7 +98,8 @@ mod tests {
     fn cut_of(ids: &[i32], max_tokens: usize, seconds: f64) -> (Vec<Times>, Option<f64>) {
         let tokens = ids.iter().map(|id| Token { id: *id, logprob: -0.1 }).collect();
         let decoded = Decoded { tokens, ..decoded() };
-        let Cut { stretches, unfinished_from, .. } = cut(&decoded, TIME, max_tokens, seconds);
+        let WindowSegments { stretches, unfinished_from, .. } =
+            cut(&decoded, TIME, max_tokens, seconds);
         let ids = |s: &Stretch| s.tokens.iter().map(|token| token.id).collect();
         (stretches.iter().map(|s| (s.start, s.end, ids(s))).collect(), unfinished_from)
     }

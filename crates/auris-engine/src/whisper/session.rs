@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::attention::Head;
 use super::decode::{self, Decoded, Prompt, TextDecoder};
-use super::ffi::{self, State};
-use super::rules::{self, Rules, Wanted};
-use super::segments::{self, Cut, Stretch};
+use super::ffi::{self, WhisperState};
+use super::rules::{self, RuleOptions, Rules};
+use super::segments::{self, Stretch, WindowSegments};
 use super::{alignment, not_a_number, script, window};
-use crate::words::{self, Token as TimedToken};
+use crate::words::{self, TimedToken};
 use auris_core::ipc::{ChunkOptions, Failure, FailureKind};
 use auris_core::language::Language;
 use auris_core::transcript::{Segment, Task, TokenLogprob};
@@ -30,14 +30,14 @@ const LEAST_REST: f64 = 0.5;
 const MAX_WINDOWS: usize = 8;
 
 pub(super) struct WhisperSession {
-    pub(super) state: State,
+    pub(super) state: WhisperState,
     pub(super) rules: Arc<Rules>,
     pub(super) heads: Arc<[Head]>,
     pub(super) whole_windows: bool,
 }
 
 /// A chunk and its options.
-struct Chunk<'a> {
+struct WindowTask<'a> {
     samples: &'a [f32],
     options: &'a ChunkOptions,
     cancel: &'a AtomicBool,
@@ -52,20 +52,18 @@ impl Session for WhisperSession {
         let start = self.state.model().shape.start_of_transcript;
         let model = Arc::clone(self.state.model());
         let logits = self.state.decode(&[start], 0)?;
-        let known: Vec<(Language, f32)> = Language::all()
-            .filter_map(|language| {
-                let token = usize::try_from(model.language_token(language)?).ok()?;
-                Some((language, *logits.get(token)?))
-            })
-            .collect();
-        let mut logprobs: Vec<f32> = known.iter().map(|(_, logit)| *logit).collect();
+        let logit = |language: &Language| {
+            let token = usize::try_from(model.language_token(*language)?).ok()?;
+            logits.get(token).copied()
+        };
+        let (languages, mut logprobs): (Vec<Language>, Vec<f32>) =
+            Language::all().filter_map(|language| Some((language, logit(&language)?))).unzip();
         rules::log_softmax(&mut logprobs);
         if logprobs.iter().any(|logprob| !logprob.is_finite()) {
             return Err(not_a_number());
         }
-        let languages = known.iter().map(|(language, _)| *language);
         let mut probabilities: Vec<(Language, f32)> =
-            languages.zip(logprobs.iter().map(|logprob| logprob.exp())).collect();
+            languages.into_iter().zip(logprobs.into_iter().map(f32::exp)).collect();
         probabilities.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         Ok(probabilities)
     }
@@ -81,10 +79,10 @@ impl Session for WhisperSession {
         let pauses = words::pauses(samples, &options.speech);
         let mut start = 0;
         for _ in 0..MAX_WINDOWS {
-            let chunk = Chunk { samples: &samples[start..], options, cancel };
+            let chunk = WindowTask { samples: &samples[start..], options, cancel };
             let offset = start as f64 / SAMPLES_PER_SECOND;
             let speech_end = options.speech.last().map_or(0.0, |span| span.end - offset);
-            prompt.wanted.speech_until = speech_end - LEAST_SPEECH;
+            prompt.rule_options.speech_until = speech_end - LEAST_SPEECH;
             let (decoded, mut cut) = self.decode_window(&chunk, &prompt, on_event)?;
             if cut.is_truncated {
                 self.end_with_tokens(&chunk, &mut cut)?;
@@ -101,15 +99,15 @@ impl Session for WhisperSession {
             };
             start += (rest * SAMPLES_PER_SECOND) as usize;
             // What did not fit is decoded again.
-            let said = cut.stretches.iter().flat_map(|kept| &kept.tokens).map(|token| token.id);
-            prompt.previous = self.previous(prompt.previous.iter().skip(1).copied().chain(said));
+            let text = cut.stretches.iter().flat_map(|kept| &kept.tokens).map(|token| token.id);
+            prompt.previous = self.previous(prompt.previous.iter().skip(1).copied().chain(text));
         }
         tracing::warn!("the decoder does not come to the end of a chunk in {MAX_WINDOWS} windows");
         Ok(())
     }
 }
 
-impl Chunk<'_> {
+impl WindowTask<'_> {
     /// Whether there is speech after `rest` seconds; the window itself started after `offset`.
     fn is_worth_decoding(&self, rest: f64, offset: f64) -> bool {
         let seconds = self.samples.len() as f64 / SAMPLES_PER_SECOND;
@@ -165,9 +163,9 @@ impl WhisperSession {
             no_speech: shape.no_speech,
             end_of_text: shape.end_of_text,
             text_context: shape.text_context,
-            wanted: Wanted {
+            rule_options: RuleOptions {
                 suppress_non_speech: options.suppress_non_speech,
-                ..Wanted::default()
+                ..RuleOptions::default()
             },
         }
     }
@@ -187,10 +185,10 @@ impl WhisperSession {
     /// Decodes a chunk in a window as short as its audio, and in the whole window if that was poor.
     fn decode_window(
         &mut self,
-        chunk: &Chunk<'_>,
+        chunk: &WindowTask<'_>,
         prompt: &Prompt,
         on_event: &mut (dyn FnMut(SessionEvent) + Send),
-    ) -> Result<(Decoded, Cut), Failure> {
+    ) -> Result<(Decoded, WindowSegments), Failure> {
         let shape = self.state.model().shape;
         let seconds = chunk.samples.len() as f64 / SAMPLES_PER_SECOND;
         let cut = |decoded: &Decoded| {
@@ -198,12 +196,8 @@ impl WhisperSession {
         };
         let ChunkOptions { language, temperature, .. } = *chunk.options;
         let rules = Arc::clone(&self.rules);
-        let mut decoder = Decoder { state: &mut self.state, cancel: chunk.cancel, on_event };
-
-        let positions = match self.whole_windows {
-            true => shape.positions,
-            false => window::positions(chunk.samples.len(), shape.positions),
-        };
+        let positions = self.positions(chunk.samples.len());
+        let mut decoder = WindowDecoder { state: &mut self.state, cancel: chunk.cancel, on_event };
         decoder.encode(chunk.samples, positions)?;
         let mut best = decode::decode(&mut decoder, &rules, prompt, temperature)?;
         if positions < shape.positions && (!best.is_confident() || cut(&best).stretches.is_empty())
@@ -235,15 +229,14 @@ impl WhisperSession {
     /// chunk; `pauses` are the chunk's.
     fn segments(
         &mut self,
-        chunk: &Chunk<'_>,
+        chunk: &WindowTask<'_>,
         decoded: &Decoded,
-        cut: &Cut,
+        cut: &WindowSegments,
         (offset, pauses): (f64, &[Range<f64>]),
     ) -> Result<Vec<Segment>, Failure> {
-        let mut token_times = match chunk.options.words {
-            true => self.token_times(chunk, &cut.stretches)?.into_iter(),
-            false => Vec::new().into_iter(),
-        };
+        let token_times =
+            if chunk.options.words { self.token_times(chunk, &cut.stretches)? } else { Vec::new() };
+        let mut token_times = token_times.into_iter();
         let model = Arc::clone(self.state.model());
         let segment = |stretch: &Stretch| {
             let bytes: Vec<u8> = stretch
@@ -296,7 +289,11 @@ impl WhisperSession {
 
     /// If a window was full before the decoder closed a segment, ends its text where the last token
     /// is spoken; what follows is unfinished.
-    fn end_with_tokens(&mut self, chunk: &Chunk<'_>, cut: &mut Cut) -> Result<(), Failure> {
+    fn end_with_tokens(
+        &mut self,
+        chunk: &WindowTask<'_>,
+        cut: &mut WindowSegments,
+    ) -> Result<(), Failure> {
         let times = self.token_times(chunk, &cut.stretches)?;
         if let (Some(last), Some(stretch)) = (times.last(), cut.stretches.last_mut())
             && last.end > stretch.start
@@ -311,7 +308,7 @@ impl WhisperSession {
     /// When each token of the stretches is spoken, in seconds from the start of the window.
     fn token_times(
         &mut self,
-        chunk: &Chunk<'_>,
+        chunk: &WindowTask<'_>,
         stretches: &[Stretch],
     ) -> Result<Vec<Range<f64>>, Failure> {
         let shape = self.state.model().shape;
@@ -336,13 +333,13 @@ impl WhisperSession {
 }
 
 /// The decoder of the encoded window, until its text is cancelled.
-struct Decoder<'a> {
-    state: &'a mut State,
+struct WindowDecoder<'a> {
+    state: &'a mut WhisperState,
     cancel: &'a AtomicBool,
     on_event: &'a mut (dyn FnMut(SessionEvent) + Send),
 }
 
-impl Decoder<'_> {
+impl WindowDecoder<'_> {
     fn encode(&mut self, samples: &[f32], positions: usize) -> Result<(), Failure> {
         tracing::debug!(positions, samples = samples.len(), "window encoded");
         self.state.encode(samples, positions)?;
@@ -356,11 +353,10 @@ impl Decoder<'_> {
     }
 }
 
-impl TextDecoder for Decoder<'_> {
+impl TextDecoder for WindowDecoder<'_> {
     fn logits(&mut self, tokens: &[i32], past: usize) -> Result<&[f32], Failure> {
         if self.cancel.load(Ordering::Relaxed) {
-            let message = "the request was cancelled".to_owned();
-            return Err(Failure { kind: FailureKind::Cancelled, message });
+            return Err(Failure::new(FailureKind::Cancelled, "the request was cancelled"));
         }
         self.state.decode(tokens, past)
     }

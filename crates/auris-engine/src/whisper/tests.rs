@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::path::Path;
-
 use std::sync::atomic::AtomicBool;
 
 use super::*;
 use auris_audio::{AudioStream, Limits};
 use auris_core::ipc::ChunkOptions;
 use auris_core::language::Language;
-use auris_core::transcript::{Segment, Task};
+use auris_core::transcript::Segment;
 use auris_worker::{Session, SessionEvent};
 
 fn demo(gpu_index: Option<u32>) -> LoadSpec {
@@ -50,26 +49,17 @@ fn clip(name: &str) -> Vec<f32> {
 }
 
 fn options(language: &str) -> ChunkOptions {
-    ChunkOptions {
-        task: Task::Transcribe,
-        language: Language::parse(language).unwrap(),
-        prompt: None,
-        temperature: 0.0,
-        words: false,
-        logprobs: false,
-        suppress_non_speech: true,
-        speech: Vec::new(),
-    }
+    ChunkOptions::new(Language::parse(language).unwrap())
 }
 
 fn transcribe(session: &mut dyn Session, samples: &[f32], options: &ChunkOptions) -> Vec<Segment> {
     let mut segments = Vec::new();
-    let mut tell = |event| {
+    let mut report = |event| {
         if let SessionEvent::Segment(segment) = event {
             segments.push(segment);
         }
     };
-    session.transcribe(samples, options, &AtomicBool::new(false), &mut tell).unwrap();
+    session.transcribe(samples, options, &AtomicBool::new(false), &mut report).unwrap();
     segments
 }
 
@@ -78,8 +68,8 @@ fn log_probabilities_are_those_of_the_text() {
     let samples = clip("27.flac"); // Hindi, whose tokens are parts of characters
     let mut loaded = load(&demo(None)).unwrap();
     let session = loaded.sessions[0].as_mut();
-    let asked = ChunkOptions { logprobs: true, ..options("hi") };
-    let segments = transcribe(session, &samples, &asked);
+    let with_logprobs = ChunkOptions { logprobs: true, ..options("hi") };
+    let segments = transcribe(session, &samples, &with_logprobs);
     assert!(!segments.is_empty());
     for Segment { text, tokens, logprobs, avg_logprob, .. } in &segments {
         assert_eq!(logprobs.len(), tokens.len());
@@ -89,8 +79,8 @@ fn log_probabilities_are_those_of_the_text() {
         let sum: f32 = logprobs.iter().map(|token| token.logprob).sum();
         assert!((sum / logprobs.len() as f32 - avg_logprob).abs() < 1e-4);
     }
-    let unasked = transcribe(session, &samples, &options("hi"));
-    assert!(unasked.iter().all(|segment| segment.logprobs.is_empty()));
+    let without = transcribe(session, &samples, &options("hi"));
+    assert!(without.iter().all(|segment| segment.logprobs.is_empty()));
 }
 
 static SILENCE: [f32; 160_000] = [0.0; 160_000];
@@ -103,7 +93,7 @@ fn noise() -> Vec<f32> {
 
 /// The probability of no speech in the first window, by OpenAI's definition.
 fn no_speech_prob(samples: &[f32]) -> f32 {
-    let model = Model::load(&demo(None).model, None, false).unwrap();
+    let model = WhisperModel::load(&demo(None).model, None, false).unwrap();
     let mut state = model.state(1).unwrap();
     state.encode(samples, model.shape.positions).unwrap();
     let logits = state.decode(&[model.shape.start_of_transcript], 0).unwrap();
@@ -137,8 +127,8 @@ fn the_probability_of_no_speech_is_that_of_the_window() {
         assert!(plausible.contains(&truth), "{truth}");
         let segments = transcribe(session, samples, &options(language));
         assert!(!segments.is_empty());
-        let told = segments[0].no_speech_prob;
-        assert!((told / truth - 1.0).abs() < 1e-4, "{told} instead of {truth}");
+        let reported = segments[0].no_speech_prob;
+        assert!((reported / truth - 1.0).abs() < 1e-4, "{reported} instead of {truth}");
         segments
     };
     check(&clip("00.flac"), "en", 0.0..0.01);
@@ -157,9 +147,9 @@ fn a_short_window_gives_the_same_text_as_a_whole_one() {
     for name in ["00.flac", "05.flac", "10.flac", "24.flac"] {
         let samples = clip(name);
         let language = if name == "24.flac" { "hi" } else { "en" };
-        let heard = text(transcribe(short, &samples, &options(language)));
-        assert_eq!(heard, text(transcribe(whole, &samples, &options(language))), "{name}");
-        assert!(!heard.is_empty());
+        let found = text(transcribe(short, &samples, &options(language)));
+        assert_eq!(found, text(transcribe(whole, &samples, &options(language))), "{name}");
+        assert!(!found.is_empty());
         assert_eq!(short.detect(&samples).unwrap()[0].0.code(), language);
     }
     // The settings of a short window do not affect a later long chunk.
@@ -169,23 +159,23 @@ fn a_short_window_gives_the_same_text_as_a_whole_one() {
 
 #[test]
 fn an_empty_short_window_is_retried() {
-    let signs_of_life = |whole_windows| {
+    let progress_events = |whole_windows| {
         let mut loaded = load(&LoadSpec { whole_windows, ..demo(None) }).unwrap();
         let mut count = 0;
-        let mut tell = |event| count += u32::from(matches!(event, SessionEvent::Progress));
+        let mut report = |event| count += u32::from(matches!(event, SessionEvent::Progress));
         let cancel = AtomicBool::new(false);
         let samples = &SILENCE[..48_000];
-        loaded.sessions[0].transcribe(samples, &options("en"), &cancel, &mut tell).unwrap();
+        loaded.sessions[0].transcribe(samples, &options("en"), &cancel, &mut report).unwrap();
         count
     };
-    assert!(signs_of_life(false) > signs_of_life(true), "the whole window was not tried");
+    assert!(progress_events(false) > progress_events(true), "the whole window was not tried");
 }
 
 #[test]
 fn the_attention_is_the_same_with_flash_attention() {
     let samples = clip("00.flac");
     let scores = [false, true].map(|flash| {
-        let model = Model::load(&demo(None).model, None, flash).unwrap();
+        let model = WhisperModel::load(&demo(None).model, None, flash).unwrap();
         let mut state = model.state(1).unwrap();
         state.encode(&samples, 500).unwrap();
         let tokens = model.tokenize(" Hello there, this is a text.");

@@ -23,10 +23,7 @@ async fn speed_and_memory_by_slots() {
             let least = outcome.stats.iter().filter_map(|stats| stats.device_free_bytes).min();
             let taken = worker.report.device_bytes.unwrap() + ready.saturating_sub(least.unwrap());
             let one = *first.get_or_insert(taken);
-            let further = match slots as u64 {
-                1 => 0,
-                slots => taken.saturating_sub(one) / (slots - 1),
-            };
+            let further = taken.saturating_sub(one) / (slots as u64 - 1).max(1);
             let estimate = model.size_bytes + slots as u64 * model.dimensions.slot_bytes();
             let busy = outcome.stats.iter().filter_map(|stats| stats.utilisation_percent).max();
             println!(
@@ -39,7 +36,7 @@ async fn speed_and_memory_by_slots() {
                 megabytes(estimate),
                 megabytes(further),
                 audio / outcome.wall_seconds,
-                busy.map_or("not told".to_owned(), |percent| percent.to_string()),
+                busy.map_or("unknown".to_owned(), |percent| percent.to_string()),
             );
             assert!(taken >= model.size_bytes / 2, "{} is not on the GPU", model.name);
             worker.stop().await;

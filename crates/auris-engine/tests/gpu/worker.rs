@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use auris_audio::{AudioStream, ChunkPolicy, Chunks, Limits};
 use auris_core::ipc::{ChunkId, ChunkOptions, Event, LoadReport, LoadSpec, Work, WorkerStats};
 use auris_core::language::Language;
-use auris_core::transcript::Task;
-use auris_models::{ModelFile, Store};
+use auris_models::{ModelFile, ModelStore};
 use auris_scheduler::supervisor::{
     ExitKind, StartLimits, WorkerEvent, WorkerExit, WorkerHandle, WorkerProgram, start,
 };
@@ -23,7 +22,7 @@ pub type Samples = Arc<[f32]>;
 /// A worker process with a model loaded.
 pub struct Worker {
     handle: WorkerHandle,
-    events: mpsc::UnboundedReceiver<WorkerEvent>,
+    events: mpsc::Receiver<WorkerEvent>,
     pub report: LoadReport,
     /// From the start of the process until it was ready.
     pub start_seconds: f64,
@@ -58,7 +57,7 @@ impl Worker {
             threads,
             whole_windows: false,
         };
-        let (sender, mut events) = mpsc::unbounded_channel();
+        let (sender, mut events) = mpsc::channel(16);
         let started = Instant::now();
         let handle = start(&program, spec, StartLimits::default(), sender, |event| event);
         match events.recv().await.unwrap() {
@@ -75,7 +74,7 @@ impl Worker {
     pub async fn on_gpu(model: &Path, slots: usize) -> Self {
         Self::start(model, Some(0), slots).await.unwrap_or_else(|ending| {
             panic!(
-                "these tests need an NVIDIA GPU that the worker can use, and it says: {} ({})",
+                "these tests need an NVIDIA GPU that the worker can use, but it reports: {} ({})",
                 ending.detail, ending.kind
             )
         })
@@ -96,14 +95,14 @@ impl Worker {
                 WorkerEvent::Chunk(Event::Segment { id, segment }) => {
                     texts[(id - first) as usize].push_str(&segment.text);
                 }
-                WorkerEvent::Chunk(Event::Done { stats: told, .. }) => {
-                    stats.push(told);
+                WorkerEvent::Chunk(Event::Done { stats: reported, .. }) => {
+                    stats.push(reported);
                     if let Some((samples, language)) = waiting.next() {
                         self.send(samples, *language);
                     }
                 }
                 WorkerEvent::Chunk(Event::Progress { .. }) => {}
-                other => panic!("the worker says {other:?}"),
+                other => panic!("unexpected {other:?}"),
             }
         }
         Outcome { texts, wall_seconds: started.elapsed().as_secs_f64(), stats }
@@ -111,16 +110,7 @@ impl Worker {
 
     /// Sends a chunk; a slot must be free.
     pub fn send(&mut self, samples: &Samples, language: Language) {
-        let work = Work::Transcribe(ChunkOptions {
-            task: Task::Transcribe,
-            language,
-            prompt: None,
-            temperature: 0.0,
-            words: false,
-            logprobs: false,
-            suppress_non_speech: true,
-            speech: Vec::new(),
-        });
+        let work = Work::Transcribe(ChunkOptions::new(language));
         self.handle.run(self.next, work, Arc::clone(samples));
         self.next += 1;
     }
@@ -129,7 +119,7 @@ impl Worker {
     pub async fn at_work(&mut self) {
         match self.events.recv().await.unwrap() {
             WorkerEvent::Chunk(Event::Progress { .. } | Event::Segment { .. }) => {}
-            other => panic!("the worker says {other:?}"),
+            other => panic!("unexpected {other:?}"),
         }
     }
 
@@ -174,7 +164,7 @@ pub fn demo() -> PathBuf {
 pub fn models() -> Vec<ModelFile> {
     let named = std::env::var("AURIS_GPU_MODELS").unwrap_or_default();
     let named = named.split(',').filter(|name| !name.is_empty()).map(PathBuf::from);
-    let store = Store::new(repository("models"), Vec::new());
+    let store = ModelStore::new(repository("models"), Vec::new());
     std::iter::once(demo())
         .chain(named)
         .map(|path| {

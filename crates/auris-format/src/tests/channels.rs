@@ -1,7 +1,7 @@
 //! A call, with a speaker in each channel, in every format.
 
 use super::*;
-use auris_core::recording::{Channel, Heard, Track};
+use auris_core::recording::{Channel, Track, TranscribedParts};
 
 /// Two turns of which the second begins before the first has ended, and a third.
 fn call() -> Transcript {
@@ -151,7 +151,7 @@ fn tracks_are_reported_where_there_are_several() {
         channels: None,
     };
     let tracks = vec![track(1, Some("eng")), track(2, None)];
-    let heard = Heard { track: Some(2), tracks, split: Vec::new() };
+    let heard = TranscribedParts { track: Some(2), tracks, split: Vec::new() };
     let mut film = Transcript { heard, ..bilingual() };
     let told = |film: &Transcript| {
         let verbose = TranscriptionVerbose::new(film, Granularities::default());

@@ -7,7 +7,7 @@ mod readers;
 use super::*;
 use auris_core::device::{Backend, DeviceId};
 use auris_core::language::Language;
-use auris_core::recording::Heard;
+use auris_core::recording::TranscribedParts;
 use auris_core::transcript::{Run, Segment, SkipReason, Skipped, Task, Word};
 
 pub(super) fn segment(start: f64, end: f64, text: &str) -> Segment {
@@ -47,7 +47,7 @@ pub(super) fn transcript(segments: Vec<Segment>) -> Transcript {
         ],
         skipped: vec![silence(1.95, 59.0)],
         detected: Vec::new(),
-        heard: Heard::default(),
+        heard: TranscribedParts::default(),
     }
 }
 

@@ -52,7 +52,8 @@ impl Pipeline {
         ticket: Ticket,
     ) -> Result<Detection, PipelineError> {
         let models = self.models.now();
-        let detector = auris_models::detector(&models.asked).ok_or(PipelineError::CannotDetect)?;
+        let detector =
+            auris_models::detector(&models.requested).ok_or(PipelineError::CannotDetect)?;
         let detector = models.runner(detector);
         let mut reader = Reader::open(file, self.chunks, selection, self).await?;
         let seconds = reader.estimated_seconds().min(CHUNK_SECONDS * MAX_CHUNKS as f64);

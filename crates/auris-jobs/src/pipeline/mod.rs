@@ -149,7 +149,7 @@ impl Pipeline {
             (Some(model), _) => Ok(Some(model.clone())),
             (None, Some(AliasTarget::ByLanguage)) => Ok(None),
             (None, _) => {
-                let loaded: Vec<&str> = models.asked.iter().map(|m| m.name.as_str()).collect();
+                let loaded: Vec<&str> = models.requested.iter().map(|m| m.name.as_str()).collect();
                 let (name, loaded) = (name.chars().take(60).collect(), loaded.join(", "));
                 Err(PipelineError::UnknownModel { name, loaded })
             }

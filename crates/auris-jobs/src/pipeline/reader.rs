@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Decoders, Pipeline, PipelineError};
 use auris_audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, Piece, SAMPLE_RATE_HZ};
-use auris_core::recording::{Heard, Selection};
+use auris_core::recording::{Selection, TranscribedParts};
 
 /// The bit rate assumed for compressed audio without a declared length: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -14,7 +14,7 @@ const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
 pub(super) struct Reader {
     /// `None` while the blocking pool decodes a chunk.
     chunks: Option<Chunks>,
-    heard: Heard,
+    heard: TranscribedParts,
     decoders: Decoders,
     guessed_seconds: f64,
     ended: bool,
@@ -76,7 +76,7 @@ impl Reader {
     }
 
     /// Which track and channels of the file are decoded.
-    pub(super) fn heard(&self) -> &Heard {
+    pub(super) fn heard(&self) -> &TranscribedParts {
         &self.heard
     }
 

@@ -15,7 +15,7 @@ use super::{Pipeline, PipelineError, Ticket, detect};
 use auris_audio::{Chunk, SAMPLE_RATE_HZ};
 use auris_core::ipc::{ChunkOptions, Work};
 use auris_core::language::Language;
-use auris_core::recording::Heard;
+use auris_core::recording::TranscribedParts;
 use auris_core::transcript::{Options, Task};
 use auris_models::{ModelFile, Models, StandInReason};
 use auris_scheduler::{ChunkDone, ChunkError, ChunkRequest};
@@ -34,14 +34,20 @@ pub struct Route {
     pub detection: Option<ChunkDone>,
     /// Which track and channels of the file are decoded.
     #[serde(default)]
-    pub heard: Heard,
+    pub heard: TranscribedParts,
 }
 
 impl Default for Route {
     /// No model, in English.
     fn default() -> Self {
         let (model, language) = (String::new(), Language::ENGLISH);
-        Self { model, stands_in: None, language, detection: None, heard: Heard::default() }
+        Self {
+            model,
+            stands_in: None,
+            language,
+            detection: None,
+            heard: TranscribedParts::default(),
+        }
     }
 }
 
@@ -127,7 +133,7 @@ impl Pipeline {
         model: Option<&'a ModelFile>,
         options: &Options,
     ) -> Result<Question<'a>, PipelineError> {
-        let detector = model.or_else(|| auris_models::detector(&models.asked));
+        let detector = model.or_else(|| auris_models::detector(&models.requested));
         let known = |language: &&Language| detector.is_some_and(|d| d.languages.covers(**language));
         let given = options.language.as_ref();
         let wanted = given.map_or(&options.languages[..], std::slice::from_ref);
@@ -146,7 +152,7 @@ impl Question<'_> {
     /// The route for the detected languages in `heard`, the most probable first.
     fn answer(&self, heard: &[(Language, f32)]) -> Result<Route, PipelineError> {
         let language = detect::choose(heard, &self.candidates).unwrap_or(Language::ENGLISH);
-        let routed = || self.pipeline.routing.route(language, &self.models.asked);
+        let routed = || self.pipeline.routing.route(language, &self.models.requested);
         let model = self.model.or_else(routed).ok_or_else(|| ChunkError::Unavailable {
             model: "any".to_owned(),
             reason: "no model is loaded".to_owned(),

@@ -12,25 +12,25 @@ use crate::testing::{LENGTH, entry, file};
 const HALF: usize = LENGTH / 2;
 const ETAG: &str = "\"one\"";
 
-struct Place {
+struct Setup {
     folder: TempDir,
-    store: Store,
+    store: ModelStore,
     config: DownloadConfig,
 }
 
 /// An empty store, and a server's address to fill it from.
-fn place(endpoint: &str) -> Place {
+fn setup(endpoint: &str) -> Setup {
     let folder = TempDir::new().unwrap();
-    let store = Store::new(folder.path().join("models"), Vec::new());
+    let store = ModelStore::new(folder.path().join("models"), Vec::new());
     let config = DownloadConfig {
         endpoint: endpoint.to_owned(),
         retry_pause: Duration::from_millis(1),
         ..DownloadConfig::default()
     };
-    Place { folder, store, config }
+    Setup { folder, store, config }
 }
 
-impl Place {
+impl Setup {
     async fn pull(&self) -> Result<ModelFile, ModelError> {
         pull(&self.store, &entry(), &self.config, &|_| {}).await
     }
@@ -60,47 +60,51 @@ impl Place {
 }
 
 #[tokio::test]
-async fn a_whole_file_is_installed_and_asked_for_once() {
+async fn a_whole_file_is_installed_and_requested_once() {
     let server = Server::start(|_, _| Reply::whole(&file(), ETAG)).await;
-    let place = place(&server.url);
+    let setup = setup(&server.url);
     let seen = Mutex::new(Vec::new());
     let record = |progress| seen.lock().unwrap().push(progress);
-    let pulled = pull(&place.store, &entry(), &place.config, &record).await.unwrap();
+    let pulled = pull(&setup.store, &entry(), &setup.config, &record).await.unwrap();
     assert_eq!((pulled.name.as_str(), pulled.size_bytes), ("test", LENGTH as u64));
-    place.assert_installed();
+    setup.assert_installed();
     let total_bytes = LENGTH as u64;
-    let whole = Progress::Receiving { received_bytes: total_bytes, total_bytes };
-    assert!(seen.into_inner().unwrap().ends_with(&[whole, Progress::Verifying, Progress::Done]));
+    let whole = DownloadProgress::Receiving { received_bytes: total_bytes, total_bytes };
+    assert!(seen.into_inner().unwrap().ends_with(&[
+        whole,
+        DownloadProgress::Verifying,
+        DownloadProgress::Done
+    ]));
 
-    place.pull().await.unwrap();
+    setup.pull().await.unwrap();
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_cut_connection_goes_on_by_range() {
+async fn a_cut_connection_continues_by_range() {
     let server = Server::start(|number, request| match number {
         0 => Reply::whole(&file(), ETAG).cut(HALF),
         _ => Reply::rest(&file(), ETAG, request.range_start().unwrap()),
     })
     .await;
-    let place = place(&server.url);
-    place.pull().await.unwrap();
-    place.assert_installed();
+    let setup = setup(&server.url);
+    setup.pull().await.unwrap();
+    setup.assert_installed();
     assert_eq!(server.requests()[1].header("if-range"), Some(ETAG));
     assert_eq!(server.body_bytes(), LENGTH);
 }
 
 #[tokio::test]
-async fn a_bad_line_wins_in_the_end() {
+async fn many_cuts_end_in_a_whole_file() {
     // more cuts than fruitless attempts are allowed
     let server = Server::start(|_, request| match request.range_start() {
         None => Reply::whole(&file(), ETAG).cut(LENGTH / 20),
         Some(start) => Reply::rest(&file(), ETAG, start).cut(LENGTH / 20),
     })
     .await;
-    let place = place(&server.url);
-    place.pull().await.unwrap();
-    place.assert_installed();
+    let setup = setup(&server.url);
+    setup.pull().await.unwrap();
+    setup.assert_installed();
     assert_eq!((server.requests().len(), server.body_bytes()), (20, LENGTH));
 }
 
@@ -111,9 +115,9 @@ async fn a_server_without_ranges_sends_it_all_again() {
         _ => Reply::whole(&file(), ETAG),
     })
     .await;
-    let place = place(&server.url);
-    place.pull().await.unwrap();
-    place.assert_installed();
+    let setup = setup(&server.url);
+    setup.pull().await.unwrap();
+    setup.assert_installed();
     assert_eq!(server.body_bytes(), HALF + LENGTH);
 }
 
@@ -129,9 +133,9 @@ async fn parts_of_two_versions_are_not_joined() {
             _ => Reply::whole(&file(), ETAG),
         })
         .await;
-        let place = place(&server.url);
-        place.pull().await.unwrap();
-        place.assert_installed();
+        let setup = setup(&server.url);
+        setup.pull().await.unwrap();
+        setup.assert_installed();
     }
 }
 
@@ -142,9 +146,9 @@ async fn a_part_of_unknown_version_is_not_resumed() {
             Reply::whole(&file(), etag).cut(if number == 0 { HALF } else { LENGTH })
         })
         .await;
-        let place = place(&server.url);
-        place.pull().await.unwrap();
-        place.assert_installed();
+        let setup = setup(&server.url);
+        setup.pull().await.unwrap();
+        setup.assert_installed();
         assert!(server.requests().iter().all(|request| request.range_start().is_none()));
     }
 }
@@ -153,19 +157,19 @@ async fn a_part_of_unknown_version_is_not_resumed() {
 async fn wrong_bytes_are_deleted() {
     let mut wrong = file();
     wrong[HALF] ^= 1;
-    let digest = Sha256::digest(&wrong).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let digest = hex::encode(Sha256::digest(&wrong));
     let server = Server::start(move |_, _| Reply::whole(&wrong, ETAG)).await;
-    let place = place(&server.url);
-    let refusal = place.refusal().await.replace(&digest, "FOUND");
+    let setup = setup(&server.url);
+    let refusal = setup.refusal().await.replace(&digest, "FOUND");
     insta::assert_snapshot!(refusal, @"URL arrived with the SHA-256 FOUND instead of EXPECTED and was deleted: try again, and if it happens again, a mirror or a proxy changes the file");
-    assert!(place.files().is_empty());
+    assert!(setup.files().is_empty());
 }
 
 #[tokio::test]
-async fn refusals_are_final_and_say_what_to_do() {
+async fn refusals_are_final_and_contain_a_fix() {
     let refusal = async |status| {
         let server = Server::start(move |_, _| Reply::status(status)).await;
-        let text = place(&server.url).refusal().await;
+        let text = setup(&server.url).refusal().await;
         assert_eq!(server.requests().len(), 1);
         text
     };
@@ -175,18 +179,18 @@ async fn refusals_are_final_and_say_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_server_in_trouble_is_asked_again_and_given_up_in_the_end() {
+async fn server_errors_are_retried_a_limited_number_of_times() {
     let server = Server::start(|number, _| match number {
         0..3 => Reply::status("500 Internal Server Error"),
         _ => Reply::whole(&file(), ETAG),
     })
     .await;
-    let recovers = place(&server.url);
+    let recovers = setup(&server.url);
     recovers.pull().await.unwrap();
     recovers.assert_installed();
 
     let server = Server::start(|_, _| Reply::status("503 Service Unavailable")).await;
-    let refusal = place(&server.url).refusal().await;
+    let refusal = setup(&server.url).refusal().await;
     insta::assert_snapshot!(refusal, @"cannot download URL: the server answered 503: it is in trouble; try again later");
     assert_eq!(server.requests().len(), FRUITLESS_ATTEMPTS);
 }
@@ -198,22 +202,22 @@ async fn a_part_that_does_not_fit_is_dropped() {
         None => Reply::whole(&file(), ETAG),
     })
     .await;
-    let place = place(&server.url);
-    let path = place.store.path_of(&entry());
-    fs::create_dir(place.store.folder()).unwrap();
+    let setup = setup(&server.url);
+    let path = setup.store.path_of(&entry());
+    fs::create_dir(setup.store.folder()).unwrap();
     fs::write(part_path(&path), "something else").unwrap();
     fs::write(etag_path(&path), ETAG).unwrap();
-    place.pull().await.unwrap();
-    place.assert_installed();
+    setup.pull().await.unwrap();
+    setup.assert_installed();
     assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
 async fn a_page_in_place_of_the_file_is_refused_before_it_is_stored() {
     let server = Server::start(|_, _| Reply::whole(b"<html>please log in</html>", ETAG)).await;
-    let place = place(&server.url);
-    insta::assert_snapshot!(place.refusal().await, @"cannot download URL: the server offers 26 bytes, not the 300000 bytes of the published file: a mirror or a proxy gets in between");
-    assert!(place.files().is_empty());
+    let setup = setup(&server.url);
+    insta::assert_snapshot!(setup.refusal().await, @"cannot download URL: the server offers 26 bytes, not the 300000 bytes of the published file: a mirror or a proxy gets in between");
+    assert!(setup.files().is_empty());
 }
 
 #[tokio::test]
@@ -225,13 +229,13 @@ async fn a_redirect_to_another_host_does_not_take_the_token_along() {
         ..Reply::status("302 Found")
     })
     .await;
-    let mut place = place(&server.url);
-    place.config.token = Some("hf_secret".to_owned());
-    place.pull().await.unwrap();
-    place.assert_installed();
+    let mut setup = setup(&server.url);
+    setup.config.token = Some("hf_secret".to_owned());
+    setup.pull().await.unwrap();
+    setup.assert_installed();
     assert_eq!(server.requests()[0].header("authorization"), Some("Bearer hf_secret"));
     assert_eq!(elsewhere.requests()[0].header("authorization"), None);
-    assert!(!format!("{:?}", place.config).contains("hf_secret"));
+    assert!(!format!("{:?}", setup.config).contains("hf_secret"));
 }
 
 #[tokio::test]
@@ -243,44 +247,44 @@ async fn two_pulls_of_one_model_download_it_once() {
         ..Reply::whole(&file(), ETAG)
     })
     .await;
-    let place = place(&server.url);
+    let setup = setup(&server.url);
     let on_progress = |progress| {
-        if progress == Progress::Waiting {
+        if progress == DownloadProgress::Waiting {
             second_waits.notify_one();
         }
     };
     let entry = entry();
-    let pull = || pull(&place.store, &entry, &place.config, &on_progress);
+    let pull = || pull(&setup.store, &entry, &setup.config, &on_progress);
     let both = async { tokio::join!(pull(), pull()) };
     // Without the lock neither would ever wait, and the gate stay closed.
     let (one, other) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
     assert_eq!(one.unwrap(), other.unwrap());
-    place.assert_installed();
+    setup.assert_installed();
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_cancelled_pull_leaves_what_the_next_one_goes_on_from() {
+async fn a_cancelled_pull_is_continued_by_the_next_one() {
     let server = Server::start(|number, request| match number {
         0 => Reply::whole(&file(), ETAG).cut(HALF).stall(),
         _ => Reply::rest(&file(), ETAG, request.range_start().unwrap()),
     })
     .await;
-    let place = place(&server.url);
+    let setup = setup(&server.url);
     let half_is_there = Notify::new();
     let on_progress = |progress| {
-        if matches!(progress, Progress::Receiving { received_bytes, .. } if received_bytes == HALF as u64)
+        if matches!(progress, DownloadProgress::Receiving { received_bytes, .. } if received_bytes == HALF as u64)
         {
             half_is_there.notify_one();
         }
     };
     let entry = entry();
     tokio::select! {
-        _ = pull(&place.store, &entry, &place.config, &on_progress) => panic!("the server stalls"),
+        _ = pull(&setup.store, &entry, &setup.config, &on_progress) => panic!("the server stalls"),
         () = half_is_there.notified() => {}
     }
-    place.pull().await.unwrap();
-    place.assert_installed();
+    setup.pull().await.unwrap();
+    setup.assert_installed();
     assert_eq!(server.requests()[1].range_start(), Some(HALF));
     assert_eq!(server.body_bytes(), LENGTH);
 }
@@ -288,60 +292,60 @@ async fn a_cancelled_pull_leaves_what_the_next_one_goes_on_from() {
 #[tokio::test]
 async fn a_broken_file_in_its_place_is_replaced() {
     let server = Server::start(|_, _| Reply::whole(&file(), ETAG)).await;
-    let place = place(&server.url);
-    fs::create_dir(place.store.folder()).unwrap();
-    fs::write(place.store.path_of(&entry()), &file()[..HALF]).unwrap();
-    place.pull().await.unwrap();
-    place.assert_installed();
+    let setup = setup(&server.url);
+    fs::create_dir(setup.store.folder()).unwrap();
+    fs::write(setup.store.path_of(&entry()), &file()[..HALF]).unwrap();
+    setup.pull().await.unwrap();
+    setup.assert_installed();
 }
 
 #[tokio::test]
-async fn no_network_says_which_file_goes_where() {
+async fn without_network_the_error_names_file_and_folder() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut place = place(&format!("http://{}", closed.local_addr().unwrap()));
+    let mut setup = setup(&format!("http://{}", closed.local_addr().unwrap()));
     drop(closed);
-    insta::assert_snapshot!(place.refusal().await, @"cannot download URL: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111): check the network and try again, which goes on where this ended, or put the file at /tmp/models/ggml-test.bin, or start with `--models base-q8_0`");
+    insta::assert_snapshot!(setup.refusal().await, @"cannot download URL: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111): check the network and try again, which goes on where this ended, or put the file at /tmp/models/ggml-test.bin, or start with `--models base-q8_0`");
 
-    place.config.offline = true;
-    insta::assert_snapshot!(place.refusal().await, @"model `test` is not installed and downloads are switched off: put the file URL at /tmp/models/ggml-test.bin, or start with `--models base-q8_0`");
-    let known = obtain(&place.store, "tiny-q8_0", &place.config, &|_| {}).await;
+    setup.config.offline = true;
+    insta::assert_snapshot!(setup.refusal().await, @"model `test` is not installed and downloads are switched off: put the file URL at /tmp/models/ggml-test.bin, or start with `--models base-q8_0`");
+    let known = obtain(&setup.store, "tiny-q8_0", &setup.config, &|_| {}).await;
     assert!(matches!(known, Err(ModelError::Offline { .. })), "{known:?}");
-    let unknown = obtain(&place.store, "tinny", &place.config, &|_| {}).await;
+    let unknown = obtain(&setup.store, "tinny", &setup.config, &|_| {}).await;
     assert!(matches!(unknown, Err(ModelError::Unknown(_))), "{unknown:?}");
 }
 
 #[tokio::test]
 async fn a_failed_tls_handshake_is_a_network_error() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = place(&format!("https://{}", listener.local_addr().unwrap()));
+    let setup = setup(&format!("https://{}", listener.local_addr().unwrap()));
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-    let refusal = place.pull().await;
+    let refusal = setup.pull().await;
     assert!(matches!(refusal, Err(ModelError::Network { .. })), "{refusal:?}");
 }
 
 #[tokio::test]
-async fn a_bundled_model_is_never_asked_for() {
-    let place = place("http://127.0.0.1:1");
-    let refusal = obtain(&place.store, "base-q8_0", &place.config, &|_| {}).await;
+async fn a_bundled_model_is_never_requested() {
+    let setup = setup("http://127.0.0.1:1");
+    let refusal = obtain(&setup.store, "base-q8_0", &setup.config, &|_| {}).await;
     assert!(matches!(refusal, Err(ModelError::BundledMissing { .. })), "{refusal:?}");
 }
 
 #[tokio::test]
 async fn a_folder_that_cannot_be_written_is_named() {
-    let mut place = place("http://127.0.0.1:1");
-    let file = place.folder.path().join("file");
+    let mut setup = setup("http://127.0.0.1:1");
+    let file = setup.folder.path().join("file");
     fs::write(&file, "").unwrap();
-    place.store = Store::new(file.join("models"), Vec::new());
-    insta::assert_snapshot!(place.refusal().await, @"cannot write /tmp/file/models/ggml-test.bin.lock: Not a directory (os error 20): check the models folder");
+    setup.store = ModelStore::new(file.join("models"), Vec::new());
+    insta::assert_snapshot!(setup.refusal().await, @"cannot write /tmp/file/models/ggml-test.bin.lock: Not a directory (os error 20): check the models folder");
 }
 
 #[tokio::test]
 async fn a_setting_that_makes_no_request_is_refused() {
-    let mut place = place("no address");
-    insta::assert_snapshot!(place.refusal().await, @"cannot set up downloads from no address: builder error: relative URL without a base: check HF_ENDPOINT and HF_TOKEN");
-    place.config.endpoint = "http://127.0.0.1:1".to_owned();
-    place.config.token = Some("two\nlines".to_owned());
-    insta::assert_snapshot!(place.refusal().await, @"cannot set up downloads from http://127.0.0.1:1: builder error: failed to parse header value: check HF_ENDPOINT and HF_TOKEN");
+    let mut setup = setup("no address");
+    insta::assert_snapshot!(setup.refusal().await, @"cannot set up downloads from no address: builder error: relative URL without a base: check HF_ENDPOINT and HF_TOKEN");
+    setup.config.endpoint = "http://127.0.0.1:1".to_owned();
+    setup.config.token = Some("two\nlines".to_owned());
+    insta::assert_snapshot!(setup.refusal().await, @"cannot set up downloads from http://127.0.0.1:1: builder error: failed to parse header value: check HF_ENDPOINT and HF_TOKEN");
 }
 
 #[tokio::test]
@@ -351,8 +355,8 @@ async fn more_bytes_than_published_are_refused() {
         ..Reply::whole(&[file(), file()].concat(), ETAG)
     })
     .await;
-    let place = place(&server.url);
-    insta::assert_snapshot!(place.refusal().await, @"cannot download URL: the server offers more bytes, not the 300000 bytes of the published file: a mirror or a proxy gets in between");
+    let setup = setup(&server.url);
+    insta::assert_snapshot!(setup.refusal().await, @"cannot download URL: the server offers more bytes, not the 300000 bytes of the published file: a mirror or a proxy gets in between");
     assert_eq!(server.requests().len(), 1);
-    assert!(!place.files().contains(&"ggml-test.bin.part.etag".to_owned()));
+    assert!(!setup.files().contains(&"ggml-test.bin.part.etag".to_owned()));
 }

@@ -11,9 +11,9 @@ fn checkout_models() -> PathBuf {
 }
 
 /// An empty folder to write, and the checkout's as the one installed with the program.
-fn store() -> (TempDir, Store) {
+fn store() -> (TempDir, ModelStore) {
     let folder = TempDir::new().unwrap();
-    let store = Store::new(folder.path().join("models"), vec![checkout_models()]);
+    let store = ModelStore::new(folder.path().join("models"), vec![checkout_models()]);
     fs::create_dir(store.folder()).unwrap();
     (folder, store)
 }
@@ -25,7 +25,7 @@ fn refusal<T: std::fmt::Debug>(folder: &TempDir, result: Result<T, ModelError>) 
 }
 
 #[test]
-fn the_bundled_model_is_found_and_is_what_the_registry_says() {
+fn the_bundled_model_matches_the_registry() {
     let (_folder, store) = store();
     let bundled = store.resolve(registry::BUNDLED).unwrap();
     let entry = registry::find(registry::BUNDLED).unwrap();
@@ -63,7 +63,7 @@ fn a_file_of_ones_own_is_named_after_its_stem() {
 }
 
 #[test]
-fn a_missing_model_says_which_file_goes_where() {
+fn the_error_for_a_missing_model_names_file_and_folder() {
     let (folder, store) = store();
     insta::assert_snapshot!(refusal(&folder, store.resolve("tiny")), @"model `tiny` is not installed: run `auris models pull tiny`, or put the file https://huggingface.co/ggerganov/whisper.cpp/resolve/5359861c739e955e79d9a303bcbc70fb988958b1/ggml-tiny.bin at /tmp/models/ggml-tiny.bin, or start with `--models base-q8_0`");
     insta::assert_snapshot!(refusal(&folder, store.resolve("tinny")), @"unknown model `tinny`: see `auris models list`, or give the path of a whisper.cpp .bin file");
@@ -75,7 +75,7 @@ fn a_missing_model_says_which_file_goes_where() {
 #[test]
 fn a_bundled_model_that_is_gone_is_not_offered_for_download() {
     let folder = TempDir::new().unwrap();
-    let store = Store::new(folder.path().join("a"), vec![folder.path().join("b")]);
+    let store = ModelStore::new(folder.path().join("a"), vec![folder.path().join("b")]);
     insta::assert_snapshot!(refusal(&folder, store.resolve("base-q8_0")), @"the bundled model `base-q8_0` was not found in /tmp/a, /tmp/b: install it again, or put ggml-base-q8_0.bin into one of them");
 }
 
@@ -129,9 +129,9 @@ fn a_bundled_model_is_never_removed() {
     let bundled = folder.path().join("bundled");
     fs::create_dir(&bundled).unwrap();
     fs::write(bundled.join("ggml-base-q8_0.bin"), "x").unwrap();
-    let apart = Store::new(folder.path().join("models"), vec![bundled.clone()]);
+    let apart = ModelStore::new(folder.path().join("models"), vec![bundled.clone()]);
     insta::assert_snapshot!(refusal(&folder, apart.remove("base-q8_0")), @"cannot remove model `base-q8_0`: /tmp/bundled/ggml-base-q8_0.bin is not in the models folder, but installed with the program");
-    let same = Store::new(bundled.join("../bundled"), vec![bundled.clone()]);
+    let same = ModelStore::new(bundled.join("../bundled"), vec![bundled.clone()]);
     assert!(matches!(same.remove("base-q8_0"), Err(ModelError::ReadOnly { .. })));
     assert!(bundled.join("ggml-base-q8_0.bin").exists());
 }

@@ -1,30 +1,26 @@
 //! A model file and a server that misbehaves with it, for tests of this crate and those above it.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 pub mod server;
 
 use sha2::{Digest, Sha256};
 
-use crate::{Dimensions, Entry, Languages};
+use crate::{Dimensions, Languages, PublishedModel};
 
-/// The length of [`file`] in bytes.
 pub const LENGTH: usize = 300_000;
 
-/// A small model file.
 pub fn file() -> Vec<u8> {
     model_bytes(51_865, LENGTH)
 }
 
 /// The published model `test`, which is [`file`].
-pub fn entry() -> Entry {
-    let digest = Sha256::digest(file());
-    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Entry {
+pub fn entry() -> PublishedModel {
+    PublishedModel {
         name: "test",
         file_name: "ggml-test.bin",
         size_bytes: LENGTH as u64,
-        sha256: sha256.leak(),
+        sha256: hex::encode(Sha256::digest(file())).leak(),
         languages: Languages::Multilingual { count: 99 },
         dimensions: Dimensions {
             state: 384,

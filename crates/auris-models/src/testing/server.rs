@@ -6,31 +6,28 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What came in.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct ReceivedRequest {
     head: String,
 }
 
-impl Request {
-    /// The value of a header, by its name in lower case.
+impl ReceivedRequest {
     pub fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.into_iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The path that is asked for.
     pub fn path(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// Where the requested range begins, if one is asked for.
+    /// The start of the requested range.
     pub fn range_start(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What goes out. The body may be shorter than the length that the headers promise.
+/// The body may be shorter than the length that the headers promise.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
     pub status: &'static str,
@@ -83,16 +80,17 @@ impl Reply {
     }
 }
 
-/// A server on a port of its own.
 pub struct Server {
     pub url: String,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
     body_bytes: Arc<Mutex<usize>>,
 }
 
 impl Server {
     /// Answers the n-th request, from 0, with `answer(n, request)`.
-    pub async fn start(answer: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub async fn start(
+        answer: impl Fn(usize, &ReceivedRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
@@ -121,21 +119,20 @@ impl Server {
         server
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The sum of the bodies' lengths.
     pub fn body_bytes(&self) -> usize {
         *self.body_bytes.lock().unwrap()
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> Request {
+async fn read_request(stream: &mut TcpStream) -> ReceivedRequest {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while reader.read_line(&mut head).await.unwrap() > 2 {}
-    Request { head }
+    ReceivedRequest { head }
 }
 
 async fn send(stream: &mut TcpStream, reply: Reply) {
@@ -147,7 +144,7 @@ async fn send(stream: &mut TcpStream, reply: Reply) {
         reply.status,
         reply.headers.join("\r\n")
     );
-    // A client that has gone away is what some tests are about.
+    // Some tests disconnect.
     let _ = stream.write_all(head.as_bytes()).await;
     let _ = stream.write_all(&reply.body).await;
     if reply.stall {

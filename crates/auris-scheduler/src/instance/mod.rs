@@ -8,7 +8,7 @@ use super::plan::{ModelPlan, Settings};
 use super::running::{RunningChunk, RunningChunks};
 use super::speed::SpeedEstimate;
 use super::worker_size::{self, WorkerSize};
-use crate::supervisor::{self, ExitKind, WorkerExit, WorkerHandle};
+use crate::supervisor::{ExitKind, WorkerExit, WorkerHandle};
 use auris_core::device::DeviceInfo;
 use auris_core::ipc::{ChunkId, LoadReport, LoadSpec, WorkerStats};
 
@@ -33,7 +33,7 @@ mod wear;
 mod work;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Phase {
+enum InstancePhase {
     /// No worker, and none is needed.
     Off,
     /// No worker until `until`.
@@ -46,29 +46,28 @@ enum Phase {
     Ready,
     /// The worker finishes its chunks and takes no more; it is replaced afterwards if `replaced`.
     Retiring { replaced: bool },
-    /// The worker was asked to stop.
+    /// The input of the worker is closed.
     Stopping { replaced: bool },
     /// The worker is being killed; nothing is sent to it any more.
     Killed,
 }
 
 /// Which worker an event comes from: device and instance in the plan, and the worker's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WorkerId {
     pub(super) device: usize,
     pub(super) instance: usize,
     pub(super) worker: u64,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct ModelInstance {
     pub(super) model: ModelPlan,
     pub(super) running: RunningChunks,
     pub(super) speed: SpeedEstimate,
     /// Other models have replaced it: it is unloaded as soon as it is no longer needed.
-    pub(super) stands_down: bool,
-    phase: Phase,
+    pub(super) superseded: bool,
+    phase: InstancePhase,
     worker: Option<WorkerHandle>,
     next_chunk: ChunkId,
     /// The worker sizes from largest to smallest, and the first one to try.
@@ -78,7 +77,7 @@ pub(super) struct ModelInstance {
     slots: usize,
     swap_variants: bool,
     /// The size of the current or last worker.
-    worker_size: WorkerSize,
+    pub(super) worker_size: WorkerSize,
     stall: Duration,
     base_stall: Duration,
     report: Option<LoadReport>,
@@ -89,22 +88,22 @@ pub(super) struct ModelInstance {
     measured_bytes: Option<u64>,
     workers_started: u64,
     /// When the current or last worker was started.
-    started: Instant,
+    pub(super) started: Instant,
     worker_chunks: u64,
-    last_used: Instant,
+    pub(super) last_used: Instant,
     /// Failures since the last finished chunk.
     failures: u32,
     /// Engine errors since the last finished chunk.
     errors: u32,
     /// Consecutive starts that failed on their own, and that were killed.
-    failed_starts: u32,
+    pub(super) failed_starts: u32,
     killed_starts: u32,
     /// When a worker was last ready, or when the first one was due.
     last_ready: Instant,
     bad_model: bool,
     last_failure: Option<(WorkerExit, SystemTime)>,
     /// The kind of the last failure, until another worker is loaded.
-    last_end: Option<ExitKind>,
+    pub(super) last_end: Option<ExitKind>,
     ooms: Vec<Instant>,
 }
 
@@ -124,8 +123,8 @@ impl ModelInstance {
         Self {
             running: RunningChunks::default(),
             speed: SpeedEstimate::new(is_gpu),
-            stands_down: false,
-            phase: if warm { Phase::Waiting { until: now } } else { Phase::Off },
+            superseded: false,
+            phase: if warm { InstancePhase::Waiting { until: now } } else { InstancePhase::Off },
             worker: None,
             next_chunk: 0,
             step: 0,
@@ -156,9 +155,8 @@ impl ModelInstance {
         }
     }
 
-    /// Whether the instance wants a worker started now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        matches!(self.phase, Phase::Waiting { until } if until <= now)
+        matches!(self.phase, InstancePhase::Waiting { until } if until <= now)
     }
 
     /// The largest worker size that fits into `room` bytes. If none fits, the instance waits for
@@ -166,7 +164,7 @@ impl ModelInstance {
     pub(super) fn fit(&mut self, room: u64) -> Option<WorkerSize> {
         let worker_size = worker_size::fit(&self.model, &self.steps[self.step..], room);
         if worker_size.is_none() {
-            self.phase = Phase::NoRoom;
+            self.phase = InstancePhase::NoRoom;
         }
         worker_size
     }
@@ -197,21 +195,21 @@ impl ModelInstance {
         self.measured_bytes = None;
         self.started = now;
         self.errors = 0;
-        self.phase = Phase::Starting { since: now };
+        self.phase = InstancePhase::Starting { since: now };
     }
 
     /// Requests that the model be loaded, because a chunk needs it.
     pub(super) fn wake(&mut self, now: Instant) {
-        if self.phase == Phase::Off {
+        if self.phase == InstancePhase::Off {
             self.last_used = now;
-            self.phase = Phase::Waiting { until: now };
+            self.phase = InstancePhase::Waiting { until: now };
         }
     }
 
     /// Postpones the next start until a chunk needs the model.
     pub(super) fn cancel_wait(&mut self) {
-        if matches!(self.phase, Phase::Waiting { .. } | Phase::NoRoom) {
-            self.phase = Phase::Off;
+        if matches!(self.phase, InstancePhase::Waiting { .. } | InstancePhase::NoRoom) {
+            self.phase = InstancePhase::Off;
         }
     }
 
@@ -223,10 +221,10 @@ impl ModelInstance {
     /// Records that the model is loaded. `undisturbed`: nothing else on the device took or freed
     /// memory meanwhile.
     pub(super) fn loaded(&mut self, report: LoadReport, undisturbed: bool, now: Instant) {
-        if !matches!(self.phase, Phase::Starting { .. }) {
+        if !matches!(self.phase, InstancePhase::Starting { .. }) {
             return; // it is being stopped
         }
-        self.phase = Phase::Ready;
+        self.phase = InstancePhase::Ready;
         self.failed_starts = 0;
         self.killed_starts = 0;
         self.bad_model = false;
@@ -244,7 +242,7 @@ impl ModelInstance {
     }
 
     /// Records that the worker failed. Returns the chunks it was running, last one first, or `None`
-    /// if it was asked to stop. `shared`: another model is loaded on the device.
+    /// if it was stopped. `shared`: another model is loaded on the device.
     pub(super) fn ended(
         &mut self,
         exit: &WorkerExit,
@@ -252,9 +250,10 @@ impl ModelInstance {
         now: Instant,
     ) -> Option<Vec<RunningChunk>> {
         self.worker = None;
-        let was_starting = matches!(self.phase, Phase::Starting { .. });
-        if let Phase::Stopping { replaced } = self.phase {
-            self.phase = if replaced { Phase::Waiting { until: now } } else { Phase::Off };
+        let was_starting = matches!(self.phase, InstancePhase::Starting { .. });
+        if let InstancePhase::Stopping { replaced } = self.phase {
+            self.phase =
+                if replaced { InstancePhase::Waiting { until: now } } else { InstancePhase::Off };
             return None;
         }
         match exit.kind {
@@ -270,50 +269,44 @@ impl ModelInstance {
             self.ooms.retain(|at| now.duration_since(*at) < ADVICE_TIME);
             self.ooms.push(now);
         }
-        let squeezed = exit.kind == ExitKind::OutOfMemory && self.squeeze();
+        let shrunk = exit.kind == ExitKind::OutOfMemory && self.shrink();
         // Only a new file can fix a bad one.
         let failures = if self.bad_model { u32::MAX } else { self.failures };
         let delay = match exit.kind {
-            ExitKind::Killed => supervisor::restart_delay(failures).min(KILLED_RESTART_DELAY),
+            ExitKind::Killed => wear::restart_delay(failures).min(KILLED_RESTART_DELAY),
             // Each attempt takes memory that the other models may need.
-            ExitKind::OutOfMemory if shared && !squeezed => CROWDED_DELAY,
-            _ => supervisor::restart_delay(failures),
+            ExitKind::OutOfMemory if shared && !shrunk => CROWDED_DELAY,
+            _ => wear::restart_delay(failures),
         };
-        self.phase = Phase::Waiting { until: now + delay };
+        self.phase = InstancePhase::Waiting { until: now + delay };
         self.last_failure = Some((exit.clone(), SystemTime::now()));
         self.last_end = Some(exit.kind);
         Some(self.running.take_all())
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.phase == Phase::Ready
+        self.phase == InstancePhase::Ready
     }
 
     pub(super) fn is_starting(&self) -> bool {
-        matches!(self.phase, Phase::Starting { .. })
+        matches!(self.phase, InstancePhase::Starting { .. })
     }
 
     /// Whether a process may hold memory for it.
     pub(super) fn has_process(&self) -> bool {
-        !matches!(self.phase, Phase::Off | Phase::Waiting { .. } | Phase::NoRoom)
+        !matches!(
+            self.phase,
+            InstancePhase::Off | InstancePhase::Waiting { .. } | InstancePhase::NoRoom
+        )
     }
 
     /// Whether the instance is idle without a worker, though it could have one.
     pub(super) fn is_off(&self) -> bool {
-        matches!(self.phase, Phase::Off | Phase::NoRoom)
+        matches!(self.phase, InstancePhase::Off | InstancePhase::NoRoom)
     }
 
     pub(super) fn has_no_room(&self) -> bool {
-        self.phase == Phase::NoRoom
-    }
-
-    pub(super) fn failed_starts(&self) -> u32 {
-        self.failed_starts
-    }
-
-    /// How the last worker failed, if none has loaded since.
-    pub(super) fn last_end(&self) -> Option<ExitKind> {
-        self.last_end
+        self.phase == InstancePhase::NoRoom
     }
 
     /// Bytes of device memory reserved for its process.
@@ -322,10 +315,6 @@ impl ModelInstance {
             return 0;
         }
         self.measured_bytes.unwrap_or(0).max(self.worker_size.bytes(&self.model))
-    }
-
-    pub(super) fn worker_size(&self) -> WorkerSize {
-        self.worker_size
     }
 
     /// Its worker size when there is enough memory.
@@ -354,26 +343,21 @@ impl ModelInstance {
         self.ooms.iter().filter(|at| now.duration_since(**at) < ADVICE_TIME).count()
     }
 
-    /// When the current or last worker was started.
-    pub(super) fn started(&self) -> Instant {
-        self.started
-    }
-
     /// Lets the worker finish its chunks, then stops it.
     pub(super) fn retire(&mut self, replaced: bool) {
-        if self.phase == Phase::Ready {
-            self.phase = Phase::Retiring { replaced };
+        if self.phase == InstancePhase::Ready {
+            self.phase = InstancePhase::Retiring { replaced };
             self.stop_if_retired();
         }
     }
 
     /// Stops a retired worker once its last chunk is finished.
     pub(super) fn stop_if_retired(&mut self) {
-        if let Phase::Retiring { replaced } = self.phase
+        if let InstancePhase::Retiring { replaced } = self.phase
             && self.running.is_empty()
         {
             self.worker = None; // closing its input ends it
-            self.phase = Phase::Stopping { replaced };
+            self.phase = InstancePhase::Stopping { replaced };
         }
     }
 }

@@ -1,11 +1,10 @@
 //! What to expect of an instance: how long a chunk would wait for it, and whether it should.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::{ModelInstance, Phase};
-use crate::running::Chunk;
+use super::{InstancePhase, ModelInstance};
+use crate::running::ScheduledChunk;
 use crate::snapshot::{ModelState, ModelStatus};
-use crate::supervisor::WorkerExit;
 
 /// After this many failed starts in a row, waiting chunks fail instead of waiting longer.
 pub(super) const MAX_FAILED_STARTS: u32 = 3;
@@ -34,27 +33,32 @@ impl ModelInstance {
     }
 
     /// The estimated seconds until it can take a chunk; `None` if the chunk should not wait.
-    pub(crate) fn wait_seconds(&self, chunk: &Chunk, now: Instant) -> Option<f64> {
+    pub(crate) fn wait_seconds(&self, chunk: &ScheduledChunk, now: Instant) -> Option<f64> {
         let load = self.load_seconds();
         match self.phase {
-            Phase::Ready if self.may_run(chunk) => Some(0.0),
-            Phase::Ready if self.running.may_join(chunk) => Some(self.running.first_free(now)),
-            Phase::Ready => Some(self.running.last_free(now)),
+            InstancePhase::Ready if self.may_run(chunk) => Some(0.0),
+            InstancePhase::Ready if self.running.may_join(chunk) => {
+                Some(self.running.first_free(now))
+            }
+            InstancePhase::Ready => Some(self.running.last_free(now)),
             // A load that takes far longer than expected may never end.
-            Phase::Starting { since } => {
+            InstancePhase::Starting { since } => {
                 let elapsed = now.duration_since(since);
                 let left = (load - elapsed.as_secs_f64()).max(0.1);
                 (elapsed < self.longest_wait()).then_some(left)
             }
-            Phase::Waiting { until } => {
+            InstancePhase::Waiting { until } => {
                 Some(until.saturating_duration_since(now).as_secs_f64() + load)
             }
-            Phase::Off => Some(load),
-            Phase::Retiring { replaced: true } | Phase::Stopping { replaced: true } => {
+            InstancePhase::Off => Some(load),
+            InstancePhase::Retiring { replaced: true }
+            | InstancePhase::Stopping { replaced: true } => {
                 Some(self.running.last_free(now) + load)
             }
-            Phase::Killed => Some(0.1 + load),
-            Phase::Retiring { .. } | Phase::Stopping { .. } | Phase::NoRoom => None,
+            InstancePhase::Killed => Some(0.1 + load),
+            InstancePhase::Retiring { .. }
+            | InstancePhase::Stopping { .. }
+            | InstancePhase::NoRoom => None,
         }
     }
 
@@ -74,15 +78,16 @@ impl ModelInstance {
     pub(crate) fn status(&self, now: Instant) -> ModelStatus {
         let state = match self.phase {
             _ if self.unrecoverable(now).is_some() => ModelState::Unavailable,
-            Phase::Ready => ModelState::Ready,
-            Phase::NoRoom => ModelState::NoRoom,
-            Phase::Off | Phase::Stopping { replaced: false } => ModelState::Unloaded,
-            Phase::Retiring { .. } | Phase::Stopping { .. } => ModelState::Restarting,
+            InstancePhase::Ready => ModelState::Ready,
+            InstancePhase::NoRoom => ModelState::NoRoom,
+            InstancePhase::Off | InstancePhase::Stopping { replaced: false } => {
+                ModelState::Unloaded
+            }
+            InstancePhase::Retiring { .. } | InstancePhase::Stopping { .. } => {
+                ModelState::Restarting
+            }
             _ if self.last_failure.is_some() => ModelState::Restarting,
             _ => ModelState::Starting,
-        };
-        let failure = |(exit, at): &(WorkerExit, SystemTime)| {
-            (exit.kind.to_string(), exit.detail.clone(), *at)
         };
         let report = self.report.as_ref();
         ModelStatus {
@@ -97,9 +102,9 @@ impl ModelInstance {
             load_seconds: report.map(|report| report.load_seconds),
             speed: self.speed.measured(),
             workers_started: self.workers_started,
-            chunks: self.speed.chunks(),
-            audio_seconds: self.speed.audio_seconds(),
-            last_failure: self.last_failure.as_ref().map(failure),
+            chunks: self.speed.chunks,
+            audio_seconds: self.speed.audio_seconds,
+            last_failure: self.last_failure.clone(),
         }
     }
 }

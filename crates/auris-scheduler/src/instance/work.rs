@@ -3,21 +3,27 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ModelInstance, Phase};
+use super::{InstancePhase, ModelInstance};
 use crate::queue::RequestId;
-use crate::running::{Chunk, RunningChunk};
+use crate::reason::FallbackReason;
+use crate::running::{RunningChunk, ScheduledChunk};
 use auris_core::ipc::{ChunkId, WorkerStats};
 
 impl ModelInstance {
     /// Whether `chunk` could start on its worker now.
-    pub(crate) fn may_run(&self, chunk: &Chunk) -> bool {
-        self.phase == Phase::Ready
+    pub(crate) fn may_run(&self, chunk: &ScheduledChunk) -> bool {
+        self.phase == InstancePhase::Ready
             && self.running.len() < self.worker_size.slots
             && self.running.may_join(chunk)
     }
 
     /// Runs a chunk for which [`may_run`](Self::may_run) holds.
-    pub(crate) fn run(&mut self, chunk: Chunk, fallback: Option<String>, now: Instant) {
+    pub(crate) fn run(
+        &mut self,
+        chunk: ScheduledChunk,
+        fallback: Option<FallbackReason>,
+        now: Instant,
+    ) {
         let id = self.next_chunk;
         self.next_chunk += 1;
         if let Some(worker) = &self.worker {
@@ -28,21 +34,18 @@ impl ModelInstance {
         self.running.add(id, chunk, fallback, takes, now);
     }
 
-    /// Whether its worker runs a chunk of `job`.
-    pub(crate) fn runs(&self, job: RequestId) -> bool {
-        self.running.of(job).next().is_some()
+    pub(crate) fn runs(&self, request_id: RequestId) -> bool {
+        self.running.of(request_id).next().is_some()
     }
 
-    /// Cancels the chunks of `job` on the worker.
-    pub(crate) fn cancel(&self, job: RequestId) {
-        for id in self.running.of(job) {
+    pub(crate) fn cancel(&self, request_id: RequestId) {
+        for id in self.running.of(request_id) {
             if let Some(worker) = &self.worker {
                 worker.cancel(id);
             }
         }
     }
 
-    /// Removes a finished chunk.
     pub(crate) fn done(
         &mut self,
         id: ChunkId,

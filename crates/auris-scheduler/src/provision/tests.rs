@@ -17,20 +17,21 @@ use auris_models::testing::{entry, file};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The published models `test` and `other`, the same file under two names.
-fn entries() -> [&'static Entry; 2] {
-    let test: &'static Entry = Box::leak(Box::new(entry()));
-    let other = Entry { name: "other", file_name: "ggml-other.bin", ..entry() };
+fn entries() -> [&'static PublishedModel; 2] {
+    let test: &'static PublishedModel = Box::leak(Box::new(entry()));
+    let other = PublishedModel { name: "other", file_name: "ggml-other.bin", ..entry() };
     [test, Box::leak(Box::new(other))]
 }
 
 /// An empty folder, and a bundled model beside it.
-fn provision(folder: &TempDir, endpoint: &str, missing: &[&'static Entry]) -> Provision {
-    let store = Store::new(folder.path().join("models"), Vec::new());
-    let asked: Vec<ModelFile> = missing.iter().map(|entry| store.awaited(entry)).collect();
+fn provision(folder: &TempDir, endpoint: &str, missing: &[&'static PublishedModel]) -> Provision {
+    let store = ModelStore::new(folder.path().join("models"), Vec::new());
+    let requested: Vec<ModelFile> =
+        missing.iter().map(|entry| store.file_after_download(entry)).collect();
     let names: Vec<&str> = missing.iter().map(|entry| entry.name).collect();
-    let stand_in = ModelFile { name: "bundled".to_owned(), ..asked[0].clone() };
+    let stand_in = ModelFile { name: "bundled".to_owned(), ..requested[0].clone() };
     Provision {
-        catalog: Catalog::with_stand_in(asked, &names, stand_in),
+        catalog: Catalog::with_stand_in(requested, &names, stand_in),
         store,
         download: DownloadConfig {
             endpoint: endpoint.to_owned(),
@@ -115,9 +116,9 @@ async fn whatever_fails_is_tried_again_until_the_right_file_comes() {
 
 #[tokio::test]
 async fn a_download_that_hangs_keeps_no_other_one_waiting() {
-    let server = Server::start(|_, request| match request.path().ends_with("ggml-test.bin") {
-        true => Reply::whole(&file(), "\"one\"").cut(1_000).stall(),
-        false => Reply::whole(&file(), "\"one\""),
+    let server = Server::start(|_, request| {
+        let whole = Reply::whole(&file(), "\"one\"");
+        if request.path().ends_with("ggml-test.bin") { whole.cut(1_000).stall() } else { whole }
     })
     .await;
     let folder = TempDir::new().unwrap();
@@ -131,7 +132,7 @@ async fn a_download_that_hangs_keeps_no_other_one_waiting() {
 }
 
 #[tokio::test]
-async fn offline_nothing_is_asked_for() {
+async fn offline_nothing_is_requested() {
     let server = Server::start(|_, _| Reply::whole(&file(), "\"one\"")).await;
     let folder = TempDir::new().unwrap();
     let [test, _] = entries();

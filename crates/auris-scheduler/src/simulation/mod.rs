@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::breaker::{Breaker, Phase};
+use super::breaker::{Breaker, BreakerState};
 use super::instance::ModelInstance;
-use super::state::State;
-use super::{Capacity, ChunkDone, ChunkError, ChunkRequest, Command, ModelPlan, Settings};
+use super::state::SchedulerState;
+use super::{Capacity, ChunkDone, ChunkError, ChunkRequest, ModelPlan, SchedulerCommand, Settings};
 
 mod scenario;
 mod world;
 
 use scenario::{Arrival, arrivals, cpu, gpu, later_arrivals, models, plan, work};
-use world::{DeviceModel, LOAD_LIMIT, Random, World};
+use world::{LOAD_LIMIT, Random, SimulatedDevice, World};
 
 /// The number of histories with faults.
 const FAULTY_HISTORIES: u64 = 2_000;
@@ -32,17 +32,15 @@ const RECOVERY_SECONDS: f64 = LOAD_LIMIT + 400.0;
 /// While a chunk waits and a free place could run it, something must happen within this time.
 const LONGEST_IDLE_SECONDS: f64 = 30.0;
 
-/// A submitted chunk.
 struct Pending {
     number: u64,
     answer: oneshot::Receiver<Result<ChunkDone, ChunkError>>,
     abandoned: bool,
 }
 
-/// One history.
 struct Simulation {
     world: World,
-    state: State,
+    state: SchedulerState,
     arrivals: Vec<Arrival>,
     leaving: Vec<(f64, u64)>,
     /// Whether some requests run a chunk ahead.
@@ -53,12 +51,11 @@ struct Simulation {
     missing: Vec<(String, oneshot::Receiver<()>)>,
     pending: Vec<(u64, Pending)>,
     chunks: u64,
-    outcome: Outcome,
+    result: HistoryResult,
 }
 
-/// The result of a history.
 #[derive(Debug, Clone, Copy, Default)]
-struct Outcome {
+struct HistoryResult {
     /// When the last chunk was answered, in seconds.
     seconds: f64,
     /// Chunks with a transcript.
@@ -72,7 +69,7 @@ struct Outcome {
 }
 
 impl Simulation {
-    fn new(seed: u64, devices: Vec<DeviceModel>, requests: u64, faults_until: f64) -> Self {
+    fn new(seed: u64, devices: Vec<SimulatedDevice>, requests: u64, faults_until: f64) -> Self {
         let mut world = World::new(seed, devices, faults_until);
         let arrivals = arrivals(&mut world.random, requests);
         let settings = Settings {
@@ -83,7 +80,7 @@ impl Simulation {
             ..Settings::default()
         };
         let slots = Arc::new(AtomicUsize::new(0));
-        let mut state = State::new(settings, world.launch(), slots, world.now());
+        let mut state = SchedulerState::new(settings, world.launch(), slots, world.now());
         let (plans, stand_in) = models();
         let mut random = Random(seed ^ 0x3c3c);
         let is_coming = faults_until > 0.0 && random.chance(0.5);
@@ -95,9 +92,9 @@ impl Simulation {
                 (vec![stand_in], plans.iter().map(never).collect())
             }
         };
-        state.handle(Command::AddModels { plans }, world.now());
+        state.handle(SchedulerCommand::AddModels { plans }, world.now());
         let plans = world.devices.iter().enumerate().map(|(index, device)| plan(index, device));
-        state.handle(Command::AddDevices { plans: plans.collect() }, world.now());
+        state.handle(SchedulerCommand::AddDevices { plans: plans.collect() }, world.now());
         Self {
             world,
             state,
@@ -108,18 +105,17 @@ impl Simulation {
             missing,
             pending: Vec::new(),
             chunks: 0,
-            outcome: Outcome::default(),
+            result: HistoryResult::default(),
         }
     }
 
-    /// Runs until every chunk is answered.
-    fn run(&mut self) -> Outcome {
+    fn run(&mut self) -> HistoryResult {
         let mut steps = 0;
         loop {
-            self.settle();
+            self.exchange_messages();
             if self.arrivals.is_empty() && self.pending.is_empty() {
-                self.outcome.seconds = self.world.seconds();
-                return self.outcome;
+                self.result.seconds = self.world.seconds();
+                return self.result;
             }
             steps += 1;
             assert!(steps < 100_000, "it never ends");
@@ -129,7 +125,7 @@ impl Simulation {
     }
 
     /// Lets the scheduler and the workers exchange messages until both are waiting.
-    fn settle(&mut self) {
+    fn exchange_messages(&mut self) {
         for _ in 0..1_000 {
             self.state.tick(self.world.now());
             let texts = self.world.handle();
@@ -144,7 +140,6 @@ impl Simulation {
         panic!("the scheduler starts workers without end");
     }
 
-    /// Advances to the next event.
     fn step(&mut self) {
         let arrival = self.arrivals.last().map(|arrival| arrival.at);
         let leaving = self.leaving.iter().map(|(at, _)| *at).reduce(f64::min);
@@ -171,10 +166,10 @@ impl Simulation {
 
     fn add_models(&mut self) {
         let now = self.world.now();
-        self.state.handle(Command::AddModels { plans: models().0 }, now);
+        self.state.handle(SchedulerCommand::AddModels { plans: models().0 }, now);
         for (model, usable) in &mut self.missing {
             let (reply, answer) = oneshot::channel();
-            self.state.handle(Command::WhenUsable { model: model.clone(), reply }, now);
+            self.state.handle(SchedulerCommand::WhenUsable { model: model.clone(), reply }, now);
             *usable = answer;
         }
     }
@@ -189,18 +184,18 @@ impl Simulation {
         let seconds = arrival.chunks.iter().sum();
         let caller = arrival.at.to_string();
         let caller = caller.into();
-        self.state.handle(Command::Admit { caller, reply }, now);
-        let job = admitted.try_recv().unwrap().expect("nothing is ever full here");
+        self.state.handle(SchedulerCommand::Admit { caller, reply }, now);
+        let request_id = admitted.try_recv().unwrap().expect("nothing is ever full here");
         let (reply, _) = oneshot::channel();
-        self.state.handle(Command::Measure { job, seconds, reply }, now);
+        self.state.handle(SchedulerCommand::Measure { request_id, seconds, reply }, now);
         for seconds in &arrival.chunks {
             let (number, chunk) = self.chunk(arrival.model, *seconds);
             let (reply, answer) = oneshot::channel();
-            self.state.handle(Command::Submit { job, chunk, reply }, now);
-            self.pending.push((job, Pending { number, answer, abandoned: false }));
+            self.state.handle(SchedulerCommand::Submit { request_id, chunk, reply }, now);
+            self.pending.push((request_id, Pending { number, answer, abandoned: false }));
         }
         if let Some(at) = arrival.leaves {
-            self.leave_at(at, job);
+            self.leave_at(at, request_id);
         }
         if self.looks_ahead && self.world.random.chance(0.5) {
             self.run_ahead(arrival.model);
@@ -220,41 +215,40 @@ impl Simulation {
         let (number, chunk) = self.chunk(model, 20.0);
         let (result, answer) = oneshot::channel();
         let (reply, mut admitted) = oneshot::channel();
-        self.state.handle(Command::RunAhead { chunk, result, reply }, self.world.now());
+        self.state.handle(SchedulerCommand::RunAhead { chunk, result, reply }, self.world.now());
         let waiting = self.state.queue.len();
-        let Some(job) = admitted.try_recv().unwrap() else { return };
+        let Some(request_id) = admitted.try_recv().unwrap() else { return };
         assert_eq!(waiting, 0, "a chunk is run ahead of those that wait");
-        self.outcome.ahead += 1;
-        self.pending.push((job, Pending { number, answer, abandoned: false }));
+        self.result.ahead += 1;
+        self.pending.push((request_id, Pending { number, answer, abandoned: false }));
         if self.world.random.chance(0.5) {
             let at = self.world.seconds() + self.world.random.unit() * 2.0;
-            self.leave_at(at, job);
+            self.leave_at(at, request_id);
         }
     }
 
-    fn leave_at(&mut self, at: f64, job: u64) {
-        self.leaving.push((at.max(self.world.seconds() + 0.001), job));
+    fn leave_at(&mut self, at: f64, request_id: u64) {
+        self.leaving.push((at.max(self.world.seconds() + 0.001), request_id));
     }
 
     fn leave(&mut self, at: f64) {
         let Some(index) = self.leaving.iter().position(|(time, _)| *time == at) else { return };
-        let (_, job) = self.leaving.swap_remove(index);
-        self.state.handle(Command::Release { job }, self.world.now());
+        let (_, request_id) = self.leaving.swap_remove(index);
+        self.state.handle(SchedulerCommand::Release { request_id }, self.world.now());
         for (of, pending) in &mut self.pending {
-            pending.abandoned |= *of == job;
+            pending.abandoned |= *of == request_id;
         }
     }
 
-    /// Collects the results that have arrived, and checks them.
     fn collect(&mut self) {
         let were_missing = !self.missing.is_empty();
         self.missing.retain_mut(|(_, usable)| usable.try_recv().is_err());
         if were_missing && self.missing.is_empty() {
             let model = "bundled".to_owned();
-            self.state.handle(Command::StandDown { model }, self.world.now());
+            self.state.handle(SchedulerCommand::RetireModel { model }, self.world.now());
         }
         let cpu_failures = &self.world.cpu_failures;
-        let outcome = &mut self.outcome;
+        let result = &mut self.result;
         self.pending.retain_mut(|(_, pending)| match pending.answer.try_recv() {
             Err(oneshot::error::TryRecvError::Empty) => !pending.abandoned,
             Err(oneshot::error::TryRecvError::Closed) => {
@@ -264,17 +258,17 @@ impl Simulation {
             Ok(Ok(done)) => {
                 let text: String = done.segments.iter().map(|s| s.text.as_str()).collect();
                 assert_eq!(text, pending.number.to_string(), "a wrong or doubled text");
-                outcome.done += 1;
+                result.done += 1;
                 false
             }
             Ok(Err(error)) => {
                 let failures = cpu_failures.get(&pending.number).copied().unwrap_or(0);
                 let is_unavailable = matches!(error, ChunkError::Unavailable { .. });
-                outcome.unavailable += u64::from(is_unavailable);
-                outcome.failed += u64::from(!is_unavailable);
+                result.unavailable += u64::from(is_unavailable);
+                result.failed += u64::from(!is_unavailable);
                 assert!(
                     failures >= 1 || is_unavailable,
-                    "chunk {} is given up though the processor never failed it: {error}",
+                    "chunk {} is given up though it never failed on the CPU: {error}",
                     pending.number
                 );
                 false
@@ -319,9 +313,9 @@ impl Simulation {
 /// Every chunk gets one correct answer, memory and slots are never exceeded, and no chunk waits for
 /// ever, whichever faults happen. In the end every GPU is used again.
 #[test]
-#[allow(clippy::print_stdout, reason = "a figure for those who look")]
+#[allow(clippy::print_stdout, reason = "a figure to read")]
 fn no_chunk_is_lost_in_thousands_of_histories_of_faults() {
-    let mut total = Outcome::default();
+    let mut total = HistoryResult::default();
     for seed in 0..FAULTY_HISTORIES {
         let history = std::panic::catch_unwind(|| {
             let mut random = Random(seed ^ 0xa5a5);
@@ -334,27 +328,28 @@ fn no_chunk_is_lost_in_thousands_of_histories_of_faults() {
             simulation.looks_ahead = true;
             let audio: f64 = simulation.arrivals.iter().flat_map(|a| &a.chunks).sum();
             let last = simulation.arrivals.first().map_or(0.0, |arrival| arrival.at);
-            let outcome = simulation.run();
+            let result = simulation.run();
             // The CPU alone would need this long after the last fault.
             let bound = last.max(FAULTS_UNTIL) + RECOVERY_SECONDS + audio / 2.0;
-            let took = outcome.seconds;
+            let took = result.seconds;
             assert!(took < bound, "{took} s for what must be done in {bound} s");
             simulation.looks_ahead = false;
             simulation.arrivals = later_arrivals().collect();
             simulation.arrivals.reverse();
             simulation.run();
             for device in &simulation.state.devices {
-                let phase = device.breaker().map(Breaker::phase);
+                let phase = device.breaker().map(Breaker::state);
                 // On trial, it has a fresh worker and gets a chunk when the faster devices are
                 // busy.
-                let is_back = matches!(phase, None | Some(Phase::Closed | Phase::Trial));
+                let is_back =
+                    matches!(phase, None | Some(BreakerState::Closed | BreakerState::Trial));
                 assert!(is_back, "{} is {phase:?} long after the last fault", device.info.id);
             }
             let mut spare = simulation.state.instances().filter(|l| l.model.name == "bundled");
-            assert!(spare.all(ModelInstance::is_off), "what stood in is still loaded");
-            outcome
+            assert!(spare.all(ModelInstance::is_off), "the stand-in is still loaded");
+            result
         });
-        let Ok(Outcome { done, unavailable, failed, ahead, .. }) = history else {
+        let Ok(HistoryResult { done, unavailable, failed, ahead, .. }) = history else {
             panic!("seed {seed}");
         };
         total.done += done;
@@ -363,8 +358,8 @@ fn no_chunk_is_lost_in_thousands_of_histories_of_faults() {
         total.ahead += ahead;
     }
     // With this many faults on the CPU, a few chunks have nowhere to go.
-    let Outcome { done, unavailable, failed, .. } = total;
-    println!("{done} chunks done, {failed} failed by the processor, {unavailable} unavailable");
+    let HistoryResult { done, unavailable, failed, .. } = total;
+    println!("{done} chunks done, {failed} failed on the CPU, {unavailable} unavailable");
     assert!(unavailable * 200 < done && failed * 50 < done, "{total:?}");
     assert!(total.ahead > FAULTY_HISTORIES / 2, "{total:?}");
 }

@@ -1,17 +1,15 @@
 //! Realistic devices and requests.
 
-use super::world::{DeviceModel, MODELS, Random};
+use super::world::{MODELS, Random, SimulatedDevice};
 use super::{FAULTS_UNTIL, RECOVERY_SECONDS};
 use crate::supervisor::WorkerProgram;
 use crate::{DevicePlan, MemoryNeed, ModelPlan, Variant};
 use auris_core::device::{Backend, DeviceId, DeviceInfo};
 use auris_core::ipc::{ChunkOptions, Work};
 use auris_core::language::Language;
-use auris_core::transcript::Task;
 
 const GIB: u64 = 1 << 30;
 
-/// A request that arrives at some time.
 #[derive(Debug, Clone)]
 pub(super) struct Arrival {
     pub(super) at: f64,
@@ -22,18 +20,19 @@ pub(super) struct Arrival {
     pub(super) leaves: Option<f64>,
 }
 
-pub(super) fn gpu(memory_gib: u64, speed: f64, faults: f64) -> DeviceModel {
-    DeviceModel { is_cpu: false, memory_bytes: memory_gib * GIB, speed, faults }
+pub(super) fn gpu(memory_gib: u64, speed: f64, faults: f64) -> SimulatedDevice {
+    SimulatedDevice { is_cpu: false, memory_bytes: memory_gib * GIB, speed, faults }
 }
 
-pub(super) fn cpu(faults: f64) -> DeviceModel {
-    DeviceModel { is_cpu: true, memory_bytes: 16 * GIB, speed: 2.0, faults }
+pub(super) fn cpu(faults: f64) -> SimulatedDevice {
+    SimulatedDevice { is_cpu: true, memory_bytes: 16 * GIB, speed: 2.0, faults }
 }
 
-pub(super) fn plan(index: usize, device: &DeviceModel) -> DevicePlan {
-    let (backend, id) = match device.is_cpu {
-        true => (Backend::Cpu, DeviceId::cpu()),
-        false => (Backend::Cuda, DeviceId::indexed(Backend::Cuda, index as u32)),
+pub(super) fn plan(index: usize, device: &SimulatedDevice) -> DevicePlan {
+    let (backend, id) = if device.is_cpu {
+        (Backend::Cpu, DeviceId::cpu())
+    } else {
+        (Backend::Cuda, DeviceId::indexed(Backend::Cuda, index as u32))
     };
     DevicePlan {
         info: DeviceInfo {
@@ -71,7 +70,6 @@ pub(super) fn models() -> (Vec<ModelPlan>, ModelPlan) {
     (MODELS[..2].iter().map(model).collect(), model(&MODELS[3]))
 }
 
-/// Realistic requests, generated from `seed`.
 pub(super) fn arrivals(random: &mut Random, requests: u64) -> Vec<Arrival> {
     let mut at = 0.0;
     let mut arrivals: Vec<Arrival> = (0..requests)
@@ -92,16 +90,7 @@ pub(super) fn arrivals(random: &mut Random, requests: u64) -> Vec<Arrival> {
 }
 
 pub(super) fn work() -> Work {
-    Work::Transcribe(ChunkOptions {
-        task: Task::Transcribe,
-        language: Language::ENGLISH,
-        prompt: None,
-        temperature: 0.0,
-        words: false,
-        logprobs: false,
-        suppress_non_speech: true,
-        speech: Vec::new(),
-    })
+    Work::Transcribe(ChunkOptions::new(Language::ENGLISH))
 }
 
 /// An occasional chunk of each model after the faults are over: devices need these to return.

@@ -1,7 +1,6 @@
 //! Simulated devices and workers, with random faults and a clock that jumps from event to event.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,9 +39,8 @@ impl Random {
     }
 }
 
-/// The properties of a simulated device.
 #[derive(Debug, Clone)]
-pub(super) struct DeviceModel {
+pub(super) struct SimulatedDevice {
     pub(super) is_cpu: bool,
     pub(super) memory_bytes: u64,
     /// Seconds of audio that one slot transcribes per second.
@@ -61,7 +59,6 @@ pub(super) const MODELS: [(&str, u64, u64); 4] = [
     ("bundled", 80 << 20, 150 << 20),
 ];
 
-/// The time limit for a load, in seconds.
 pub(super) const LOAD_LIMIT: f64 = 600.0;
 
 /// While faults happen, one in this many chunks crashes every worker that runs it.
@@ -91,10 +88,9 @@ enum Happening {
 
 type Launched = Arc<Mutex<Vec<(WorkerId, LoadSpec, UnboundedReceiver<ToWorker>)>>>;
 
-/// The simulated world around the scheduler.
 pub(super) struct World {
     pub(super) random: Random,
-    pub(super) devices: Vec<DeviceModel>,
+    pub(super) devices: Vec<SimulatedDevice>,
     /// The number of attempts that were made to fail on the CPU, by chunk.
     pub(super) cpu_failures: HashMap<u64, u32>,
     /// Faults happen before this time, in seconds.
@@ -102,17 +98,14 @@ pub(super) struct World {
     pub(super) launched: Launched,
     start: Instant,
     seconds: f64,
-    workers: HashMap<(usize, usize, u64), Worker>,
-    agenda: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    happenings: Vec<Option<(WorkerId, Happening)>>,
-}
-
-fn key(id: WorkerId) -> (usize, usize, u64) {
-    (id.device, id.instance, id.worker)
+    workers: BTreeMap<WorkerId, Worker>,
+    /// What will happen, by microseconds and in the order in which it was planned.
+    agenda: BTreeMap<(u64, u64), (WorkerId, Happening)>,
+    planned: u64,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, devices: Vec<DeviceModel>, faults_until: f64) -> Self {
+    pub(super) fn new(seed: u64, devices: Vec<SimulatedDevice>, faults_until: f64) -> Self {
         Self {
             random: Random(seed),
             devices,
@@ -121,9 +114,9 @@ impl World {
             launched: Launched::default(),
             start: Instant::now(),
             seconds: 0.0,
-            workers: HashMap::new(),
-            agenda: BinaryHeap::new(),
-            happenings: Vec::new(),
+            workers: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            planned: 0,
         }
     }
 
@@ -154,23 +147,21 @@ impl World {
 
     /// When the next event is due, in seconds.
     pub(super) fn next_happening(&self) -> Option<f64> {
-        self.agenda.peek().map(|Reverse((micros, ..))| *micros as f64 / 1e6)
+        self.agenda.first_key_value().map(|((micros, _), _)| *micros as f64 / 1e6)
     }
 
     fn plan(&mut self, id: WorkerId, after: f64, happening: Happening) {
         let micros = ((self.seconds + after.max(1e-6)) * 1e6).ceil() as u64;
-        let index = self.happenings.len();
-        self.happenings.push(Some((id, happening)));
-        self.agenda.push(Reverse((micros, index as u64, index)));
+        self.agenda.insert((micros, self.planned), (id, happening));
+        self.planned += 1;
     }
 
     /// Takes the event that is due now.
     pub(super) fn happen(&mut self) -> Option<(WorkerId, WorkerEvent)> {
-        let Reverse((micros, _, index)) = self.agenda.pop()?;
+        let ((micros, _), (id, happening)) = self.agenda.pop_first()?;
         self.advance_to(micros as f64 / 1e6);
-        let (id, happening) = self.happenings[index].take()?;
         let load_seconds = if self.random.chance(0.5) { 1.0 } else { 0.0 };
-        let worker = self.workers.get_mut(&key(id))?;
+        let worker = self.workers.get_mut(&id)?;
         let stats = WorkerStats { resident_bytes: 1 << 20, ..WorkerStats::default() };
         let event = match happening {
             Happening::Loaded => WorkerEvent::Loaded(LoadReport {
@@ -191,13 +182,13 @@ impl World {
             }
             Happening::Failed(chunk, kind) => {
                 worker.running.remove(&chunk)?;
-                let failure = Failure { kind, message: "simulated".to_owned() };
+                let failure = Failure::new(kind, "simulated");
                 WorkerEvent::Chunk(Event::Failed { id: chunk, failure })
             }
             Happening::Crash(chunk, _) if !worker.running.contains_key(&chunk) => return None,
             Happening::Ended(kind) | Happening::Crash(_, kind) => {
-                self.workers.remove(&key(id));
-                WorkerEvent::Ended(WorkerExit { kind, detail: "simulated".to_owned() })
+                self.workers.remove(&id);
+                WorkerEvent::Ended(WorkerExit::new(kind, "simulated"))
             }
         };
         Some((id, event))
@@ -208,7 +199,7 @@ impl World {
     pub(super) fn handle(&mut self) -> Vec<(WorkerId, WorkerEvent)> {
         let launched = std::mem::take(&mut *self.launched.lock().unwrap());
         for (id, spec, commands) in launched {
-            self.workers.insert(key(id), Worker { commands, spec, running: BTreeMap::new() });
+            self.workers.insert(id, Worker { commands, spec, running: BTreeMap::new() });
             self.check_memory(id.device);
             let mut load = 0.5 + self.random.unit();
             let fault = self.fault(id.device);
@@ -228,11 +219,8 @@ impl World {
             self.plan(id, load, happening);
         }
         let mut texts = Vec::new();
-        let mut ids: Vec<(usize, usize, u64)> = self.workers.keys().copied().collect();
-        ids.sort_unstable();
-        for (device, instance, worker) in ids {
-            let id = WorkerId { device, instance, worker };
-            while let Some(worker) = self.workers.get_mut(&key(id)) {
+        for id in self.workers.keys().copied().collect::<Vec<_>>() {
+            while let Some(worker) = self.workers.get_mut(&id) {
                 match worker.commands.try_recv() {
                     Ok(ToWorker::Run { id: chunk, samples, .. }) => {
                         texts.push(self.run(id, chunk, &samples));
@@ -260,7 +248,7 @@ impl World {
 
     fn run(&mut self, id: WorkerId, chunk: ChunkId, samples: &[f32]) -> (WorkerId, WorkerEvent) {
         let number = samples[0] as u64;
-        let worker = self.workers.get_mut(&key(id)).unwrap();
+        let worker = self.workers.get_mut(&id).unwrap();
         worker.running.insert(chunk, number);
         assert!(worker.running.len() <= worker.spec.slots, "more chunks than slots");
         let device = &self.devices[id.device];
@@ -281,27 +269,12 @@ impl World {
             }
             Some(3) => {
                 // It hangs: without progress events it is killed.
-                self.happenings.iter_mut().for_each(|happening| {
-                    if *happening == Some((id, Happening::Progress(chunk))) {
-                        *happening = None;
-                    }
-                });
+                let progress = (id, Happening::Progress(chunk));
+                self.agenda.retain(|_, planned| *planned != progress);
             }
             Some(_) => self.plan(id, takes / 2.0, Happening::Crash(chunk, ExitKind::Aborted)),
         }
-        let segment = Segment {
-            start: 0.0,
-            end: 1.0,
-            text: number.to_string(),
-            tokens: Vec::new(),
-            temperature: 0.0,
-            avg_logprob: 0.0,
-            compression_ratio: 1.0,
-            no_speech_prob: 0.0,
-            words: Vec::new(),
-            logprobs: Vec::new(),
-            channel: None,
-        };
+        let segment = Segment { text: number.to_string(), ..Segment::default() };
         (id, WorkerEvent::Chunk(Event::Segment { id: chunk, segment }))
     }
 
@@ -315,7 +288,7 @@ impl World {
         if self.devices[device].is_cpu {
             return;
         }
-        let of_device = self.workers.iter().filter(|((d, ..), _)| *d == device);
+        let of_device = self.workers.iter().filter(|(id, _)| id.device == device);
         let taken: u64 = of_device
             .map(|(_, worker)| model_bytes(worker.spec.model.to_str().unwrap(), worker.spec.slots))
             .sum();

@@ -20,7 +20,9 @@ use super::exit::{ExitKind, diagnose};
 use super::process::{WorkerProgram, collect_stderr};
 use auris_core::device::DeviceInfo;
 use auris_core::ipc::PROTOCOL_VERSION;
-use auris_core::probe::{Cause, CpuReport, DriverReport, Place, ProbeReport, Unavailable};
+use auris_core::probe::{
+    CpuReport, DriverReport, HostKind, ProbeReport, Unavailable, UnavailableCause,
+};
 
 pub use auris_core::probe::cpu;
 
@@ -51,7 +53,7 @@ pub async fn probe(
 /// # Errors
 /// Why there is no report. Cancel safe: the process is killed.
 pub async fn report(program: &WorkerProgram, limit: Duration) -> Result<ProbeReport, Unavailable> {
-    ask(program, &[OsStr::new("--probe")], limit).await
+    query(program, &[OsStr::new("--probe")], limit).await
 }
 
 /// Why models cannot be run on the CPU.
@@ -88,7 +90,7 @@ pub async fn check_cpu_program(
     program: &WorkerProgram,
     limit: Duration,
 ) -> Result<(), CpuProgramError> {
-    let report = ask::<CpuReport>(program, &[OsStr::new("--check-cpu")], limit).await;
+    let report = query::<CpuReport>(program, &[OsStr::new("--check-cpu")], limit).await;
     let report = report.map_err(|error| CpuProgramError::Unusable(error.detail))?;
     match report.missing_instructions {
         missing if missing.is_empty() => Ok(()),
@@ -105,11 +107,11 @@ pub async fn driver_report(
     path: &Path,
     limit: Duration,
 ) -> Result<DriverReport, Unavailable> {
-    ask(program, &[OsStr::new("--probe-driver"), path.as_os_str()], limit).await
+    query(program, &[OsStr::new("--probe-driver"), path.as_os_str()], limit).await
 }
 
 /// Starts `program` with additional `arguments` and reads the line that it prints.
-async fn ask<T: DeserializeOwned>(
+async fn query<T: DeserializeOwned>(
     program: &WorkerProgram,
     arguments: &[&OsStr],
     limit: Duration,
@@ -126,7 +128,7 @@ async fn ask<T: DeserializeOwned>(
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| not_started(&program.path, &error))?;
-    // Closing this pipe tells the child that its parent no longer waits.
+    // The child ends when this pipe is closed.
     let parent = child.stdin.take();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let stderr_tail = stderr.map(|stderr| tokio::spawn(collect_stderr(stderr)));
@@ -141,10 +143,7 @@ async fn ask<T: DeserializeOwned>(
     let answered = matches!(read, Ok(Ok(_))) && (line.ends_with(b"\n") || too_long);
     // A process that has answered may exit on its own. So may one that closed its output without an
     // answer: its exit status is the reason. Any other process is killed.
-    let grace = match read {
-        Ok(_) => END_GRACE,
-        Err(_) => Duration::ZERO,
-    };
+    let grace = if read.is_ok() { END_GRACE } else { Duration::ZERO };
     let own_end = timeout(grace, child.wait()).await.ok().and_then(Result::ok);
     if own_end.is_none() {
         kill(&mut child).await;
@@ -152,24 +151,23 @@ async fn ask<T: DeserializeOwned>(
     drop(parent);
     let stderr = match stderr_tail {
         // A process that the child started may still hold the pipe.
-        Some(words) if !answered => timeout(END_GRACE, words).await.ok().and_then(Result::ok),
+        Some(tail) if !answered => timeout(END_GRACE, tail).await.ok().and_then(Result::ok),
         _ => None,
     };
     let stderr = stderr.unwrap_or_default();
     match own_end {
-        _ if answered => understand(&line),
+        _ if answered => parse(&line),
         Some(status) if !status.success() => Err(ended(status, &stderr)),
-        _ if !line.is_empty() => understand(&line),
+        _ if !line.is_empty() => parse(&line),
         Some(status) => Err(ended(status, &stderr)),
         None => {
-            let said = stderr.last().map(|line| format!("; it last said: {line}"));
-            let detail = format!("no answer within {limit:?}{}", said.unwrap_or_default());
-            Err(Unavailable::new(Cause::InitHangs, detail, Place::here()))
+            let last = stderr.last().map(|line| format!("; its last message: {line}"));
+            let detail = format!("no answer within {limit:?}{}", last.unwrap_or_default());
+            Err(Unavailable::new(UnavailableCause::InitHangs, detail, HostKind::here()))
         }
     }
 }
 
-/// Kills the process and its children.
 async fn kill(child: &mut Child) {
     let group = child.id().and_then(|id| i32::try_from(id).ok());
     if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
@@ -190,12 +188,12 @@ struct Greeting {
     version: String,
 }
 
-fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unavailable> {
-    let bad = |detail| Unavailable::new(Cause::BadProbe, detail, Place::here());
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unavailable> {
+    let bad = |detail| Unavailable::new(UnavailableCause::BadProbe, detail, HostKind::here());
     let Ok(greeting) = serde_json::from_slice::<Greeting>(line) else {
         let start = &line[..line.len().min(240)];
-        let said: String = String::from_utf8_lossy(start).trim().chars().take(80).collect();
-        return Err(bad(format!("it printed {said:?} instead of an answer")));
+        let printed: String = String::from_utf8_lossy(start).trim().chars().take(80).collect();
+        return Err(bad(format!("it printed {printed:?} instead of an answer")));
     };
     if greeting.protocol != PROTOCOL_VERSION {
         let detail = format!(
@@ -204,29 +202,31 @@ fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unavailable> {
             greeting.protocol,
             env!("CARGO_PKG_VERSION"),
         );
-        return Err(Unavailable::new(Cause::OtherRelease, detail, Place::here()));
+        return Err(Unavailable::new(UnavailableCause::OtherRelease, detail, HostKind::here()));
     }
     serde_json::from_slice(line).map_err(|error| bad(format!("its answer cannot be read: {error}")))
 }
 
 fn not_started(path: &Path, error: &io::Error) -> Unavailable {
     let missing = error.kind() == io::ErrorKind::NotFound && !path.exists();
-    let cause = if missing { Cause::ProgramMissing } else { Cause::ProgramBroken };
-    let detail = match missing {
-        true => format!("there is no {}", path.display()),
-        false => format!("{}: {error}", path.display()),
+    let cause =
+        if missing { UnavailableCause::ProgramMissing } else { UnavailableCause::ProgramBroken };
+    let detail = if missing {
+        format!("there is no {}", path.display())
+    } else {
+        format!("{}: {error}", path.display())
     };
-    Unavailable::new(cause, detail, Place::here())
+    Unavailable::new(cause, detail, HostKind::here())
 }
 
 /// Why a process exited without an answer.
 fn ended(status: ExitStatus, stderr: &[String]) -> Unavailable {
     let exit = diagnose(status, stderr);
     let cause = match exit.kind {
-        ExitKind::NotStarted => Cause::LibraryMissing,
-        ExitKind::OutOfMemory => Cause::OutOfMemory,
-        ExitKind::Aborted | ExitKind::Killed => Cause::InitAborts,
-        _ => Cause::BadProbe,
+        ExitKind::NotStarted => UnavailableCause::LibraryMissing,
+        ExitKind::OutOfMemory => UnavailableCause::OutOfMemory,
+        ExitKind::Aborted | ExitKind::Killed => UnavailableCause::InitAborts,
+        _ => UnavailableCause::BadProbe,
     };
-    Unavailable::new(cause, exit.detail, Place::here())
+    Unavailable::new(cause, exit.detail, HostKind::here())
 }

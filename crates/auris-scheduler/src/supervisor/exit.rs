@@ -3,24 +3,37 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use serde::Serialize;
-
 use auris_core::ipc::CRASH_PREFIX;
 
 /// How a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerExit {
-    /// The class.
     pub kind: ExitKind,
     /// What happened, and the worker's last output.
     pub detail: String,
 }
 
+impl WorkerExit {
+    pub(crate) fn new(kind: ExitKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
 /// Classes of exits that are handled differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum ExitKind {
-    /// It was asked to stop.
+    /// The scheduler stopped it.
     Stopped,
     /// The program cannot be started: missing, not executable, or a library is missing.
     NotStarted,
@@ -48,36 +61,9 @@ pub enum ExitKind {
     Stalled,
 }
 
-impl ExitKind {
-    /// The name used in headers, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::NotStarted => "not-started",
-            Self::StartTimeout => "start-timeout",
-            Self::Protocol => "protocol",
-            Self::BadModel => "bad-model",
-            Self::WrongDevice => "wrong-device",
-            Self::LoadFailed => "load-failed",
-            Self::OutOfMemory => "out-of-memory",
-            Self::Aborted => "aborted",
-            Self::Killed => "killed",
-            Self::Exited => "exited",
-            Self::EngineErrors => "engine-errors",
-            Self::Stalled => "stalled",
-        }
-    }
-}
-
-impl std::fmt::Display for ExitKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Signals that a process raises against itself, such as abort and segmentation fault.
 const OWN_SIGNALS: [(i32, &str); 6] = [
-    (4, "SIGILL: the processor lacks an instruction that the program was built with"),
+    (4, "SIGILL: the CPU lacks an instruction that the program was built with"),
     (5, "SIGTRAP"),
     (6, "SIGABRT"),
     (7, "SIGBUS"),
@@ -88,9 +74,9 @@ const OWN_SIGNALS: [(i32, &str); 6] = [
 /// Explains `status` with the help of the last lines of stderr, oldest first.
 pub(super) fn diagnose(status: ExitStatus, stderr: &[String]) -> WorkerExit {
     let crash = stderr.iter().rev().find_map(|line| line.strip_prefix(CRASH_PREFIX));
-    let said = crash.or(stderr.last().map(String::as_str));
-    let said = said.map(|line| format!(": {line}")).unwrap_or_default();
-    let short_of_memory = stderr.iter().any(|line| tells_out_of_memory(line));
+    let message = crash.or(stderr.last().map(String::as_str));
+    let message = message.map(|line| format!(": {line}")).unwrap_or_default();
+    let short_of_memory = stderr.iter().any(|line| is_out_of_memory(line));
     let (kind, what) = match (status.signal(), status.code()) {
         (Some(signal), _) => match OWN_SIGNALS.iter().find(|(own, _)| *own == signal) {
             Some((_, name)) if short_of_memory => {
@@ -104,7 +90,7 @@ pub(super) fn diagnose(status: ExitStatus, stderr: &[String]) -> WorkerExit {
         }
         (None, code) => (ExitKind::Exited, format!("ended with status {}", code.unwrap_or(-1))),
     };
-    WorkerExit { kind, detail: format!("the worker {what}{said}") }
+    WorkerExit::new(kind, format!("the worker {what}{message}"))
 }
 
 /// Out-of-memory messages of the C library, of ggml, of CUDA and, last, of cuBLAS
@@ -117,7 +103,7 @@ const OUT_OF_MEMORY: [&str; 5] = [
     "resource allocation failed",
 ];
 
-fn tells_out_of_memory(line: &str) -> bool {
+fn is_out_of_memory(line: &str) -> bool {
     OUT_OF_MEMORY.iter().any(|words| line.contains(words))
 }
 
@@ -142,7 +128,7 @@ mod tests {
             (9, "", ExitKind::Killed, "signal 9"),
             (15, "", ExitKind::Killed, "signal 15"),
             (127 << 8, "error while loading shared libraries", ExitKind::NotStarted, "library"),
-            (3 << 8, "nothing to say", ExitKind::Exited, "status 3: nothing to say"),
+            (3 << 8, "no message", ExitKind::Exited, "status 3: no message"),
         ] {
             let exit = diagnose(ExitStatus::from_raw(raw), &[stderr.to_owned()]);
             assert_eq!(exit.kind, kind, "{raw} {stderr}");

@@ -4,12 +4,10 @@
 //! A worker here is one process with one model on one device. The scheduler decides when to start
 //! one and how to react to its exit.
 
-mod backoff;
 pub mod detect;
 mod exit;
 mod process;
 
-pub use backoff::restart_delay;
 pub use exit::{ExitKind, WorkerExit};
 #[cfg(test)]
 pub(crate) use process::ToWorker;

@@ -20,10 +20,10 @@ use auris_core::ipc::{
     self, ChunkId, Event, FailureKind, Frame, LoadReport, LoadSpec, Request, Work,
 };
 
-/// How many of the last lines of stderr are kept for the diagnosis.
+/// The last lines of stderr that are kept for the diagnosis.
 const STDERR_LINES: usize = 20;
 
-/// How long a worker may take to exit after it was asked to stop.
+/// How long a worker may take to exit after its input was closed.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How long to wait for the exit of a killed worker.
@@ -32,9 +32,7 @@ const REAP_LIMIT: Duration = Duration::from_secs(10);
 /// The program that is started as a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerProgram {
-    /// The executable.
     pub path: PathBuf,
-    /// Its arguments.
     pub arguments: Vec<OsString>,
 }
 
@@ -61,36 +59,30 @@ pub enum WorkerEvent {
     Loaded(LoadReport),
     /// One of the chunk events of [`Event`].
     Chunk(Event),
-    /// The process is gone.
     Ended(WorkerExit),
 }
 
 /// The owner's handle to a worker. Dropping it closes the worker's input, which ends the worker.
 #[derive(Debug)]
 pub struct WorkerHandle {
+    /// Unbounded, but short: the owner sends chunks to free slots only, and cancels each once.
     commands: mpsc::UnboundedSender<ToWorker>,
 }
 
 /// Commands from the owner of a [`WorkerHandle`].
 #[derive(Debug)]
 pub(crate) enum ToWorker {
-    /// Run a chunk.
     Run {
-        /// Its number.
         id: ChunkId,
-        /// What to do.
         work: Work,
         /// Mono f32 at 16 kHz.
         samples: Arc<[f32]>,
     },
     /// The chunk is no longer needed.
     Cancel {
-        /// Its number.
         id: ChunkId,
     },
-    /// Kill the worker.
     Kill {
-        /// Why.
         reason: String,
     },
 }
@@ -108,7 +100,7 @@ impl WorkerHandle {
         self.send(ToWorker::Run { id, work, samples });
     }
 
-    /// Tells the worker that the chunk is no longer needed.
+    /// Cancels a chunk that is no longer needed.
     pub fn cancel(&self, id: ChunkId) {
         self.send(ToWorker::Cancel { id });
     }
@@ -124,29 +116,42 @@ impl WorkerHandle {
     }
 }
 
-/// Starts a worker. Sends its events to `events`, each passed through `wrap`, until it exits.
+/// Starts a worker. Sends its events to `events`, each passed through `wrap`, until it exits. A
+/// worker whose events are not received waits.
 pub fn start<T: Send + 'static>(
     program: &WorkerProgram,
     spec: LoadSpec,
     limits: StartLimits,
-    events: mpsc::UnboundedSender<T>,
+    events: mpsc::Sender<T>,
     wrap: impl Fn(WorkerEvent) -> T + Send + Sync + 'static,
 ) -> WorkerHandle {
     let (handle, receiver) = WorkerHandle::channel();
     let program = program.clone();
     tokio::spawn(async move {
-        // The owner may be gone; then the events are dropped.
-        let tell = |event| drop(events.send(wrap(event)));
+        let reporter = Reporter { events, wrap };
         let exit = match spawn(&program) {
-            Ok(child) => drive(child, spec, limits, receiver, &tell).await,
-            Err(error) => WorkerExit {
-                kind: ExitKind::NotStarted,
-                detail: format!("{} cannot be started: {error}", program.path.display()),
-            },
+            Ok(child) => drive(child, spec, limits, receiver, &reporter).await,
+            Err(error) => {
+                let detail = format!("{} cannot be started: {error}", program.path.display());
+                WorkerExit::new(ExitKind::NotStarted, detail)
+            }
         };
-        tell(WorkerEvent::Ended(exit));
+        reporter.send(WorkerEvent::Ended(exit)).await;
     });
     handle
+}
+
+/// Where a worker's events go.
+struct Reporter<T, F> {
+    events: mpsc::Sender<T>,
+    wrap: F,
+}
+
+impl<T, F: Fn(WorkerEvent) -> T> Reporter<T, F> {
+    /// Drops the event if the owner is gone.
+    async fn send(&self, event: WorkerEvent) {
+        let _ = self.events.send((self.wrap)(event)).await;
+    }
 }
 
 fn spawn(program: &WorkerProgram) -> io::Result<Child> {
@@ -162,25 +167,24 @@ fn spawn(program: &WorkerProgram) -> io::Result<Child> {
 }
 
 /// Runs a worker until its exit.
-async fn drive(
+async fn drive<T>(
     mut child: Child,
     spec: LoadSpec,
     limits: StartLimits,
     commands: mpsc::UnboundedReceiver<ToWorker>,
-    tell: &(impl Fn(WorkerEvent) + Sync),
+    reporter: &Reporter<T, impl Fn(WorkerEvent) -> T>,
 ) -> WorkerExit {
     let (Some(stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
-        let detail = "the worker's pipes are missing".to_owned();
-        return WorkerExit { kind: ExitKind::NotStarted, detail };
+        return WorkerExit::new(ExitKind::NotStarted, "the worker's pipes are missing");
     };
     let stderr_tail = tokio::spawn(collect_stderr(stderr));
-    let verdict = run_protocol(stdin, stdout, spec, limits, commands, tell).await;
+    let exit = run_protocol(stdin, stdout, spec, limits, commands, reporter).await;
 
     // However the protocol ended, the process must be gone before anything is reported. A worker
-    // that exited on its own or was asked to stop gets time to do so.
-    let own_end = matches!(verdict.kind, ExitKind::Exited | ExitKind::Stopped);
+    // that exited on its own or was stopped gets time to do so.
+    let own_end = matches!(exit.kind, ExitKind::Exited | ExitKind::Stopped);
     if !own_end || timeout(STOP_GRACE, child.wait()).await.is_err() {
         let _ = child.start_kill();
     }
@@ -189,25 +193,25 @@ async fn drive(
     let Ok(status) = timeout(REAP_LIMIT, child.wait()).await else {
         tracing::error!("a killed worker does not end; it is left to the system");
         tokio::spawn(async move { child.wait().await });
-        return verdict;
+        return exit;
     };
     let stderr = timeout(STOP_GRACE, stderr_tail).await;
     let stderr = stderr.ok().and_then(Result::ok).unwrap_or_default();
-    match (verdict.kind, status) {
+    match (exit.kind, status) {
         (ExitKind::Exited, Ok(status)) => diagnose(status, &stderr),
-        _ => verdict,
+        _ => exit,
     }
 }
 
-/// Talks to the worker until one side ends the connection. Returns the kind `Exited` if the worker
+/// Runs the protocol until one side ends the connection. Returns the kind `Exited` if the worker
 /// closed its end; its exit status then has the details.
-async fn run_protocol(
+async fn run_protocol<T>(
     stdin: ChildStdin,
     stdout: ChildStdout,
     spec: LoadSpec,
     limits: StartLimits,
     mut commands: mpsc::UnboundedReceiver<ToWorker>,
-    tell: &(impl Fn(WorkerEvent) + Sync),
+    reporter: &Reporter<T, impl Fn(WorkerEvent) -> T>,
 ) -> WorkerExit {
     let codec =
         || LengthDelimitedCodec::builder().max_frame_length(ipc::MAX_FRAME_BYTES).new_codec();
@@ -216,7 +220,7 @@ async fn run_protocol(
 
     let Ok(greeting) = timeout(limits.greeting, events.next()).await else {
         let detail = format!("the worker did not greet within {:?}", limits.greeting);
-        return WorkerExit { kind: ExitKind::StartTimeout, detail };
+        return WorkerExit::new(ExitKind::StartTimeout, detail);
     };
     match greeting {
         Ok(Event::Hello { protocol: ipc::PROTOCOL_VERSION, .. }) => {}
@@ -226,13 +230,14 @@ async fn run_protocol(
                  {}: install both from the same release",
                 ipc::PROTOCOL_VERSION
             );
-            return WorkerExit { kind: ExitKind::Protocol, detail };
+            return WorkerExit::new(ExitKind::Protocol, detail);
         }
         Ok(other) => return protocol_error(&format!("{other:?} instead of a greeting")),
         Err(exit) => return exit,
     }
 
-    // Write in a separate task: both sides must not block on full pipes at the same time.
+    // Write in a separate task: both sides must not block on full pipes at the same time. The queue
+    // is as short as that of the commands.
     let (writes, mut queued) = mpsc::unbounded_channel::<Outgoing>();
     tokio::spawn(async move {
         while let Some(outgoing) = queued.recv().await {
@@ -246,17 +251,17 @@ async fn run_protocol(
 
     write(Request::Load(spec), None);
     match timeout(limits.load, load(&mut events, &mut commands)).await {
-        Ok(Ok(report)) => tell(WorkerEvent::Loaded(report)),
+        Ok(Ok(loaded)) => reporter.send(WorkerEvent::Loaded(loaded)).await,
         Ok(Err(exit)) => return exit,
         Err(_) => {
             let detail = format!("the model was not loaded within {:?}", limits.load);
-            return WorkerExit { kind: ExitKind::StartTimeout, detail };
+            return WorkerExit::new(ExitKind::StartTimeout, detail);
         }
     }
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Ok(event) => tell(WorkerEvent::Chunk(event)),
+                Ok(event) => reporter.send(WorkerEvent::Chunk(event)).await,
                 Err(exit) => return exit,
             },
             command = commands.recv() => match command {
@@ -266,7 +271,7 @@ async fn run_protocol(
                 }
                 Some(ToWorker::Cancel { id }) => write(Request::Cancel { id }, None),
                 Some(ToWorker::Kill { reason }) => {
-                    return WorkerExit { kind: ExitKind::Stalled, detail: reason };
+                    return WorkerExit::new(ExitKind::Stalled, reason);
                 }
                 None => return stopped(),
             },
@@ -304,7 +309,7 @@ async fn load(
     let event = tokio::select! {
         event = events.next() => event?,
         command = commands.recv() => return Err(match command {
-            Some(ToWorker::Kill { reason }) => WorkerExit { kind: ExitKind::Stalled, detail: reason },
+            Some(ToWorker::Kill { reason }) => WorkerExit::new(ExitKind::Stalled, reason),
             _ => stopped(),
         }),
     };
@@ -317,19 +322,19 @@ async fn load(
                 FailureKind::WrongDevice => ExitKind::WrongDevice,
                 FailureKind::Cancelled | FailureKind::Engine => ExitKind::LoadFailed,
             };
-            Err(WorkerExit { kind, detail: failure.message })
+            Err(WorkerExit::new(kind, failure.message))
         }
         other => Err(protocol_error(&format!("{other:?} instead of a loaded model"))),
     }
 }
 
 fn stopped() -> WorkerExit {
-    WorkerExit { kind: ExitKind::Stopped, detail: "the worker was asked to end".to_owned() }
+    WorkerExit::new(ExitKind::Stopped, "the worker was stopped")
 }
 
 fn protocol_error(found: &str) -> WorkerExit {
     let found: String = found.chars().take(120).collect();
-    WorkerExit { kind: ExitKind::Protocol, detail: format!("the worker sent {found}") }
+    WorkerExit::new(ExitKind::Protocol, format!("the worker sent {found}"))
 }
 
 /// The events that the worker sends.
@@ -348,8 +353,7 @@ impl Events {
                 Err(protocol_error("something that is not a frame"))
             }
             Some(Err(_)) | None => {
-                let detail = "the worker closed its output".to_owned();
-                Err(WorkerExit { kind: ExitKind::Exited, detail })
+                Err(WorkerExit::new(ExitKind::Exited, "the worker closed its output"))
             }
         }
     }

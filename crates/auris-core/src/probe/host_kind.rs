@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// The kind of machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct HostKind {
     /// The version of the Windows Subsystem for Linux, if it is one.
     pub wsl: Option<Wsl>,
     /// Whether this is a container.
@@ -21,7 +21,7 @@ pub enum Wsl {
     Two,
 }
 
-impl Place {
+impl HostKind {
     /// Detects the place from the system's files below `root`, which is `/` outside of tests.
     pub fn of(root: &Path) -> Self {
         let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
@@ -68,14 +68,14 @@ pub(super) fn below(root: &Path, path: &str) -> std::path::PathBuf {
 mod tests {
     use super::*;
 
-    fn place(files: &[(&str, &str)]) -> Place {
+    fn place(files: &[(&str, &str)]) -> HostKind {
         let root = tempfile::tempdir().unwrap();
         for (path, content) in files {
             let path = below(root.path(), path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
-        Place::of(root.path())
+        HostKind::of(root.path())
     }
 
     #[test]

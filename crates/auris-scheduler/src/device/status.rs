@@ -1,12 +1,14 @@
-//! What to change when a device keeps running out of memory. Pure.
+//! What a device reports about itself, and what to change when it keeps running out of memory. Pure.
 
 use std::time::Instant;
 
-use super::device::Device;
-use super::memory::MemoryNeed;
-use super::plan::Settings;
+use super::ManagedDevice;
+use crate::breaker::{Breaker, BreakerState};
+use crate::memory::MemoryNeed;
+use crate::plan::Settings;
+use crate::snapshot::{BreakerStatus, DeviceStatus};
 
-/// This many out-of-memory failures within [`ADVICE_TIME`](super::instance::ADVICE_TIME) trigger
+/// This many out-of-memory failures within [`ADVICE_TIME`](crate::instance::ADVICE_TIME) trigger
 /// advice.
 const FREQUENT_OOMS: usize = 3;
 
@@ -25,9 +27,34 @@ struct Situation<'a> {
     may_swap: bool,
 }
 
-impl Device {
+impl ManagedDevice {
+    pub(crate) fn status(&self, settings: &Settings, now: Instant) -> DeviceStatus {
+        let breaker = self.breaker();
+        let breaker = match (breaker.and_then(Breaker::cause), breaker.map(Breaker::state)) {
+            (Some(reason), Some(BreakerState::Open { until })) => {
+                let retry_in_seconds = until.saturating_duration_since(now).as_secs_f64();
+                BreakerStatus::Open { retry_in_seconds, reason }
+            }
+            (Some(reason), _) => BreakerStatus::HalfOpen { reason },
+            (None, _) => BreakerStatus::Closed,
+        };
+        let memory = self.memory();
+        DeviceStatus {
+            info: self.info.clone(),
+            slots: self.slots,
+            busy_slots: self.busy_slots(),
+            breaker,
+            utilisation_percent: self.utilisation,
+            memory_free_bytes: memory.map(|(free, _)| free),
+            memory_reserved_bytes: memory.map(|(_, reserved)| reserved),
+            advice: self.advice(settings, now),
+            event_log: self.event_log.clone(),
+            models: self.instances.iter().map(|instance| instance.status(now)).collect(),
+        }
+    }
+
     /// What to change so that models run out of memory less often; `None` if they rarely do.
-    pub(super) fn advice(&self, settings: &Settings, now: Instant) -> Option<String> {
+    pub(crate) fn advice(&self, settings: &Settings, now: Instant) -> Option<String> {
         let instance =
             self.instances.iter().find(|instance| instance.recent_ooms(now) >= FREQUENT_OOMS)?;
         let variants = instance.model.variants.iter();
@@ -43,7 +70,6 @@ impl Device {
     }
 }
 
-/// Phrases the advice.
 fn advise(situation: &Situation<'_>) -> String {
     let Situation { model, slots, need, room, .. } = situation;
     let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;

@@ -6,7 +6,7 @@
 
 /// The instruction sets that ggml was compiled to use and this CPU lacks.
 #[cfg(target_arch = "x86_64")]
-pub fn missing_instructions() -> Vec<&'static str> {
+pub fn missing_instructions() -> Vec<String> {
     use std::arch::is_x86_feature_detected as has;
     use std::ffi::c_int;
 
@@ -28,12 +28,12 @@ pub fn missing_instructions() -> Vec<&'static str> {
     ];
     // SAFETY: they take nothing and return a constant of the build.
     let used = sets.into_iter().map(|(name, used, has)| (name, unsafe { used() } != 0, has));
-    used.filter(|(_, used, has)| *used && !has).map(|(name, ..)| name).collect()
+    used.filter(|(_, used, has)| *used && !has).map(|(name, ..)| name.to_owned()).collect()
 }
 
 /// On other architectures, ggml is compiled for what every such CPU has, or for this very machine.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn missing_instructions() -> Vec<&'static str> {
+pub fn missing_instructions() -> Vec<String> {
     Vec::new()
 }
 

@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use super::breaker::{self, Breaker, Effect};
-use super::event_log::{EventKind, EventLog};
-use super::instance::{ModelInstance, WorkerId};
-use super::memory::MemoryBudget;
-use super::plan::{DevicePlan, ModelPlan, Settings};
+use crate::breaker::{Breaker, BreakerState, Effect};
+use crate::event_log::{EventKind, EventLog};
+use crate::instance::{ModelInstance, WorkerId};
+use crate::memory::MemoryBudget;
+use crate::plan::{DevicePlan, ModelPlan, Settings};
+use crate::reason::EventReason;
 use crate::supervisor::{ExitKind, WorkerExit, WorkerHandle, WorkerProgram};
 use auris_core::device::DeviceInfo;
 use auris_core::ipc::{LoadReport, LoadSpec, WorkerStats};
 
+mod status;
+
 /// Starts a worker.
 pub(super) type Launch = Box<dyn FnMut(WorkerId, &WorkerProgram, LoadSpec) -> WorkerHandle + Send>;
-
-/// The reason, in a word, why a model is not on a device that lacks memory for it.
-pub(super) const NO_ROOM: &str = "no-room";
 
 /// After this many failures in a row, chunks no longer wait for the device.
 const MAX_STRIKES: u32 = 3;
@@ -26,9 +26,8 @@ const MOST_ERRORS: u32 = 3;
 /// A model used within this time is not unloaded to make room for another.
 const EVICTABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// See the module.
 #[derive(Debug)]
-pub(super) struct Device {
+pub(super) struct ManagedDevice {
     pub(super) info: DeviceInfo,
     pub(super) slots: usize,
     pub(super) instances: Vec<ModelInstance>,
@@ -49,8 +48,7 @@ pub(super) struct Device {
     changes_at_start: Vec<u64>,
 }
 
-impl Device {
-    /// A device without models.
+impl ManagedDevice {
     pub(super) fn new(plan: DevicePlan, seed: u64, now: Instant) -> Self {
         let is_gpu = !plan.is_cpu();
         let DevicePlan { info, program, slots, threads, warm } = plan;
@@ -81,9 +79,9 @@ impl Device {
     }
 
     /// Unloads a model as soon as it is no longer needed.
-    pub(super) fn stand_down(&mut self, model: &str) {
+    pub(super) fn retire_model(&mut self, model: &str) {
         if let Some(instance) = self.instance_of(model) {
-            self.instances[instance].stands_down = true;
+            self.instances[instance].superseded = true;
         }
     }
 
@@ -95,12 +93,10 @@ impl Device {
         self.breaker.as_ref()
     }
 
-    /// The number of chunks that run here.
     pub(super) fn busy_slots(&self) -> usize {
         self.instances.iter().map(|instance| instance.running.len()).sum()
     }
 
-    /// The number of chunks that may run here.
     pub(super) fn usable_slots(&self) -> usize {
         self.breaker.as_ref().map_or(self.slots, |breaker| breaker.usable_slots(self.slots))
     }
@@ -117,7 +113,6 @@ impl Device {
         times
     }
 
-    /// The instance of a model.
     pub(super) fn instance_of(&self, model: &str) -> Option<usize> {
         self.instances.iter().position(|instance| instance.model.name == model)
     }
@@ -134,12 +129,12 @@ impl Device {
 
     /// Free bytes as far as known, and bytes reserved for workers; `None` for the CPU.
     pub(super) fn memory(&self) -> Option<(u64, u64)> {
-        self.budget.as_ref().map(|budget| (budget.free(), self.reserved_bytes()))
+        self.budget.as_ref().map(|budget| (budget.free, self.reserved_bytes()))
     }
 
     /// Starts the workers that are due. `index` is the device's position in the plan.
     pub(super) fn start_workers(&mut self, index: usize, launch: &mut Launch, now: Instant) {
-        let phase = self.breaker.as_ref().map(Breaker::phase);
+        let phase = self.breaker.as_ref().map(Breaker::state);
         if self.breaker.as_ref().is_some_and(|breaker| !breaker.allows_start()) {
             return;
         }
@@ -147,9 +142,9 @@ impl Device {
         for instance in self.instances.iter_mut().filter(|instance| instance.has_no_room()) {
             instance.retry_room(room, now);
         }
-        let is_probing = phase == Some(breaker::Phase::Probing);
+        let is_probing = phase == Some(BreakerState::Probing);
         let may_probe =
-            |instance: &ModelInstance| is_probing && instance.is_off() && !instance.stands_down;
+            |instance: &ModelInstance| is_probing && instance.is_off() && !instance.superseded;
         let is_due = |instance: &ModelInstance| instance.is_due(now) || may_probe(instance);
         let mut due: Vec<usize> = (0..self.instances.len())
             .filter(|instance| is_due(&self.instances[*instance]))
@@ -157,7 +152,7 @@ impl Device {
         if is_probing {
             // A single fresh worker shows whether the device works; do not use the model that keeps
             // failing.
-            due.sort_by_key(|instance| self.instances[*instance].failed_starts());
+            due.sort_by_key(|instance| self.instances[*instance].failed_starts);
         }
         for instance_index in due {
             if is_probing && self.instances.iter().any(ModelInstance::has_process) {
@@ -168,7 +163,13 @@ impl Device {
             let is_known = instance.has_no_room();
             let Some(worker_size) = instance.fit(room) else {
                 if !is_known {
-                    self.report_no_room(instance_index, room);
+                    tracing::warn!(
+                        device.id = %self.info.id,
+                        model = instance.model.name,
+                        needed_bytes = instance.worker_size.need(&instance.model).bytes(1),
+                        room_bytes = room,
+                        "not enough device memory for this model; it runs elsewhere"
+                    );
                 }
                 continue;
             };
@@ -183,17 +184,6 @@ impl Device {
                 launch(WorkerId { device: index, instance: instance_index, worker }, program, spec)
             });
         }
-    }
-
-    fn report_no_room(&self, instance: usize, room: u64) {
-        let instance = &self.instances[instance];
-        tracing::warn!(
-            device.id = %self.info.id,
-            model = instance.model.name,
-            needed_bytes = instance.worker_size().need(&instance.model).bytes(1),
-            room_bytes = room,
-            "not enough device memory for this model; it runs elsewhere"
-        );
     }
 
     /// Records the driver's figures that a worker reported.
@@ -227,25 +217,25 @@ impl Device {
         while_starting: bool,
         now: Instant,
     ) -> Effect {
-        let model = self.instances[instance].model.name.clone();
-        let note = (Some(model.as_str()), exit.kind.as_str());
-        self.event_log.note(EventKind::Failure, note.0, note.1, exit.detail.as_str());
+        let (model, reason) =
+            (Some(&*self.instances[instance].model.name), EventReason::Exit(exit.kind));
+        self.event_log.record(EventKind::Failure, model, reason, exit.detail.as_str());
         // If another model is loaded, the device works, and the failed load is this model's fault.
         let is_models_own = while_starting && self.is_shared(instance);
         let effect = match &mut self.breaker {
             Some(breaker) if !is_models_own => breaker.failed(exit.kind, now),
             _ => Effect::None,
         };
-        let wait = match self.breaker.as_ref().map(Breaker::phase) {
-            Some(breaker::Phase::Open { until }) => until.duration_since(now),
+        let wait = match self.breaker.as_ref().map(Breaker::state) {
+            Some(BreakerState::Open { until }) => until.duration_since(now),
             _ => Duration::ZERO,
         };
         let again = format!("tried again in {:.0} s", wait.as_secs_f64());
         match effect {
             Effect::None => return effect,
-            Effect::Opened => self.event_log.note(EventKind::Opened, note.0, note.1, again),
+            Effect::Opened => self.event_log.record(EventKind::Opened, model, reason, again),
             Effect::ProbeFailed => {
-                self.event_log.note(EventKind::ProbeFailed, note.0, note.1, again);
+                self.event_log.record(EventKind::ProbeFailed, model, reason, again);
                 self.event_log.probe_failures += 1;
             }
         }
@@ -259,7 +249,7 @@ impl Device {
         let stats = report.stats;
         let undisturbed = self.changes_at_start.get(instance) == Some(&self.changes);
         self.instances[instance].loaded(report, undisturbed, now);
-        let started = self.instances[instance].started();
+        let started = self.instances[instance].started;
         if let Some(breaker) = &mut self.breaker {
             breaker.warmed_up(started);
             if !breaker.is_fresh(started) {
@@ -272,19 +262,19 @@ impl Device {
     /// Records that the engine reported an error for a chunk; a sick device does so for every
     /// chunk. Returns the exit that the errors amount to, if there are too many.
     pub(super) fn record_error(&mut self, instance: usize, message: &str) -> Option<WorkerExit> {
-        let is_tried = self.breaker.as_ref()?.phase() == breaker::Phase::Trial;
+        let is_tried = self.breaker.as_ref()?.state() == BreakerState::Trial;
         let errors = self.instances[instance].count_error();
         (is_tried || errors >= MOST_ERRORS)
-            .then(|| WorkerExit { kind: ExitKind::EngineErrors, detail: message.to_owned() })
+            .then(|| WorkerExit::new(ExitKind::EngineErrors, message))
     }
 
     /// Records that a chunk succeeded on an instance. Returns whether this brought the device back.
     pub(super) fn succeeded(&mut self, instance: usize, now: Instant) -> bool {
-        let started = self.instances[instance].started();
+        let started = self.instances[instance].started;
         let returned = self.breaker.as_mut().is_some_and(|b| b.succeeded(started, now));
         if returned {
             self.event_log.returns += 1;
-            self.event_log.note(EventKind::Returned, None, "recovered", "used again");
+            self.event_log.record(EventKind::Returned, None, EventReason::Recovered, "used again");
         }
         returned
     }
@@ -292,16 +282,17 @@ impl Device {
     /// Undoes a failure of the device that was a chunk's fault.
     pub(super) fn forgive(&mut self, now: Instant) {
         if self.breaker.as_mut().is_some_and(|breaker| breaker.forgive(now)) {
-            self.event_log.note(EventKind::Returned, None, "forgiven", "a chunk was to blame");
+            let reason = EventReason::Forgiven;
+            self.event_log.record(EventKind::Returned, None, reason, "a chunk was to blame");
         }
     }
 
-    /// Unloads and replaces workers as needed, and advances the breaker. `wanted` returns whether a
-    /// chunk waits for a model.
+    /// Unloads and replaces workers as needed, and advances the breaker. `is_wanted`: a chunk waits
+    /// for the model.
     pub(super) fn maintain(
         &mut self,
         settings: &Settings,
-        wanted: impl Fn(&str) -> bool,
+        is_wanted: impl Fn(&str) -> bool,
         now: Instant,
     ) {
         if self.breaker.as_mut().is_some_and(|breaker| breaker.tick(now)) {
@@ -311,42 +302,44 @@ impl Device {
         for instance in &mut self.instances {
             instance.kill_if_stalled(now);
             instance.stop_if_retired();
-            let is_wanted = wanted(&instance.model.name);
-            let relaxed = !is_wanted && instance.relax(room, now);
+            let is_wanted = is_wanted(&instance.model.name);
+            let restored = !is_wanted && instance.restore_size(room, now);
             let replacement_reason = instance.replacement_reason(settings.recycle_after, is_wanted);
-            if let Some(reason) = replacement_reason.or(relaxed.then_some("memory is free again")) {
-                self.event_log.note(EventKind::Recycled, Some(&instance.model.name), reason, "");
+            if let Some(reason) = replacement_reason.or(restored.then_some(EventReason::MemoryFree))
+            {
+                self.event_log.record(EventKind::Recycled, Some(&instance.model.name), reason, "");
                 instance.retire(true);
             } else if let Some(limit) = instance.idle_limit(settings.unload_after)
                 && !is_wanted
                 && instance.is_idle_for(limit, now)
             {
-                let reason = if instance.stands_down { "replaced" } else { "idle" };
-                self.event_log.note(EventKind::Unloaded, Some(&instance.model.name), reason, "");
+                let reason =
+                    if instance.superseded { EventReason::Replaced } else { EventReason::Idle };
+                self.event_log.record(EventKind::Unloaded, Some(&instance.model.name), reason, "");
                 instance.retire(false);
-            } else if instance.stands_down && !is_wanted {
+            } else if instance.superseded && !is_wanted {
                 instance.cancel_wait();
             }
         }
     }
 
-    /// Unloads the least recently used model, if `instance` lacks room and unloading may help.
-    pub(super) fn make_room(
-        &mut self,
-        instance: usize,
-        wanted: impl Fn(&str) -> bool,
-        now: Instant,
-    ) {
+    /// Unloads the least recently used model, if a wanted one lacks room and unloading may help.
+    pub(super) fn make_room(&mut self, is_wanted: impl Fn(&str) -> bool, now: Instant) {
         let is_coming = |instance: &ModelInstance| instance.has_process() && !instance.is_ready();
-        if !self.could_fit(instance, now) || self.instances.iter().any(is_coming) {
+        let lacks_room = |(index, instance): (usize, &ModelInstance)| {
+            self.could_fit(index, now) && is_wanted(&instance.model.name)
+        };
+        if self.instances.iter().any(is_coming)
+            || !self.instances.iter().enumerate().any(lacks_room)
+        {
             return;
         }
-        let idle = self
-            .instances
-            .iter_mut()
-            .filter(|other| other.is_idle_for(EVICTABLE_AFTER, now) && !wanted(&other.model.name));
-        if let Some(other) = idle.min_by_key(|instance| instance.last_used()) {
-            self.event_log.note(EventKind::Unloaded, Some(&other.model.name), "evicted", "");
+        let idle = self.instances.iter_mut().filter(|other| {
+            other.is_idle_for(EVICTABLE_AFTER, now) && !is_wanted(&other.model.name)
+        });
+        if let Some(other) = idle.min_by_key(|instance| instance.last_used) {
+            let (model, reason) = (Some(&*other.model.name), EventReason::Evicted);
+            self.event_log.record(EventKind::Unloaded, model, reason, "");
             other.retire(false);
         }
     }
@@ -364,7 +357,7 @@ impl Device {
         let could_fit = self.could_fit(instance, now);
         let instance = &self.instances[instance];
         let is_failing = |breaker: &Breaker| {
-            breaker.strikes() >= MAX_STRIKES && breaker.phase() != breaker::Phase::Closed
+            breaker.strikes >= MAX_STRIKES && breaker.state() != BreakerState::Closed
         };
         if self.breaker.as_ref().is_some_and(is_failing) && !instance.is_ready() {
             return Some(format!("{} has failed repeatedly", self.info.id));
@@ -377,8 +370,8 @@ impl Device {
 
     /// When the device next needs attention after `now`, even if no event arrives.
     pub(super) fn deadline(&self, settings: &Settings, now: Instant) -> Option<Instant> {
-        let opens = match self.breaker.as_ref().map(Breaker::phase) {
-            Some(breaker::Phase::Open { until }) => Some(until),
+        let opens = match self.breaker.as_ref().map(Breaker::state) {
+            Some(BreakerState::Open { until }) => Some(until),
             _ => None,
         };
         let instances =
@@ -386,7 +379,7 @@ impl Device {
         // A model that lacks room may get it once another has been idle long enough.
         let is_short = self.instances.iter().any(ModelInstance::has_no_room);
         let evictable = self.instances.iter().filter(|instance| is_short && instance.is_ready());
-        let evictable = evictable.map(|instance| instance.last_used() + EVICTABLE_AFTER);
+        let evictable = evictable.map(|instance| instance.last_used + EVICTABLE_AFTER);
         instances.chain(opens).chain(evictable).filter(|at| *at > now).min()
     }
 }
