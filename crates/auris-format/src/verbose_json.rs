@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::timestamp::rounded;
-use super::{Granularities, Usage};
+use super::{Granularities, TranscriptionUsage};
 use auris_core::device::{Backend, DeviceId};
 use auris_core::language::Language;
 use auris_core::recording::{Channel, Heard};
@@ -50,7 +50,7 @@ pub struct TranscriptionVerbose {
     #[schema(nullable = false)]
     pub words: Option<Vec<TranscriptionWord>>,
     /// How much audio was transcribed.
-    pub usage: Usage,
+    pub usage: TranscriptionUsage,
     /// Where each stretch of the audio was transcribed.
     pub runs: Vec<TranscriptionRun>,
     /// The stretches of the audio that are not in the text, and why.
@@ -215,7 +215,7 @@ impl TranscriptionVerbose {
                     .collect()
             }),
             words: granularities.words.then(|| segments.iter().flat_map(words).collect()),
-            usage: Usage::of(transcript),
+            usage: TranscriptionUsage::of(transcript),
             runs: runs.iter().map(TranscriptionRun::from).collect(),
             skipped: skipped.iter().map(TranscriptionSkipped::from).collect(),
             tracks: tracks(heard),

@@ -26,9 +26,8 @@ pub(super) struct Filtered {
 }
 
 /// Drops the segments of a chunk that cannot be trusted. The first of a repetition stays.
-pub(super) fn filter_segments(segments: impl Iterator<Item = Segment>) -> Filtered {
+pub(super) fn filter_segments(segments: Vec<Segment>) -> Filtered {
     let mut filtered = Filtered { kept: Vec::new(), skipped: Vec::new() };
-    let segments: Vec<Segment> = segments.collect();
     for same in segments.chunk_by(|one, next| one.text.trim() == next.text.trim()) {
         let kept = if same.len() >= SAME_SEGMENTS { 1 } else { same.len() };
         same[..kept].iter().for_each(|segment| filtered.push(segment.clone()));
@@ -149,7 +148,7 @@ mod tests {
 
     /// The texts that are kept, and what is skipped.
     fn filtered(segments: Vec<Segment>) -> (Vec<String>, Vec<(f64, f64, SkipReason)>) {
-        let Filtered { kept, skipped } = filter_segments(segments.into_iter());
+        let Filtered { kept, skipped } = filter_segments(segments);
         let skipped = skipped.into_iter().map(|s| (s.start, s.end, s.reason)).collect();
         (kept.into_iter().map(|segment| segment.text).collect(), skipped)
     }
@@ -242,7 +241,7 @@ mod tests {
         };
         for logprobs in [Vec::new(), (0..16).map(logprob).collect()] {
             let Filtered { kept, skipped } =
-                filter_segments([Segment { logprobs, ..whole.clone() }].into_iter());
+                filter_segments(vec![Segment { logprobs, ..whole.clone() }]);
             let [cut] = &kept[..] else { panic!("{kept:?}") };
             assert_eq!((cut.text.as_str(), &cut.tokens[..], cut.end), (" a bee", &[0, 1][..], 1.0));
             assert_eq!(cut.words, whole.words[..2]);

@@ -61,7 +61,7 @@ fn an_ipv4_address_is_found_within_an_ipv6_address() {
         let checked = check_address(&format!("http://[{host}]/"), false);
         match (checked, kind) {
             (Ok(_), None) => {}
-            (Err(AddressError::Private { kind, .. }), Some(expected)) => {
+            (Err(WebhookRefusal::Private { kind, .. }), Some(expected)) => {
                 assert_eq!(kind, expected, "{host}");
             }
             (checked, _) => panic!("{host}: {checked:?}"),
