@@ -57,7 +57,7 @@ pub(super) enum StreamEvent {
         /// The part of the audio that is transcribed.
         #[schema(examples(42.5), minimum = 0, maximum = 100)]
         percent: f64,
-        /// Seconds until it is done, once that can be told.
+        /// Seconds until it is done, once that can be estimated.
         #[schema(required, examples(12.5))]
         eta_seconds: Option<f64>,
     },

@@ -13,7 +13,7 @@ pub struct TranscriptionJson {
     /// The whole text.
     #[schema(examples("The quick brown fox jumps over the lazy dog."))]
     pub text: String,
-    /// How sure the model was of each token, if that is asked for.
+    /// The log probability of each token, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub logprobs: Option<Vec<TranscriptionLogprob>>,
@@ -21,7 +21,7 @@ pub struct TranscriptionJson {
     pub usage: TranscriptionUsage,
 }
 
-/// How sure the model was of a token.
+/// The log probability of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionLogprob {
     /// The token's text with its leading space. A part of a character is shown as `\u{fffd}`.
@@ -35,7 +35,7 @@ pub struct TranscriptionLogprob {
     pub bytes: Vec<u8>,
 }
 
-/// How much audio a request took, as OpenAI counts it.
+/// How much audio was transcribed, as OpenAI counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[schema(as = Usage)]

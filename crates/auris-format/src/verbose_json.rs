@@ -41,11 +41,11 @@ pub struct TranscriptionVerbose {
     /// The whole text.
     #[schema(examples("The quick brown fox jumps over the lazy dog."))]
     pub text: String,
-    /// The segments, unless only words are asked for.
+    /// The segments, unless only words are requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub segments: Option<Vec<TranscriptionSegment>>,
-    /// The words, if they are asked for.
+    /// The words, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub words: Option<Vec<TranscriptionWord>>,

@@ -10,10 +10,10 @@ use crate::pipeline::{ApiFailure, Route};
 use auris_core::transcript::Task;
 use auris_format::{Format, TranscriptionRun};
 
-/// A job: a transcription that nobody needs to wait for.
+/// A job: a transcription that runs in the background.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Job {
-    /// Its name.
+    /// Its id.
     #[schema(examples("01983e5b-6f3a-7d10-b7a4-0f3c1d2e4a5b"))]
     pub id: String,
     /// Always `job`.
@@ -30,7 +30,7 @@ pub struct Job {
     /// The part of the audio that is transcribed.
     #[schema(examples(42.5), minimum = 0, maximum = 100)]
     pub percent: f64,
-    /// Seconds until it is done, once that can be told.
+    /// Seconds until it is done, once that can be estimated.
     #[schema(required, examples(12.5))]
     pub eta_seconds: Option<f64>,
     /// The length of the audio; an estimate until it is decoded.
@@ -45,28 +45,28 @@ pub struct Job {
     /// When it ended.
     #[schema(required)]
     pub ended_at: Option<i64>,
-    /// The model that hears it, once that is settled.
+    /// The model that transcribes it, once it is chosen.
     #[schema(required, examples("medium"))]
     pub model: Option<String>,
     /// The spoken language, once it is known: its English name in lower case.
     #[schema(required, examples("hindi"))]
     pub language: Option<String>,
-    /// The text so far, from the start without gaps. Not told in lists.
+    /// The text so far, from the start without gaps; `null` in lists.
     #[schema(required, examples("The quick brown fox"))]
     pub text: Option<String>,
-    /// Where each stretch of the text was made. Not told in lists.
+    /// Where each stretch of the text was made; absent from lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<TranscriptionRun>,
     /// Why it failed.
     #[schema(required)]
     pub error: Option<ApiFailure>,
-    /// Whether the webhook has been told of its end; only if there is one.
+    /// The delivery of its webhook; only if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub webhook: Option<JobWebhook>,
 }
 
-/// How far the event of a job's end is on its way.
+/// The delivery of the event that reports a job's end.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct JobWebhook {
     /// Where it goes.

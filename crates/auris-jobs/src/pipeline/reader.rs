@@ -12,12 +12,12 @@ use auris_core::recording::{Heard, Selection};
 /// The bit rate assumed for compressed audio without a declared length: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
 
-type Decoded = (Chunks, Result<Option<Piece>, AudioError>);
+type DecodedPiece = (Chunks, Result<Option<Piece>, AudioError>);
 
 /// A file being decoded.
 pub(super) struct Reader {
     /// Decodes the next piece. It survives a caller that stops waiting. `None` at the end.
-    decoding: Option<BoxFuture<'static, Result<Decoded, PipelineError>>>,
+    decoding: Option<BoxFuture<'static, Result<DecodedPiece, PipelineError>>>,
     decoders: Decoders,
     heard: Heard,
     guessed_seconds: f64,
@@ -122,7 +122,7 @@ impl Reader {
 fn decode(
     mut chunks: Chunks,
     decoders: Decoders,
-) -> BoxFuture<'static, Result<Decoded, PipelineError>> {
+) -> BoxFuture<'static, Result<DecodedPiece, PipelineError>> {
     let decode = move || {
         let piece = chunks.next_piece();
         (chunks, piece)

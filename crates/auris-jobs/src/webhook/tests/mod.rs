@@ -73,6 +73,21 @@ fn report(state: DeliveryState, attempts: u32, last_status: Option<u16>) -> Deli
     DeliveryReport { state, attempts, last_status, last_error }
 }
 
+/// Sends a job's event to a receiver that answers with `replies`, until it has come `times`, and
+/// returns what is then known of it.
+async fn sent(replies: Vec<Reply>, times: u32, retries: RetryPolicy) -> DeliveryReport {
+    let test = TestStore::new().await;
+    let mut receiver = Receiver::start(replies).await;
+    let job = test.event_for(&receiver).await;
+    let work = Work::start(&test, retries);
+    for _ in 0..times {
+        assert_eq!(receiver.request().await.header("webhook-id"), format!("evt_{job}"));
+    }
+    work.end().await;
+    receiver.assert_quiet();
+    test.report(job).await
+}
+
 #[tokio::test]
 async fn an_event_arrives_signed_and_once() {
     let test = TestStore::new().await;
@@ -96,42 +111,22 @@ async fn an_event_arrives_signed_and_once() {
 #[tokio::test]
 async fn an_event_is_tried_again_under_the_same_name_until_it_arrives() {
     let replies = ["500 Internal Server Error", "429 Too Many Requests", "200 OK"];
-    let test = TestStore::new().await;
-    let mut receiver = Receiver::start(replies.map(Reply::status).to_vec()).await;
-    let job = test.event_for(&receiver).await;
-    let work = Work::start(&test, QUICK);
-    for _ in replies {
-        let request = receiver.request().await;
-        assert_eq!(request.header("webhook-id"), format!("evt_{job}"));
-    }
-    work.end().await;
-    assert_eq!(test.report(job).await, report(DeliveryState::Delivered, 3, Some(200)));
+    let last = sent(replies.map(Reply::status).to_vec(), 3, QUICK).await;
+    assert_eq!(last, report(DeliveryState::Delivered, 3, Some(200)));
 }
 
 #[tokio::test]
 async fn an_event_is_given_up_after_the_last_attempt() {
-    let test = TestStore::new().await;
-    let mut receiver = Receiver::start(vec![Reply::status("503 Service Unavailable")]).await;
-    let job = test.event_for(&receiver).await;
-    let work = Work::start(&test, QUICK);
-    for _ in 0..QUICK.attempts {
-        receiver.request().await;
-    }
-    work.end().await;
-    assert_eq!(test.report(job).await, report(DeliveryState::Failed, 3, Some(503)));
-    receiver.assert_quiet();
+    let replies = vec![Reply::status("503 Service Unavailable")];
+    let given_up = report(DeliveryState::Failed, 3, Some(503));
+    assert_eq!(sent(replies, QUICK.attempts, QUICK).await, given_up);
 }
 
 #[tokio::test]
 async fn an_answer_that_will_not_change_ends_the_attempts() {
     for (status, code) in [("410 Gone", 410), ("404 Not Found", 404), ("400 Bad Request", 400)] {
-        let test = TestStore::new().await;
-        let mut receiver = Receiver::start(vec![Reply::status(status)]).await;
-        let job = test.event_for(&receiver).await;
-        let work = Work::start(&test, QUICK);
-        receiver.request().await;
-        work.end().await;
-        assert_eq!(test.report(job).await, report(DeliveryState::Failed, 1, Some(code)));
+        let given_up = report(DeliveryState::Failed, 1, Some(code));
+        assert_eq!(sent(vec![Reply::status(status)], 1, QUICK).await, given_up);
     }
 }
 
@@ -175,16 +170,8 @@ async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
 
 #[tokio::test]
 async fn a_silent_receiver_is_given_up() {
-    let test = TestStore::new().await;
-    let mut receiver = Receiver::start(vec![Reply::Nothing]).await;
-    let job = test.event_for(&receiver).await;
     let retries = RetryPolicy { timeout: Duration::from_millis(100), attempts: 2, ..QUICK };
-    let work = Work::start(&test, retries);
-    for _ in 0..2 {
-        receiver.request().await;
-    }
-    work.end().await;
-    let report = test.report(job).await;
+    let report = sent(vec![Reply::Nothing], 2, retries).await;
     assert_eq!((report.state, report.last_status), (DeliveryState::Failed, None));
     let error = report.last_error.unwrap();
     assert!(error.contains("timed out") && !error.contains("hush"), "{error}");
@@ -266,13 +253,8 @@ async fn the_event_of_a_deleted_job_still_arrives() {
 
 #[tokio::test]
 async fn an_answer_without_end_is_not_read() {
-    let test = TestStore::new().await;
-    let mut receiver = Receiver::start(vec![Reply::Endless("200 OK")]).await;
-    let job = test.event_for(&receiver).await;
-    let work = Work::start(&test, QUICK);
-    receiver.request().await;
-    work.end().await;
-    assert_eq!(test.report(job).await, report(DeliveryState::Delivered, 1, Some(200)));
+    let delivered = report(DeliveryState::Delivered, 1, Some(200));
+    assert_eq!(sent(vec![Reply::Endless("200 OK")], 1, QUICK).await, delivered);
 }
 
 #[tokio::test]
