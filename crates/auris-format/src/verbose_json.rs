@@ -258,14 +258,14 @@ pub(super) fn words(segment: &Segment) -> impl Iterator<Item = TranscriptionWord
 /// The tracks of the file, if there are several.
 fn tracks(heard: &Heard) -> Vec<TranscriptionTrack> {
     let several = if heard.tracks.len() > 1 { &heard.tracks[..] } else { &[] };
-    let told = several.iter().map(|track| TranscriptionTrack {
+    let listed = several.iter().map(|track| TranscriptionTrack {
         number: track.number,
         codec: track.codec.clone(),
         language: track.language.clone(),
         channels: track.channels,
         transcribed: heard.track == Some(track.number),
     });
-    told.collect()
+    listed.collect()
 }
 
 impl From<&Run> for TranscriptionRun {

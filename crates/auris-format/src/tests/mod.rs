@@ -170,7 +170,7 @@ fn names_are_read_back_as_text_and_as_json() {
 }
 
 #[test]
-fn an_unknown_format_is_reported_the_known_ones() {
+fn an_unknown_format_is_reported_with_the_known_ones() {
     insta::assert_snapshot!(
         "xml".parse::<Format>().unwrap_err(),
         @r#"unknown response format "xml": give one of json, verbose_json, text, srt, vtt, tsv, lrc, ndjson"#

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_leaves_keeps_the_turn_taken_until_the_thread_ends() {
+    async fn an_abandoned_thread_keeps_its_turn_until_it_ends() {
         let decoders = Decoders::new(1);
         let (started, is_started) = tokio::sync::oneshot::channel();
         let (release, hang) = hanging();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_costs_its_file_only() {
+    async fn a_panic_affects_only_its_file() {
         let decoders = Decoders::new(1);
         let result = decoders.run(|| panic!("a decoder's slip")).await;
         assert!(matches!(result, Err(PipelineError::DecoderPanicked)), "{result:?}");

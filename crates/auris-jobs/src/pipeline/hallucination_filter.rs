@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_goes_on_repeating_itself_is_cut_after_the_first_time() {
+    fn a_text_that_repeats_itself_is_cut_after_the_first_time() {
         check(&(" Well.".to_owned() + &" I see it.".repeat(12)), 5.0, " Well. I see it.");
         check(&"the way to ".repeat(9), 4.0, "the way to ");
         check(&(" So, no".to_owned() + &", no".repeat(5) + "."), 2.5, " So, no,");
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_say_is_not_cut() {
+    fn real_speech_is_not_cut() {
         for text in [
             " No, no, no, no.",
             " It costs 1000000000 rupees.",
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_comes_again_and_again_stays_once() {
+    fn a_repeated_segment_stays_once() {
         let said = |count: usize| {
             let segments = (0..count).map(|n| n as f64);
             filtered(
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_text_is_cut_with_it() {
+    fn words_and_tokens_are_cut_with_their_text() {
         let mut whole = segment(&" a bee".repeat(8));
         whole.tokens = (0..16).collect();
         let word = |n: u32| Word {

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_between_chunks_or_cannot_be_trusted_is_skipped() {
+    fn silence_and_doubtful_text_are_reported_as_skipped() {
         let doubtful =
             Segment { no_speech_prob: 0.9, avg_logprob: -1.5, ..segment(2.0, 3.0, " a") };
         let results = [chunk(1, 40, vec![doubtful]), chunk(0, 5, vec![segment(0.0, 1.0, " b")])];
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_of_each_channel_is_reported_with_it() {
+    fn skipped_stretches_have_their_channel() {
         let right = Some(Channel::Right);
         let results = [channel_chunk(right, 0, 5, vec![segment(0.0, 1.0, " b")]).into()];
         let mut route = Route::default();

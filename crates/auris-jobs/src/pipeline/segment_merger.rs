@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_channels_say_is_put_in_order_of_time() {
+    fn segments_of_channels_are_put_in_order_of_time() {
         assert_eq!(texts(SegmentMerger::of(&call())), " a b c d e f g h i");
     }
 

@@ -86,7 +86,7 @@ async fn the_start_leaves_what_unfinished_jobs_need_and_what_is_not_ours() {
 }
 
 #[tokio::test]
-async fn a_spool_that_cannot_be_made_says_which() {
+async fn a_spool_that_cannot_be_created_is_named() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join(FOLDER), "").unwrap();
     let refusal = Spool::open(folder.path(), HashSet::new()).await.expect_err("refused");

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_name_that_stands_for_this_machine_by_now_is_not_connected_to() {
+    async fn a_name_that_now_resolves_to_this_machine_is_not_called() {
         let settings = WebhookSettings { secrets: Vec::new(), allow_private: false };
         let sender = Sender::new(&settings, Duration::from_secs(30)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -142,7 +142,7 @@ mod tests {
         let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
         let error = sender.client.post(url).send().await.expect_err("refused");
         let error = auris_models::causes(error);
-        assert!(error.contains("stands for no address that may be called"), "{error}");
+        assert!(error.contains("resolves to no address that may be called"), "{error}");
         let accepted = listener.accept().expect_err("nobody has connected");
         assert_eq!(accepted.kind(), ErrorKind::WouldBlock);
     }

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_secret_is_reported_without_being_repeated() {
+    fn an_invalid_secret_is_refused_without_being_quoted() {
         fn check(text: &str, error: SecretError) {
             assert_eq!(text.parse::<Secret>().expect_err(text), error);
             assert!(!error.to_string().contains("AAAA"), "{error}");

@@ -7,7 +7,7 @@ use super::super::{Inserted, JobId, JobOutcome, JobStore, StoreError};
 use super::test_store::{TestStore, chunk, job, outside};
 
 #[tokio::test]
-async fn who_reads_and_who_writes_do_not_wait_for_each_other() {
+async fn readers_and_the_writer_do_not_wait_for_each_other() {
     let test = TestStore::new().await;
     let id = test.insert(job("")).await;
     let mut writing = test.store.writer.begin().await.unwrap();
@@ -74,7 +74,7 @@ async fn failures_report_whether_they_are_transient() {
 }
 
 #[tokio::test]
-async fn what_was_confirmed_is_on_the_disk() {
+async fn confirmed_writes_are_on_disk() {
     let test = TestStore::new().await;
     let synchronous: Result<i64, _> =
         sqlx::query_scalar("PRAGMA synchronous").fetch_one(&test.store.writer).await;

@@ -33,7 +33,7 @@ async fn the_event_that_is_due_first_comes_next() {
 }
 
 #[tokio::test]
-async fn events_of_excluded_receivers_hosts_and_owners_are_passed_over() {
+async fn events_of_excluded_receivers_hosts_and_owners_are_skipped() {
     let test = TestStore::new().await;
     let first = test.finished("alice", "https://a.example/").await;
     let same_host = test.finished("alice", "https://a.example:8443/").await;
@@ -83,9 +83,9 @@ async fn a_job_without_a_webhook_or_already_ended_sends_no_event() {
     let delivery = || Some(NewDelivery { event: "evt_1".to_owned(), body: "{}".to_owned() });
     let id = test.insert(job("")).await;
     assert!(test.store.finish(id, JobOutcome::Finished, 1_000, delivery()).await.unwrap());
-    let told = test.finished("", "https://a.example/1").await;
-    assert!(!test.store.finish(told, JobOutcome::Cancelled, 1_000, delivery()).await.unwrap());
-    assert_eq!(next(&test.store, &Excluded::default()).await, Some((told, 1_000)));
+    let ended = test.finished("", "https://a.example/1").await;
+    assert!(!test.store.finish(ended, JobOutcome::Cancelled, 1_000, delivery()).await.unwrap());
+    assert_eq!(next(&test.store, &Excluded::default()).await, Some((ended, 1_000)));
     assert_eq!(events(&test).await, 1);
 }
 

@@ -32,7 +32,7 @@ async fn a_job_is_found_as_it_was_stored() {
 }
 
 #[tokio::test]
-async fn what_is_found_out_on_the_way_is_kept() {
+async fn route_length_and_start_are_stored() {
     let test = TestStore::new().await;
     let id = test.insert(job("")).await;
     assert!(test.store.mark_running(id, 600).await.unwrap());

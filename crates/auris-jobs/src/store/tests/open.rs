@@ -91,7 +91,7 @@ async fn tables_of_a_newer_version_are_refused() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_no_folder_is_refused() {
+async fn a_path_that_is_not_a_folder_is_refused() {
     let parent = TempDir::new().unwrap();
     let file = parent.path().join("file");
     fs::write(&file, "").unwrap();

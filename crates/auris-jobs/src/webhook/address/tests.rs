@@ -97,7 +97,7 @@ fn public_addresses_are_accepted_with_their_receiver() {
 }
 
 #[test]
-fn what_is_no_address_is_reported() {
+fn invalid_addresses_are_reported() {
     let long = refusal(&format!("https://example.com/{}", "a".repeat(MAX_BYTES)));
     insta::assert_snapshot!(long, @"the address is longer than 2048 bytes");
     insta::assert_snapshot!(refusal("example.com/hook"), @"this is no address (relative URL without a base): give one such as https://example.com/hook");

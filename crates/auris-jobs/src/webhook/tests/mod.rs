@@ -178,7 +178,7 @@ async fn a_silent_receiver_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_slow_receiver_holds_up_only_its_own_events() {
+async fn a_slow_receiver_delays_only_its_own_events() {
     let test = TestStore::new().await;
     let mut slow = Receiver::start(vec![Reply::Nothing]).await;
     let mut other = Receiver::start(vec![Reply::status("200 OK")]).await;
@@ -198,7 +198,7 @@ async fn a_slow_receiver_holds_up_only_its_own_events() {
 }
 
 #[tokio::test]
-async fn a_host_with_many_ports_leaves_places_for_others() {
+async fn a_host_with_many_ports_leaves_slots_for_others() {
     let test = TestStore::new().await;
     let mut silent = Vec::new();
     for _ in 0..40 {
@@ -219,7 +219,7 @@ async fn a_host_with_many_ports_leaves_places_for_others() {
 }
 
 #[tokio::test]
-async fn an_owner_with_many_receivers_leaves_places_for_others() {
+async fn an_owner_with_many_receivers_leaves_slots_for_others() {
     let test = TestStore::new().await;
     let mut silent = Vec::new();
     for number in 1..=40 {
@@ -258,7 +258,7 @@ async fn an_answer_without_end_is_not_read() {
 }
 
 #[tokio::test]
-async fn deliveries_go_on_after_a_restart() {
+async fn deliveries_continue_after_a_restart() {
     let test = TestStore::new().await;
     let replies = ["500 Internal Server Error", "200 OK"].map(Reply::status);
     let mut receiver = Receiver::start(replies.to_vec()).await;
