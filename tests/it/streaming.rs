@@ -161,9 +161,8 @@ async fn finished_text_is_sent_while_the_rest_is_decoded() {
     let file = fs::read(repository("tests/fixtures/codecs/avi.avi")).unwrap();
 
     let response = stream(&server, file, &[("language", "en")]).await;
-    let mut events = events(response).filter(|event| {
-        std::future::ready(!matches!(event, Event::Heartbeat))
-    });
+    let mut events =
+        events(response).filter(|event| std::future::ready(!matches!(event, Event::Heartbeat)));
     let first = events.next().await;
     let Some(Event::Data(first)) = first else { panic!("{first:?}") };
     assert_eq!(first["type"], "transcript.text.delta", "{first}");

@@ -24,13 +24,13 @@ use std::sync::Arc;
 use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
-pub use error::StoreError;
-pub use job::{JobId, JobState, NewWebhook};
+pub use job::{JobId, JobState};
 
 pub(crate) use deliveries::{Delivery, Excluded};
+pub(crate) use error::StoreError;
 pub(crate) use job::{
-    DeliveryReport, DeliveryState, Inserted, JobOutcome, NewDelivery, NewJob, StoredChunk,
-    StoredJob, unix_ms,
+    DeliveryReport, DeliveryState, Inserted, JobOutcome, NewDelivery, NewJob, NewWebhook,
+    StoredChunk, StoredJob, unix_ms,
 };
 
 /// A handle on the database. Clones share it; dropping the last one releases the folder.

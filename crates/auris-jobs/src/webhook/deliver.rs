@@ -165,7 +165,7 @@ impl Deliverer {
         match ended {
             Ok((_, Ok(()))) => {}
             Ok((_, Err(error))) => {
-                tracing::error!("the result of a webhook's delivery was not stored: {error}")
+                tracing::error!("the result of a webhook's delivery was not stored: {error}");
             }
             Err(error) => tracing::error!("a webhook's delivery failed: {error}"),
         }
