@@ -108,7 +108,7 @@ pub fn subtitles(data: &[u8]) {
         CueRules::new(Some(10 + usize::from(*width) % 60), Some(1 + usize::from(*lines) % 4), None);
     let transcript = transcript(text);
     let granularities = Granularities { segments: true, words: true };
-    for format in Format::ALL {
+    for &format in Format::ALL {
         let cues = rules.expect("within bounds");
         let rendering = Rendering { format, granularities, cues, logprobs: false };
         let body = render(&transcript, &rendering);

@@ -19,13 +19,13 @@ use crate::config::{self, EnginePlan, ModelSource};
 use crate::output as terminal;
 use auris_core::transcript::Options;
 use auris_format::{Format, Granularities, Rendering};
-use auris_jobs::pipeline::{Input, Output, Pipeline};
+use auris_jobs::pipeline::{Pipeline, PipelineError, TranscriptionOutput, TranscriptionRequest};
 use auris_scheduler::{Caller, Capacity};
 
 mod plan;
 mod results;
 
-use plan::{Job, Plan};
+use plan::{Plan, PlannedFile};
 
 /// Transcribes everything that `args` names. Fails at the end if one of the files did.
 ///
@@ -35,7 +35,7 @@ pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
     ensure!((0.0..=1.0).contains(&args.temperature), "--temperature must be from 0 to 1");
     args.cue_rules().map_err(anyhow::Error::msg)?;
     let Plan { jobs, mut failed } = plan::plan(&args)?;
-    let (finished, open): (Vec<Job>, Vec<Job>) =
+    let (finished, open): (Vec<PlannedFile>, Vec<PlannedFile>) =
         jobs.into_iter().partition(|job| !args.force && plan::is_finished(job));
     for job in &finished {
         let name = name(&job.input);
@@ -52,7 +52,7 @@ pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
 
 /// Loads the models and runs every job. Those that fail are added to `failed`.
 async fn transcribe_all(
-    jobs: Vec<Job>,
+    jobs: Vec<PlannedFile>,
     args: &TranscribeArgs,
     failed: &mut Vec<(PathBuf, anyhow::Error)>,
 ) -> anyhow::Result<()> {
@@ -74,7 +74,7 @@ async fn transcribe_all(
 
     let bars = MultiProgress::new();
     let (pipeline, bars) = (&pipeline, &bars);
-    let transcribe = |job: Job| async move {
+    let transcribe = |job: PlannedFile| async move {
         let result = transcribe(&job, args, pipeline, bars).await;
         (job.input, result)
     };
@@ -92,7 +92,7 @@ async fn transcribe_all(
 
 /// Transcribes one file and writes its results. Returns the report for its line.
 async fn transcribe(
-    job: &Job,
+    job: &PlannedFile,
     args: &TranscribeArgs,
     pipeline: &Pipeline,
     bars: &MultiProgress,
@@ -120,13 +120,18 @@ async fn transcribe(
     let models = pipeline.models.now();
     let model = args.model.as_ref().and(models.default_model()).map(|model| model.name.clone());
     let ticket = pipeline.scheduler.admit(Caller::default()).await?;
-    let input = Input { file, model, options, chunks: None, selection: args.selection() };
-    let transcribed = pipeline
-        .transcribe(input, ticket, |progress| {
+    let selection = args.selection();
+    let request = TranscriptionRequest { model, options, chunks: pipeline.chunks, selection };
+    let transcribed = async {
+        let transcription = pipeline.prepare(file, request).await?.start(ticket).await?;
+        let run = transcription.run(|_, progress| {
             bar.set_length(progress.total_seconds.ceil() as u64);
             bar.set_position(progress.done_seconds as u64);
-        })
-        .await;
+            std::future::ready(Ok::<_, PipelineError>(()))
+        });
+        run.await
+    };
+    let transcribed = transcribed.await;
     bar.finish_and_clear();
     let output = transcribed?;
     let granularities = Granularities { segments: true, words: true };
@@ -172,7 +177,7 @@ fn name(input: &Path) -> String {
     }
 }
 
-fn report(output: &Output, started: Instant) -> String {
+fn report(output: &TranscriptionOutput, started: Instant) -> String {
     let elapsed = started.elapsed().as_secs_f64();
     let duration = output.transcript.duration;
     let truncated = if output.truncated { ", the file ends early" } else { "" };

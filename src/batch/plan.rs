@@ -20,7 +20,7 @@ const EXTENSIONS: &[&str] = &[
 
 /// A file to transcribe and where its results go.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct PlannedFile {
     pub(super) input: PathBuf,
     /// One for each format; none to print the only one.
     pub(super) outputs: Vec<(Format, PathBuf)>,
@@ -29,7 +29,7 @@ pub(super) struct Job {
 /// What a command line means.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub(super) jobs: Vec<Job>,
+    pub(super) jobs: Vec<PlannedFile>,
     /// Inputs that are missing or cannot be read, and why.
     pub(super) failed: Vec<(PathBuf, anyhow::Error)>,
 }
@@ -55,7 +55,7 @@ pub(super) fn plan(args: &TranscribeArgs) -> anyhow::Result<Plan> {
         if found.len() + failed.len() > 1 || formats.len() > 1 {
             bail!("several results: say where they go with --output-dir");
         }
-        let job = |(input, _)| Job { input, outputs: Vec::new() };
+        let job = |(input, _)| PlannedFile { input, outputs: Vec::new() };
         return Ok(Plan { jobs: found.into_iter().map(job).collect(), failed });
     };
     ensure!(
@@ -75,13 +75,13 @@ pub(super) fn plan(args: &TranscribeArgs) -> anyhow::Result<Plan> {
             );
         }
         let output = |format: &Format| (*format, place.with_extension(format.file_extension()));
-        jobs.push(Job { input, outputs: formats.iter().map(output).collect() });
+        jobs.push(PlannedFile { input, outputs: formats.iter().map(output).collect() });
     }
     Ok(Plan { jobs, failed })
 }
 
 /// Whether every result of `job` is there.
-pub(super) fn is_finished(job: &Job) -> bool {
+pub(super) fn is_finished(job: &PlannedFile) -> bool {
     !job.outputs.is_empty() && job.outputs.iter().all(|(_, path)| path.is_file())
 }
 

@@ -6,8 +6,7 @@ use anyhow::{Context, ensure};
 use etcetera::BaseStrategy;
 
 use crate::cli::{JobArgs, ServeArgs};
-use auris_jobs::webhook::Secret;
-use auris_jobs::{JobSettings, WebhookSettings};
+use auris_jobs::{JobSettings, Secret, WebhookSettings};
 
 /// The settings of jobs, from the options of `serve`; `None` if there is no folder for them.
 ///

@@ -15,7 +15,10 @@ use super::jobs::PATH;
 use super::response;
 use super::stream;
 use super::upload::{KeptUpload, Room};
-use auris_jobs::{End, Followed, Job, JobId, JobRequest, Jobs, JobsError, Submission};
+use auris_jobs::pipeline::TranscriptionRequest;
+use auris_jobs::{
+    Job, JobId, JobRequest, JobSubscription, Jobs, JobsError, Submission, TranscriptionEnd,
+};
 
 /// The id of the job behind a response.
 const JOB_ID: HeaderName = HeaderName::from_static("x-job-id");
@@ -38,33 +41,30 @@ pub(super) async fn answer(
 
     // It was refused just now, for another client that sent the same.
     let gone = || ApiError::not_ready("the job with this idempotency key was just refused");
-    let Followed { follower, .. } = jobs.follow(&owner, id).await?.ok_or_else(gone)?;
-    let wait = match preferences.respond_async {
-        true => preferences.wait,
-        false => Some(Duration::MAX),
-    };
+    let JobSubscription { subscriber, .. } = jobs.subscribe(&owner, id).await?.ok_or_else(gone)?;
+    let wait = if preferences.respond_async { preferences.wait } else { Some(Duration::MAX) };
     let mut response = if stream && !preferences.respond_async {
-        stream::answer(follower, &rendering, ())
+        stream::answer(subscriber, &rendering, ())
     } else {
         let end = match wait {
-            Some(wait) => timeout(wait, follower.end()).await.ok(),
+            Some(wait) => timeout(wait, subscriber.end()).await.ok(),
             None => None,
         };
         match end {
-            Some(End::Finished(output)) => {
+            Some(TranscriptionEnd::Finished(output)) => {
                 let mut headers = response::provenance(&output);
                 let audio_seconds = output.transcript.duration.max(1e-3);
                 let elapsed = received.elapsed().as_secs_f64();
                 response::number(&mut headers, "x-rtf", elapsed / audio_seconds);
                 response::answer(headers, &output, &rendering)
             }
-            Some(End::Failed(fault)) => ApiError::from(fault).into_response(),
-            Some(End::Cancelled) => ApiError::cancelled().into_response(),
-            Some(End::Interrupted) if !preferences.respond_async => {
+            Some(TranscriptionEnd::Failed(failure)) => ApiError::from(failure).into_response(),
+            Some(TranscriptionEnd::Cancelled) => ApiError::cancelled().into_response(),
+            Some(TranscriptionEnd::Interrupted) if !preferences.respond_async => {
                 ApiError::shutting_down().into_response()
             }
             // It continues when the server starts again.
-            Some(End::Interrupted) | None => {
+            Some(TranscriptionEnd::Interrupted) | None => {
                 accepted(jobs.job(&owner, id).await?.ok_or_else(gone)?)
             }
         }
@@ -88,8 +88,8 @@ async fn accept(
     params: TranscriptionParams,
 ) -> Result<JobId, ApiError> {
     let KeptUpload { file, preferences, fingerprint, room, .. } = upload;
-    let (place, ticket) = match room {
-        Room::New { place, ticket } => (place, ticket),
+    let (reservation, ticket) = match room {
+        Room::New { reservation, ticket } => (reservation, ticket),
         Room::Known { job, fingerprint: earlier } if earlier == fingerprint => return Ok(job),
         Room::Known { .. } => return Err(JobsError::KeyReused.into()),
     };
@@ -100,9 +100,12 @@ async fn accept(
     options.words = true;
     let chunks = silence.policy(state.pipeline.chunks);
     let submission = Submission {
-        place,
+        reservation,
         upload: file,
-        request: JobRequest { model, options, chunks, selection, rendering },
+        request: JobRequest {
+            transcription: TranscriptionRequest { model, options, chunks, selection },
+            rendering,
+        },
         idempotency_key: preferences.idempotency_key,
         fingerprint,
         webhook: webhook_url.map(|url| jobs.webhook(&url)).transpose()?,

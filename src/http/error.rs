@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::keys::AuthError;
-use auris_jobs::pipeline::{ApiFailure, PipelineError};
+use auris_jobs::pipeline::{ApiFailure, FailureCode, PipelineError};
 use auris_jobs::{JobsError, WebhookRefusal};
 use auris_scheduler::Refusal;
 
@@ -172,28 +172,33 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The status that goes with a fault's code.
-fn status(code: &str) -> StatusCode {
+fn status(code: FailureCode) -> StatusCode {
+    use FailureCode as Code;
     match code {
-        "empty_file" | "invalid_value" | "model_not_found" => StatusCode::BAD_REQUEST,
-        "audio_too_long" => StatusCode::PAYLOAD_TOO_LARGE,
-        "unsupported_audio" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "audio_quarantined" | "decoding_timeout" | "no_audio" | "undecodable_audio"
-        | "unsupported_layout" => StatusCode::UNPROCESSABLE_ENTITY,
-        "cannot_detect_language" => StatusCode::NOT_IMPLEMENTED,
-        "cancelled" => StatusCode::CONFLICT,
-        "rate_limit_exceeded" => StatusCode::TOO_MANY_REQUESTS,
-        "model_unavailable" | "overloaded" | "shutting_down" => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::EmptyFile | Code::InvalidValue | Code::ModelNotFound => StatusCode::BAD_REQUEST,
+        Code::AudioTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::UnsupportedAudio => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::AudioQuarantined
+        | Code::DecodingTimeout
+        | Code::NoAudio
+        | Code::UndecodableAudio
+        | Code::UnsupportedLayout => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::CannotDetectLanguage => StatusCode::NOT_IMPLEMENTED,
+        Code::Cancelled => StatusCode::CONFLICT,
+        Code::RateLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
+        Code::ModelUnavailable | Code::Overloaded | Code::ShuttingDown => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Code::EngineFailed | Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
 impl From<ApiFailure> for ApiError {
-    fn from(fault: ApiFailure) -> Self {
-        let ApiFailure { code, message, param } = fault;
-        let status = status(&code);
+    fn from(failure: ApiFailure) -> Self {
+        let ApiFailure { code, message, param } = failure;
+        let status = status(code);
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(SHORT_RETRY);
-        Self { status, message, param, code: Some(code.into()), retry_after }
+        Self { status, message, param, code: Some(<&str>::from(code).into()), retry_after }
     }
 }
 

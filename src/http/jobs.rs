@@ -16,7 +16,7 @@ use super::response;
 use super::stream::{self, EventId, ServerSentEvent, StreamOptions};
 use super::upload::KeptUpload;
 use auris_format::{Format, TranscriptionLine};
-use auris_jobs::{End, Followed, Job, JobId, Removed};
+use auris_jobs::{Job, JobId, JobSubscription, Removed, TranscriptionEnd};
 
 /// The path under which jobs are created.
 pub(super) const PATH: &str = "/v1/jobs";
@@ -196,13 +196,14 @@ pub(super) async fn events(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let followed = state.jobs()?.follow(&client.owner, job_id(&id)?).await?;
-    let Followed { request, follower, .. } = followed.ok_or_else(ApiError::no_such_job)?;
+    let subscription = state.jobs()?.subscribe(&client.owner, job_id(&id)?).await?;
+    let JobSubscription { request, subscriber, .. } =
+        subscription.ok_or_else(ApiError::no_such_job)?;
     // An invalid id counts as none: the client gets everything from the start.
     let heard = headers.get("last-event-id").and_then(|id| EventId::parse(id.to_str().ok()?));
     let heard = heard.unwrap_or_default();
     let telling = StreamOptions { progress: true, heard, ..StreamOptions::of(&request.rendering) };
-    Ok(stream::respond_with(follower, telling, ()))
+    Ok(stream::respond_with(subscriber, telling, ()))
 }
 
 /// Get a job's transcript in any format
@@ -234,21 +235,22 @@ pub(super) async fn transcript(
 ) -> Result<Response, ApiError> {
     let id = job_id(&id)?;
     let jobs = state.jobs()?;
-    let followed = jobs.follow(&client.owner, id).await?;
-    let Followed { request, job, follower } = followed.ok_or_else(ApiError::no_such_job)?;
+    let subscription = jobs.subscribe(&client.owner, id).await?;
+    let JobSubscription { request, job, subscriber } =
+        subscription.ok_or_else(ApiError::no_such_job)?;
     let mut fields = Fields::new(&query);
     let rendering = fields::rendering(&mut fields, request.rendering)?;
     if !job.state.is_ended() {
         return Err(ApiError::unfinished_job(job.percent, job.eta_seconds));
     }
-    match follower.end().await {
-        End::Finished(output) => {
+    match subscriber.end().await {
+        TranscriptionEnd::Finished(output) => {
             let mut headers = response::provenance(&output);
             response::report_ignored(&mut headers, &fields.ignored());
             Ok(response::answer(headers, &output, &rendering))
         }
-        End::Failed(fault) => Err(fault.into()),
-        End::Cancelled | End::Interrupted => Err(ApiError::cancelled()),
+        TranscriptionEnd::Failed(failure) => Err(failure.into()),
+        TranscriptionEnd::Cancelled | TranscriptionEnd::Interrupted => Err(ApiError::cancelled()),
     }
 }
 

@@ -12,43 +12,45 @@ use super::error::ApiError;
 use auris_core::transcript::{Run, Segment};
 use auris_format::{Format, Rendering, ndjson_segment_line, ndjson_transcript_line};
 use auris_jobs::pipeline::{ApiFailure, SegmentMerger};
-use auris_jobs::{End, ProgressSubscriber, ProgressUpdate};
+use auris_jobs::{ProgressSubscriber, ProgressUpdate, TranscriptionEnd};
 
-/// Responds with a line for each segment that `follower` receives. `held` is dropped when the
+/// Responds with a line for each segment that `subscriber` receives. `held` is dropped when the
 /// client disconnects.
 pub(super) fn answer(
-    follower: ProgressSubscriber,
+    subscriber: ProgressSubscriber,
     rendering: &Rendering,
     held: impl Send + 'static,
 ) -> Response {
     let words = rendering.granularities.words;
-    let state = (follower, SegmentMerger::default(), 0, held);
+    let state = (subscriber, SegmentMerger::default(), 0, held);
     let lines =
-        stream::unfold(state, move |(mut follower, mut merger, mut told, held)| async move {
+        stream::unfold(state, move |(mut subscriber, mut merger, mut sent, held)| async move {
             let mut line = |(segment, run): (Segment, Run)| {
-                let id = told;
-                told += 1;
+                let id = sent;
+                sent += 1;
                 ndjson_segment_line(id, &segment, from_ref(&run), words)
             };
-            let lines = match follower.next().await? {
+            let lines = match subscriber.next().await? {
                 ProgressUpdate::Chunk { result, .. } => merger.push(&result).map(line).collect(),
-                ProgressUpdate::End(End::Finished(output)) => {
+                ProgressUpdate::End(TranscriptionEnd::Finished(output)) => {
                     let left = std::mem::take(&mut merger).end();
                     left.map(&mut line)
                         .chain([ndjson_transcript_line(&output.transcript)])
                         .collect()
                 }
-                ProgressUpdate::End(End::Failed(fault)) => error(fault),
-                ProgressUpdate::End(End::Cancelled) => error(ApiFailure::cancelled()),
-                ProgressUpdate::End(End::Interrupted) => error(ApiFailure::interrupted()),
+                ProgressUpdate::End(TranscriptionEnd::Failed(failure)) => error(failure),
+                ProgressUpdate::End(TranscriptionEnd::Cancelled) => error(ApiFailure::cancelled()),
+                ProgressUpdate::End(TranscriptionEnd::Interrupted) => {
+                    error(ApiFailure::interrupted())
+                }
             };
-            Some((Ok::<String, Infallible>(lines), (follower, merger, told, held)))
+            Some((Ok::<String, Infallible>(lines), (subscriber, merger, sent, held)))
         });
     let content_type = [(header::CONTENT_TYPE, Format::Ndjson.content_type())];
     (content_type, Body::from_stream(lines)).into_response()
 }
 
-fn error(fault: ApiFailure) -> String {
-    let body = serde_json::to_string(&ApiError::from(fault).into_body());
+fn error(failure: ApiFailure) -> String {
+    let body = serde_json::to_string(&ApiError::from(failure).into_body());
     body.expect("strings always serialise") + "\n"
 }

@@ -4,17 +4,21 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use auris_format::Rendering;
-use auris_jobs::pipeline::Output;
+use auris_jobs::pipeline::TranscriptionOutput;
 
 /// The answer for `output`, with `headers`.
-pub(super) fn answer(mut headers: HeaderMap, output: &Output, rendering: &Rendering) -> Response {
+pub(super) fn answer(
+    mut headers: HeaderMap,
+    output: &TranscriptionOutput,
+    rendering: &Rendering,
+) -> Response {
     let content_type = HeaderValue::from_static(rendering.format.content_type());
     headers.insert(header::CONTENT_TYPE, content_type);
     (headers, auris_format::render(&output.transcript, rendering)).into_response()
 }
 
 /// The headers that say where and how the text was made.
-pub(super) fn provenance(output: &Output) -> HeaderMap {
+pub(super) fn provenance(output: &TranscriptionOutput) -> HeaderMap {
     let mut devices: Vec<&str> = Vec::new();
     let mut models: Vec<&str> = Vec::new();
     let mut reasons: Vec<&str> = Vec::new();

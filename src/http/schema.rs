@@ -4,7 +4,7 @@ use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use auris_format::{Transcription, TranscriptionVerbose};
+use auris_format::{TranscriptionJson, TranscriptionVerbose};
 
 /// Either of the two.
 ///
@@ -16,7 +16,7 @@ impl PartialSchema for JsonAnswer {
     fn schema() -> RefOr<Schema> {
         AnyOfBuilder::new()
             .item(Ref::from_schema_name(TranscriptionVerbose::name()))
-            .item(Ref::from_schema_name(Transcription::name()))
+            .item(Ref::from_schema_name(TranscriptionJson::name()))
             .description(Some("The answer in `verbose_json`, or else in `json`."))
             .into()
     }
@@ -25,8 +25,8 @@ impl PartialSchema for JsonAnswer {
 impl ToSchema for JsonAnswer {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((TranscriptionVerbose::name().into(), TranscriptionVerbose::schema()));
-        schemas.push((Transcription::name().into(), Transcription::schema()));
+        schemas.push((TranscriptionJson::name().into(), TranscriptionJson::schema()));
         TranscriptionVerbose::schemas(schemas);
-        Transcription::schemas(schemas);
+        TranscriptionJson::schemas(schemas);
     }
 }

@@ -21,10 +21,10 @@ use super::ndjson;
 use auris_core::transcript::{Run, Segment};
 use auris_format::{
     Deltas, Format, Granularities, Rendering, TranscriptionLogprob, TranscriptionRun,
-    TranscriptionSegment, TranscriptionVerbose, TurnLines, Usage, with_turns,
+    TranscriptionSegment, TranscriptionUsage, TranscriptionVerbose, TurnLines, with_turns,
 };
-use auris_jobs::pipeline::{ApiFailure, Output, SegmentMerger};
-use auris_jobs::{End, ProgressSubscriber, ProgressUpdate, percent};
+use auris_jobs::pipeline::{ApiFailure, SegmentMerger, TranscriptionOutput};
+use auris_jobs::{ProgressSubscriber, ProgressUpdate, TranscriptionEnd, percent};
 
 /// How often a comment is sent while there is nothing else to send, so that no proxy takes the
 /// connection for dead.
@@ -57,7 +57,7 @@ pub(super) enum StreamEvent {
         /// The part of the audio that is transcribed.
         #[schema(examples(42.5), minimum = 0, maximum = 100)]
         percent: f64,
-        /// Seconds until it is done, once that can be told.
+        /// Seconds until it is done, once that can be estimated.
         #[schema(required, examples(12.5))]
         eta_seconds: Option<f64>,
     },
@@ -72,7 +72,7 @@ pub(super) enum StreamEvent {
         #[schema(nullable = false)]
         logprobs: Option<Vec<TranscriptionLogprob>>,
         /// How much audio was transcribed.
-        usage: Usage,
+        usage: TranscriptionUsage,
         /// The language of the text: its English name in lower case.
         #[schema(examples("english"))]
         language: String,
@@ -81,26 +81,26 @@ pub(super) enum StreamEvent {
     },
 }
 
-/// Responds with events for what `follower` receives, for a client that asked for `rendering`.
+/// Responds with events for what `subscriber` receives, for a client that asked for `rendering`.
 /// `held` is dropped when the client leaves.
 pub(super) fn answer(
-    follower: ProgressSubscriber,
+    subscriber: ProgressSubscriber,
     rendering: &Rendering,
     held: impl Send + 'static,
 ) -> Response {
     match rendering.format {
-        Format::Ndjson => ndjson::answer(follower, rendering, held),
-        _ => respond_with(follower, StreamOptions::of(rendering), held),
+        Format::Ndjson => ndjson::answer(subscriber, rendering, held),
+        _ => respond_with(subscriber, StreamOptions::of(rendering), held),
     }
 }
 
 /// The same, of what `telling` says.
 pub(super) fn respond_with(
-    follower: ProgressSubscriber,
+    subscriber: ProgressSubscriber,
     telling: StreamOptions,
     held: impl Send + 'static,
 ) -> Response {
-    let events = events(follower, Teller::new(telling), held);
+    let events = events(subscriber, Teller::new(telling), held);
     let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("working");
     let mut response = Sse::new(events).keep_alive(heartbeat).into_response();
     // Proxies that buffer responses would hold the events back.
@@ -110,17 +110,17 @@ pub(super) fn respond_with(
 }
 
 fn events(
-    follower: ProgressSubscriber,
+    subscriber: ProgressSubscriber,
     teller: Teller,
     held: impl Send + 'static,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let state = (follower, teller, VecDeque::new(), held);
-    stream::unfold(state, |(mut follower, mut teller, mut waiting, held)| async move {
+    let state = (subscriber, teller, VecDeque::new(), held);
+    stream::unfold(state, |(mut subscriber, mut teller, mut waiting, held)| async move {
         while waiting.is_empty() {
-            waiting.extend(teller.tell(&follower.next().await?));
+            waiting.extend(teller.tell(&subscriber.next().await?));
         }
         let event: Event = waiting.pop_front()?;
-        Some((Ok(event), (follower, teller, waiting, held)))
+        Some((Ok(event), (subscriber, teller, waiting, held)))
     })
 }
 
@@ -211,7 +211,7 @@ impl Teller {
                 self.chunks_told += 1;
                 self.new_of(&events)
             }
-            ProgressUpdate::End(End::Finished(output)) => {
+            ProgressUpdate::End(TranscriptionEnd::Finished(output)) => {
                 let left: Vec<(Segment, Run)> = std::mem::take(&mut self.merger).end().collect();
                 let left = self.segments(left);
                 self.chunks_told += 1;
@@ -221,9 +221,15 @@ impl Teller {
                 self.new_of(&left).into_iter().chain(last).chain([done()]).collect()
             }
             // Without an id: after a restart of the server, other events may be in their place.
-            ProgressUpdate::End(End::Failed(fault)) => vec![error(fault.clone()), done()],
-            ProgressUpdate::End(End::Cancelled) => vec![error(ApiFailure::cancelled()), done()],
-            ProgressUpdate::End(End::Interrupted) => vec![error(ApiFailure::interrupted()), done()],
+            ProgressUpdate::End(TranscriptionEnd::Failed(failure)) => {
+                vec![error(failure.clone()), done()]
+            }
+            ProgressUpdate::End(TranscriptionEnd::Cancelled) => {
+                vec![error(ApiFailure::cancelled()), done()]
+            }
+            ProgressUpdate::End(TranscriptionEnd::Interrupted) => {
+                vec![error(ApiFailure::interrupted()), done()]
+            }
         }
     }
 
@@ -260,7 +266,7 @@ impl Teller {
         if self.telling.progress { event.id(id.to_string()) } else { event }
     }
 
-    fn done(&self, output: &Output) -> StreamEvent {
+    fn done(&self, output: &TranscriptionOutput) -> StreamEvent {
         let transcript = &output.transcript;
         let whole = TranscriptionVerbose::new(transcript, Granularities::default());
         StreamEvent::Done {
@@ -283,8 +289,8 @@ fn data(event: &impl Serialize) -> Event {
     Event::default().data(json)
 }
 
-fn error(fault: ApiFailure) -> Event {
-    data(&ApiError::from(fault).into_body())
+fn error(failure: ApiFailure) -> Event {
+    data(&ApiError::from(failure).into_body())
 }
 
 fn done() -> Event {

@@ -17,7 +17,7 @@ use super::schema::JsonAnswer;
 use super::stream::{self, ServerSentEvent};
 use super::upload::{AnyUpload, Upload};
 use auris_format::TranscriptionLine;
-use auris_jobs::pipeline::{Input, Output};
+use auris_jobs::pipeline::{TranscriptionOutput, TranscriptionRequest};
 use auris_jobs::{ClientTranscription, Job};
 use auris_scheduler::Ticket;
 
@@ -142,8 +142,8 @@ pub(super) async fn answer(
     let (rendering, stream) = (params.rendering, params.stream);
     let ignored = params.ignored.clone();
     let mut response = if stream {
-        let attended = start(&state, ticket, file, params).await?;
-        stream::answer(attended.follow(), &rendering, attended)
+        let transcription = start(&state, ticket, file, params).await?;
+        stream::answer(transcription.subscribe(), &rendering, transcription)
     } else {
         let (headers, output) = transcribed(&state, ticket, file, params).await?;
         response::answer(headers, &output, &rendering)
@@ -158,7 +158,7 @@ pub(super) async fn transcribed(
     ticket: Ticket,
     file: File,
     params: TranscriptionParams,
-) -> Result<(HeaderMap, Arc<Output>), ApiError> {
+) -> Result<(HeaderMap, Arc<TranscriptionOutput>), ApiError> {
     let received = Instant::now();
     let output = start(state, ticket, file, params).await?.output().await?;
     let duration = output.transcript.duration;
@@ -183,7 +183,8 @@ async fn start(
     params: TranscriptionParams,
 ) -> Result<ClientTranscription, ApiError> {
     let TranscriptionParams { model, options, silence, selection, .. } = params;
-    let chunks = Some(silence.policy(state.pipeline.chunks));
-    let input = Input { file, model, options, chunks, selection };
-    Ok(ClientTranscription::start(state.pipeline.open(input, ticket).await?))
+    let chunks = silence.policy(state.pipeline.chunks);
+    let request = TranscriptionRequest { model, options, chunks, selection };
+    let transcription = state.pipeline.prepare(file, request).await?.start(ticket).await?;
+    Ok(ClientTranscription::start(transcription))
 }

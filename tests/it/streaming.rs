@@ -1,11 +1,14 @@
 //! Transcripts that come while they are made.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::Value;
 
-use super::harness::{Server, clip, form, wav};
+use super::harness::{Server, clip, form, repository, wav};
 
 /// What an event carries.
 #[derive(Debug)]
@@ -135,6 +138,38 @@ async fn the_first_words_come_long_before_the_last() {
     }
     let (first, last) = (first.unwrap(), started.elapsed());
     assert!(first * 4 < last, "first {first:?}, last {last:?}");
+}
+
+#[tokio::test]
+async fn finished_text_is_sent_while_the_rest_is_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let audio = wav(90.0, 1);
+    let (minute, rest) = audio.split_at(2 * audio.len() / 3);
+    fs::write(path("minute"), minute).unwrap();
+    mkfifoat(CWD, path("rest"), Mode::RUSR | Mode::WUSR).unwrap();
+    // Stands in for ffmpeg. It writes a minute, and the rest only when this test does.
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *pipe:1) exec cat '{}' '{}';; esac\n",
+        path("minute").display(),
+        path("rest").display()
+    );
+    fs::write(path("ffmpeg"), script).unwrap();
+    fs::set_permissions(path("ffmpeg"), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = path("ffmpeg");
+    let server = Server::fake("none", &["--ffmpeg", program.to_str().unwrap()]).await;
+    let file = fs::read(repository("tests/fixtures/codecs/avi.avi")).unwrap();
+
+    let response = stream(&server, file, &[("language", "en")]).await;
+    let mut events =
+        events(response).filter(|event| std::future::ready(!matches!(event, Event::Heartbeat)));
+    let first = events.next().await;
+    let Some(Event::Data(first)) = first else { panic!("{first:?}") };
+    assert_eq!(first["type"], "transcript.text.delta", "{first}");
+    fs::write(path("rest"), rest).unwrap();
+    let events: Vec<Event> = events.collect().await;
+    let [.., Event::Data(last), Event::Done] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(last["usage"]["seconds"], 90);
 }
 
 #[tokio::test]

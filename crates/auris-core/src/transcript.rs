@@ -99,7 +99,7 @@ pub struct TokenLogprob {
 }
 
 /// Where a span of the file was transcribed, and why there.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Start of the span in seconds from the start of the file.
     pub start: f64,
@@ -120,7 +120,7 @@ pub struct Run {
 }
 
 /// A span of the file that is not in the text.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Start in seconds from the start of the file.
     pub start: f64,
@@ -132,7 +132,7 @@ pub struct Skipped {
 }
 
 /// Why a span of the file is not in the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     /// There is no speech, so it was not transcribed: silence, noise, tones.

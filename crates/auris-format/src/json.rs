@@ -8,19 +8,20 @@ use auris_core::transcript::{TokenLogprob, Transcript};
 
 /// The answer in the default format, `json`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Transcription {
+#[schema(as = Transcription)]
+pub struct TranscriptionJson {
     /// The whole text.
     #[schema(examples("The quick brown fox jumps over the lazy dog."))]
     pub text: String,
-    /// How sure the model was of each token, if that is asked for.
+    /// The log probability of each token, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub logprobs: Option<Vec<TranscriptionLogprob>>,
     /// How much audio was transcribed.
-    pub usage: Usage,
+    pub usage: TranscriptionUsage,
 }
 
-/// How sure the model was of a token.
+/// The log probability of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionLogprob {
     /// The token's text with its leading space. A part of a character is shown as `\u{fffd}`.
@@ -34,10 +35,11 @@ pub struct TranscriptionLogprob {
     pub bytes: Vec<u8>,
 }
 
-/// How much audio a request took, as OpenAI counts it.
+/// How much audio was transcribed, as OpenAI counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Usage {
+#[schema(as = Usage)]
+pub enum TranscriptionUsage {
     /// By the length of the audio.
     Duration {
         /// Whole seconds, rounded up.
@@ -46,7 +48,7 @@ pub enum Usage {
     },
 }
 
-impl Usage {
+impl TranscriptionUsage {
     /// The usage of a request: the length of the file, times the channels that were transcribed each
     /// on its own.
     pub fn of(transcript: &Transcript) -> Self {
@@ -55,14 +57,14 @@ impl Usage {
     }
 }
 
-impl Transcription {
+impl TranscriptionJson {
     /// The whole answer for `transcript`, with the log probabilities of its tokens or without.
     pub fn new(transcript: &Transcript, logprobs: bool) -> Self {
         let tokens = transcript.segments.iter().flat_map(|segment| &segment.logprobs);
         Self {
             text: transcript.text(),
             logprobs: logprobs.then(|| tokens.map(TranscriptionLogprob::from).collect()),
-            usage: Usage::of(transcript),
+            usage: TranscriptionUsage::of(transcript),
         }
     }
 }
@@ -97,7 +99,7 @@ mod tests {
         };
         let end = Segment { logprobs: vec![sure(b"\xa8", -1.5)], ..segment(1.0, 2.0, "") };
         let transcript = transcript(vec![greeting, end]);
-        let json = |logprobs| serde_json::to_string(&Transcription::new(&transcript, logprobs));
+        let json = |logprobs| serde_json::to_string(&TranscriptionJson::new(&transcript, logprobs));
         insta::assert_snapshot!(json(true).unwrap(), @r#"{"text":"Tea न","logprobs":[{"token":" Tea","logprob":-0.25,"bytes":[32,84,101,97]},{"token":" �","logprob":-9999.0,"bytes":[32,224,164]},{"token":"�","logprob":-1.5,"bytes":[168]}],"usage":{"type":"duration","seconds":62}}"#);
         insta::assert_snapshot!(json(false).unwrap(), @r#"{"text":"Tea न","usage":{"type":"duration","seconds":62}}"#);
     }
@@ -107,7 +109,7 @@ mod tests {
         let schema = serde_json::to_value(TranscriptionLogprob::schema()).unwrap();
         assert_eq!(schema["properties"]["bytes"]["type"], "array");
         assert_eq!(schema["properties"]["bytes"]["items"]["type"], "integer");
-        let schema = serde_json::to_value(Transcription::schema()).unwrap();
+        let schema = serde_json::to_value(TranscriptionJson::schema()).unwrap();
         assert_eq!(schema["required"], serde_json::json!(["text", "usage"]));
     }
 
@@ -115,8 +117,8 @@ mod tests {
     fn started_seconds_count_whole() {
         for (duration, expected) in [(0.0, 0), (0.01, 1), (9.0, 9), (9.000_04, 9), (9.2, 10)] {
             let transcript = Transcript { duration, ..transcript(Vec::new()) };
-            let expected = Usage::Duration { seconds: expected };
-            assert_eq!(Usage::of(&transcript), expected, "{duration}");
+            let expected = TranscriptionUsage::Duration { seconds: expected };
+            assert_eq!(TranscriptionUsage::of(&transcript), expected, "{duration}");
         }
     }
 
@@ -124,6 +126,6 @@ mod tests {
     fn channels_that_are_transcribed_each_on_its_own_count_each() {
         let mut call = Transcript { duration: 9.2, ..transcript(Vec::new()) };
         call.heard.split = Channel::all(2);
-        assert_eq!(Usage::of(&call), Usage::Duration { seconds: 19 });
+        assert_eq!(TranscriptionUsage::of(&call), TranscriptionUsage::Duration { seconds: 19 });
     }
 }

@@ -7,6 +7,7 @@
 //! the rest), and its line in the table test below.
 
 #![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "not published; comments carry what names and messages do not say")]
 
 mod timestamp;
 
@@ -22,15 +23,13 @@ mod tsv;
 mod verbose_json;
 mod vtt;
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 use utoipa::ToSchema;
 
 pub use cue::{CueRuleError, CueRules};
 pub use delta::Deltas;
-pub use json::{Transcription, TranscriptionLogprob, Usage};
+pub use json::{TranscriptionJson, TranscriptionLogprob, TranscriptionUsage};
 pub use ndjson::{
     TranscriptionLine, TranscriptionSegmentLine, ndjson_segment_line, ndjson_transcript_line,
 };
@@ -43,8 +42,24 @@ pub use verbose_json::{
 use auris_core::transcript::Transcript;
 
 /// The shape of an answer, by its name in a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = UnknownFormat, parse_err_fn = unknown)]
 pub enum Format {
     /// The text in an object.
     #[default]
@@ -104,7 +119,7 @@ pub struct Rendering {
 pub fn render(transcript: &Transcript, rendering: &Rendering) -> String {
     let Rendering { format, granularities, cues, logprobs } = *rendering;
     match format {
-        Format::Json => to_json(&Transcription::new(transcript, logprobs)),
+        Format::Json => to_json(&TranscriptionJson::new(transcript, logprobs)),
         Format::VerboseJson => to_json(&TranscriptionVerbose::new(transcript, granularities)),
         Format::Text => text::render(transcript),
         Format::Srt => srt::render(transcript, cues),
@@ -117,29 +132,11 @@ pub fn render(transcript: &Transcript, rendering: &Rendering) -> String {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 8] = [
-        Self::Json,
-        Self::VerboseJson,
-        Self::Text,
-        Self::Srt,
-        Self::Vtt,
-        Self::Tsv,
-        Self::Lrc,
-        Self::Ndjson,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Its name in requests.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::VerboseJson => "verbose_json",
-            Self::Text => "text",
-            Self::Srt => "srt",
-            Self::Vtt => "vtt",
-            Self::Tsv => "tsv",
-            Self::Lrc => "lrc",
-            Self::Ndjson => "ndjson",
-        }
+        self.into()
     }
 
     /// What a file of this format is called after its dot.
@@ -167,25 +164,12 @@ impl Format {
     }
 }
 
-impl FromStr for Format {
-    type Err = UnknownFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|format| format.name() == text)
-            .ok_or_else(|| UnknownFormat(text.chars().take(40).collect()))
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+fn unknown(text: &str) -> UnknownFormat {
+    UnknownFormat(text.chars().take(40).collect())
 }
 
 fn names() -> String {
-    Format::ALL.map(Format::name).join(", ")
+    Format::ALL.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ")
 }
 
 fn to_json(answer: &impl Serialize) -> String {

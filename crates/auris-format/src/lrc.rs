@@ -1,7 +1,7 @@
 //! `lrc`: lyrics, a line with the time at which each piece of text begins.
 //!
 //! The format has no specification and no way to escape; players agree on `[mm:ss.xx]` before the
-//! text, in which the minutes go on past 59 and past 99.
+//! text, in which the minutes continue past 59 and past 99.
 
 use super::cue::{Cue, CueRules, labelled_cues};
 use auris_core::transcript::Transcript;

@@ -29,7 +29,7 @@ pub struct TranscriptionSegmentLine {
     /// The segment.
     #[serde(flatten)]
     pub segment: TranscriptionSegment,
-    /// Its words, if they are asked for.
+    /// Its words, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub words: Option<Vec<TranscriptionWord>>,

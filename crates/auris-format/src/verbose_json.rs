@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::timestamp::rounded;
-use super::{Granularities, Usage};
+use super::{Granularities, TranscriptionUsage};
 use auris_core::device::{Backend, DeviceId};
 use auris_core::language::Language;
 use auris_core::recording::{Channel, TranscribedParts};
@@ -41,16 +41,16 @@ pub struct TranscriptionVerbose {
     /// The whole text.
     #[schema(examples("The quick brown fox jumps over the lazy dog."))]
     pub text: String,
-    /// The segments, unless only words are asked for.
+    /// The segments, unless only words are requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub segments: Option<Vec<TranscriptionSegment>>,
-    /// The words, if they are asked for.
+    /// The words, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub words: Option<Vec<TranscriptionWord>>,
     /// How much audio was transcribed.
-    pub usage: Usage,
+    pub usage: TranscriptionUsage,
     /// Where each stretch of the audio was transcribed.
     pub runs: Vec<TranscriptionRun>,
     /// The stretches of the audio that are not in the text, and why.
@@ -215,7 +215,7 @@ impl TranscriptionVerbose {
                     .collect()
             }),
             words: granularities.words.then(|| segments.iter().flat_map(words).collect()),
-            usage: Usage::of(transcript),
+            usage: TranscriptionUsage::of(transcript),
             runs: runs.iter().map(TranscriptionRun::from).collect(),
             skipped: skipped.iter().map(TranscriptionSkipped::from).collect(),
             tracks: tracks(heard),
@@ -258,14 +258,14 @@ pub(super) fn words(segment: &Segment) -> impl Iterator<Item = TranscriptionWord
 /// The tracks of the file, if there are several.
 fn tracks(heard: &TranscribedParts) -> Vec<TranscriptionTrack> {
     let several = if heard.tracks.len() > 1 { &heard.tracks[..] } else { &[] };
-    let told = several.iter().map(|track| TranscriptionTrack {
+    let listed = several.iter().map(|track| TranscriptionTrack {
         number: track.number,
         codec: track.codec.clone(),
         language: track.language.clone(),
         channels: track.channels,
         transcribed: heard.track == Some(track.number),
     });
-    told.collect()
+    listed.collect()
 }
 
 impl From<&Run> for TranscriptionRun {

@@ -5,6 +5,7 @@
 //! continues after a crash of the server. This crate knows nothing of HTTP.
 
 #![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "not published; comments carry what names and messages do not say")]
 
 pub mod pipeline;
 
@@ -14,17 +15,20 @@ mod request;
 mod progress;
 mod run;
 // durable state
-pub mod spool;
-pub mod store;
+mod spool;
+mod store;
 mod view;
 mod manager;
 // notifications
-pub mod webhook;
+mod webhook;
 
-pub use error::{JobsError, WebhookRefusal};
-pub use manager::{Followed, JobSettings, Jobs, Place, Removed, Submission, WebhookSettings};
-pub use progress::{End, ProgressState, ProgressSubscriber, ProgressUpdate};
+pub use error::JobsError;
+pub use manager::{
+    JobReservation, JobSettings, JobSubscription, Jobs, Removed, RunMode, Submission,
+};
+pub use progress::{ProgressSubscriber, ProgressUpdate, TranscriptionEnd};
 pub use request::JobRequest;
 pub use run::ClientTranscription;
 pub use store::{JobId, JobState};
-pub use view::{Job, JobError, JobWebhook, percent};
+pub use view::{Job, JobWebhook, percent};
+pub use webhook::{Secret, WebhookRefusal, WebhookSettings};

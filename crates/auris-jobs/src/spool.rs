@@ -1,15 +1,17 @@
 //! The audio of jobs, until they have ended.
 //!
 //! A subfolder of the [store](super::store)'s folder. A file gets its name when it is complete and
-//! on disk; files that belong to no job are removed at the start.
+//! on disk; files that belong to no job are removed at the start. Files are touched on the blocking
+//! pool only.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use super::store::JobId;
@@ -22,7 +24,7 @@ const PART: &str = "part";
 
 /// Where the audio of jobs is kept.
 #[derive(Debug, Clone)]
-pub struct Spool {
+pub(crate) struct Spool {
     folder: PathBuf,
 }
 
@@ -32,110 +34,107 @@ pub struct Spool {
 pub struct SpoolError {
     action: &'static str,
     path: PathBuf,
-    /// The cause.
     pub source: io::Error,
 }
 
 impl Spool {
-    /// Opens the spool below the jobs folder `folder`, and creates it if it is missing.
-    ///
-    /// # Errors
-    /// The folder cannot be created.
-    pub fn open(folder: &Path) -> Result<Self, SpoolError> {
-        let spool = Self { folder: folder.join(FOLDER) };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&spool.folder);
-        made.map_err(|source| spool.failure("make the folder", &spool.folder, source))?;
-        Ok(spool)
+    /// Opens the spool below the jobs folder `folder`, and creates it if it is missing. Removes
+    /// files that belong to none of `unfinished`, partial uploads included.
+    pub(crate) async fn open(
+        folder: &Path,
+        unfinished: HashSet<JobId>,
+    ) -> Result<Self, SpoolError> {
+        let folder = folder.join(FOLDER);
+        on_disk("make the folder", folder.clone(), |folder| {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)
+        })
+        .await?;
+        on_disk("clean up", folder.clone(), move |folder| sweep(folder, &unfinished)).await?;
+        Ok(Self { folder })
     }
 
     /// An empty file for an upload. It is deleted when dropped.
-    ///
-    /// # Errors
-    /// The file cannot be created.
-    pub fn create(&self) -> Result<NamedTempFile, SpoolError> {
-        let name = format!(".{PART}");
-        let file =
-            tempfile::Builder::new().prefix("upload-").suffix(&name).tempfile_in(&self.folder);
-        file.map_err(|source| self.failure("make a file in", &self.folder, source))
+    pub(crate) async fn create(&self) -> Result<NamedTempFile, SpoolError> {
+        let create = |folder: &Path| {
+            let suffix = format!(".{PART}");
+            tempfile::Builder::new().prefix("upload-").suffix(&suffix).tempfile_in(folder)
+        };
+        on_disk("make a file in", self.folder.clone(), create).await
     }
 
     /// How many bytes the disk has left.
-    ///
-    /// # Errors
-    /// The system does not report it.
-    pub fn free_bytes(&self) -> Result<u64, SpoolError> {
-        let room = rustix::fs::statvfs(&self.folder).map_err(io::Error::from);
-        let room = room.map_err(|source| self.failure("ask for room in", &self.folder, source))?;
-        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    pub(crate) async fn free_bytes(&self) -> Result<u64, SpoolError> {
+        on_disk("check the free space in", self.folder.clone(), |folder| {
+            let room = rustix::fs::statvfs(folder)?;
+            Ok(room.f_bavail.saturating_mul(room.f_frsize))
+        })
+        .await
     }
 
-    /// Makes an upload the audio of a job. Once this returns, not even a power cut loses it.
-    ///
-    /// # Errors
-    /// The file cannot be written to disk or renamed. The next [`Self::sweep`] removes what is left
-    /// of it.
-    pub async fn keep(&self, upload: NamedTempFile, id: JobId) -> Result<(), SpoolError> {
-        let spool = self.clone();
-        let path = self.path_of(id);
-        let keep = move || {
+    /// Makes an upload the audio of a job. Once this returns, not even a power cut loses it. If it
+    /// fails, the next [`Self::open`] removes what is left.
+    pub(crate) async fn keep(&self, upload: NamedTempFile, id: JobId) -> Result<(), SpoolError> {
+        let folder = self.folder.clone();
+        on_disk("keep", self.path_of(id), move |path| {
             upload.as_file().sync_all()?;
-            upload.persist_noclobber(&path)?;
-            File::open(&spool.folder)?.sync_all()
-        };
-        let kept = spawn_blocking(keep).await.unwrap_or_else(|error| Err(error.into()));
-        kept.map_err(|source| self.failure("keep", &self.path_of(id), source))
+            upload.persist_noclobber(path)?;
+            File::open(folder)?.sync_all()
+        })
+        .await
     }
 
-    /// The audio of a job.
-    ///
-    /// # Errors
-    /// The file is gone or cannot be read.
-    pub fn open_audio(&self, id: JobId) -> Result<File, SpoolError> {
-        let path = self.path_of(id);
-        File::open(&path).map_err(|source| self.failure("open", &path, source))
+    /// The audio of a job, at its start.
+    pub(crate) async fn open_audio(&self, id: JobId) -> Result<File, SpoolError> {
+        on_disk("open", self.path_of(id), |path| File::open(path)).await
     }
 
     /// Removes the audio of an ended job. A missing file is not an error.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
-    pub fn remove(&self, id: JobId) -> Result<(), SpoolError> {
-        self.remove_file(&self.path_of(id))
+    pub(crate) async fn remove(&self, id: JobId) -> Result<(), SpoolError> {
+        on_disk("remove", self.path_of(id), remove_file).await
     }
 
-    /// Removes files that belong to none of `unfinished`, partial uploads included, and returns how
-    /// many. Meant for the start, before anything is received.
-    ///
-    /// # Errors
-    /// The folder cannot be read, or a file cannot be removed.
-    pub fn sweep(&self, unfinished: &HashSet<JobId>) -> Result<usize, SpoolError> {
-        let failure = |source| self.failure("read", &self.folder, source);
-        let mut removed = 0;
-        for entry in fs::read_dir(&self.folder).map_err(failure)? {
-            let path = entry.map_err(failure)?.path();
-            if is_left_over(&path, unfinished) {
-                self.remove_file(&path)?;
-                removed += 1;
+    /// Removes the audio of a refused job, soon. What is left if the server ends first is removed at
+    /// its next start.
+    pub(crate) fn remove_soon(&self, id: JobId) {
+        let spool = self.clone();
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Err(error) = spool.remove(id).await {
+                tracing::warn!(job.id = %id, "audio of a refused job is left over: {error}");
             }
-        }
-        Ok(removed)
+        });
     }
 
     fn path_of(&self, id: JobId) -> PathBuf {
         self.folder.join(format!("{id}.{WHOLE}"))
     }
+}
 
-    fn remove_file(&self, path: &Path) -> Result<(), SpoolError> {
-        match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(self.failure("remove", path, source))
-            }
-            _ => Ok(()),
+async fn on_disk<T: Send + 'static>(
+    action: &'static str,
+    path: PathBuf,
+    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> Result<T, SpoolError> {
+    let place = path.clone();
+    let result = spawn_blocking(move || work(&place)).await;
+    let result = result.unwrap_or_else(|error| Err(error.into()));
+    result.map_err(|source| SpoolError { action, path, source })
+}
+
+fn sweep(folder: &Path, unfinished: &HashSet<JobId>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if is_left_over(&path, unfinished) {
+            remove_file(&path)?;
         }
     }
+    Ok(())
+}
 
-    fn failure(&self, action: &'static str, path: &Path, source: io::Error) -> SpoolError {
-        SpoolError { action, path: path.to_owned(), source }
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -5,15 +5,15 @@ use utoipa::ToSchema;
 
 use super::progress::ProgressState;
 use super::request::JobRequest;
-use super::store::{DeliveryState, JobState, StoredJob};
+use super::store::{JobState, StoredJob};
 use crate::pipeline::{ApiFailure, Route};
 use auris_core::transcript::Task;
 use auris_format::{Format, TranscriptionRun};
 
-/// A job: a transcription that nobody needs to wait for.
+/// A job: a transcription that runs in the background.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Job {
-    /// Its name.
+    /// Its id.
     #[schema(examples("01983e5b-6f3a-7d10-b7a4-0f3c1d2e4a5b"))]
     pub id: String,
     /// Always `job`.
@@ -30,7 +30,7 @@ pub struct Job {
     /// The part of the audio that is transcribed.
     #[schema(examples(42.5), minimum = 0, maximum = 100)]
     pub percent: f64,
-    /// Seconds until it is done, once that can be told.
+    /// Seconds until it is done, once that can be estimated.
     #[schema(required, examples(12.5))]
     pub eta_seconds: Option<f64>,
     /// The length of the audio; an estimate until it is decoded.
@@ -45,42 +45,28 @@ pub struct Job {
     /// When it ended.
     #[schema(required)]
     pub ended_at: Option<i64>,
-    /// The model that hears it, once that is settled.
+    /// The model that transcribes it, once it is chosen.
     #[schema(required, examples("medium"))]
     pub model: Option<String>,
     /// The spoken language, once it is known: its English name in lower case.
     #[schema(required, examples("hindi"))]
     pub language: Option<String>,
-    /// The text so far, from the start without gaps. Not told in lists.
+    /// The text so far, from the start without gaps; `null` in lists.
     #[schema(required, examples("The quick brown fox"))]
     pub text: Option<String>,
-    /// Where each stretch of the text was made. Not told in lists.
+    /// Where each stretch of the text was made; absent from lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<TranscriptionRun>,
     /// Why it failed.
     #[schema(required)]
-    pub error: Option<JobError>,
-    /// Whether the webhook has been told of its end; only if there is one.
+    pub error: Option<ApiFailure>,
+    /// The delivery of its webhook; only if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub webhook: Option<JobWebhook>,
 }
 
-/// Why a job failed.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct JobError {
-    /// What failed, for what, and what to do about it.
-    #[schema(examples("the file is cut off"))]
-    pub message: String,
-    /// The field that is at fault.
-    #[schema(required, examples("file"))]
-    pub param: Option<String>,
-    /// A name for programs.
-    #[schema(examples("undecodable_audio"))]
-    pub code: String,
-}
-
-/// How far the event of a job's end is on its way.
+/// The delivery of the event that reports a job's end.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct JobWebhook {
     /// Where it goes.
@@ -103,18 +89,17 @@ pub struct JobWebhook {
 impl Job {
     /// From the stored job, and its progress if it is to be shown in full. `waits` is whether it
     /// waits for its turn, at first or after a restart.
-    pub(super) fn new(stored: &StoredJob, story: Option<&ProgressState>, waits: bool) -> Self {
+    pub(super) fn new(stored: &StoredJob, state: Option<&ProgressState>, waits: bool) -> Self {
         let request: Option<JobRequest> = serde_json::from_str(&stored.request_json).ok();
         let route: Option<Route> =
             stored.route_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
-        let fault: Option<ApiFailure> =
-            stored.error_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
-        let progress = story.and_then(|story| story.progress);
+        let progress = state.and_then(|state| state.progress);
         let done_seconds = match progress {
             Some(progress) => progress.done_seconds,
             None => stored.done_seconds(route.as_ref().map_or(1, |own| own.heard.signals())),
         };
         let audio_seconds = progress.map_or(stored.audio_seconds, |known| known.total_seconds);
+        let eta = state.and_then(ProgressState::eta_seconds);
         let finished = stored.state == JobState::Finished;
         let ended = stored.state.is_ended();
         let seconds = |milliseconds: i64| milliseconds.div_euclid(1000);
@@ -122,28 +107,21 @@ impl Job {
             id: stored.id.to_string(),
             object: "job",
             state: if waits && !ended { JobState::Queued } else { stored.state },
-            task: request.as_ref().map_or_else(Task::default, |request| request.options.task),
+            task: request
+                .as_ref()
+                .map_or_else(Task::default, |request| request.transcription.options.task),
             response_format: request.map_or_else(Format::default, |own| own.rendering.format),
             percent: if finished { 100.0 } else { percent(done_seconds, audio_seconds) },
-            eta_seconds: match ended {
-                true => Some(0.0),
-                false => story
-                    .and_then(ProgressState::eta_seconds)
-                    .map(|eta| (eta * 10.0).round() / 10.0),
-            },
+            eta_seconds: if ended { Some(0.0) } else { eta.map(|eta| (eta * 10.0).round() / 10.0) },
             audio_seconds: (audio_seconds * 1000.0).round() / 1000.0,
             created_at: seconds(stored.created_at_ms),
             started_at: stored.started_at_ms.map(seconds),
             ended_at: stored.ended_at_ms.map(seconds),
             model: route.as_ref().map(|route| route.model.clone()),
             language: route.map(|route| route.language.name().to_owned()),
-            text: story.map(ProgressState::text),
-            runs: story.map(ProgressState::runs).unwrap_or_default(),
-            error: fault.map(|ApiFailure { code, message, param }| JobError {
-                message,
-                param,
-                code,
-            }),
+            text: state.map(ProgressState::text),
+            runs: state.map(ProgressState::runs).unwrap_or_default(),
+            error: stored.error_json.as_deref().and_then(|json| serde_json::from_str(json).ok()),
             webhook: stored.webhook_url.clone().map(|url| webhook(url, stored)),
         }
     }
@@ -153,7 +131,7 @@ fn webhook(url: String, stored: &StoredJob) -> JobWebhook {
     let delivery = stored.delivery.as_ref();
     JobWebhook {
         url,
-        state: delivery.map_or("waiting", |delivery| DeliveryState::as_str(delivery.state)),
+        state: delivery.map_or("waiting", |delivery| delivery.state.as_str()),
         attempts: delivery.map_or(0, |delivery| delivery.attempts),
         last_status: delivery.and_then(|delivery| delivery.last_status),
         last_error: delivery.and_then(|delivery| delivery.last_error.clone()),

@@ -26,7 +26,7 @@ pub(super) struct WhisperResult {
 struct WhisperSegment {
     #[serde(flatten)]
     segment: TranscriptionSegment,
-    /// The words, if they are asked for.
+    /// The words, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     words: Option<Vec<WhisperWord>>,

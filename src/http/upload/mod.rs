@@ -18,7 +18,7 @@ use super::client::Client;
 use super::error::ApiError;
 use super::preferences::Preferences;
 use super::state::{AppState, UploadSettings};
-use auris_jobs::{JobId, Jobs, JobsError, Place};
+use auris_jobs::{JobId, JobReservation, Jobs, JobsError, RunMode};
 use auris_scheduler::{Refusal, Ticket};
 pub(super) use form::spool_failed;
 use form::{Form, Sink};
@@ -55,7 +55,7 @@ pub(super) struct KeptUpload {
 #[derive(Debug)]
 pub(super) enum Room {
     /// It is a new one, and there is room for it. It has a ticket if its client waits for it.
-    New { place: Place, ticket: Option<Ticket> },
+    New { reservation: JobReservation, ticket: Option<Ticket> },
     /// Its idempotency key was sent before, with that fingerprint.
     Known { job: JobId, fingerprint: String },
 }
@@ -123,14 +123,20 @@ impl FromRequest<AppState> for KeptUpload {
         };
         let room = match known {
             Some((job, fingerprint)) => Room::Known { job, fingerprint },
-            None => new_room(&request, state, &jobs, preferences.respond_async).await?,
+            None => {
+                let mode = match preferences.respond_async {
+                    true => RunMode::Background,
+                    false => RunMode::Attended,
+                };
+                new_room(&request, state, &jobs, mode).await?
+            }
         };
         let digest = key.map(|_| Sha256::new());
-        let file = spawn_blocking(move || jobs.upload()).await.map_err(JobsError::from)?;
-        let file = file.map_err(JobsError::from)?;
+        let file = jobs.upload().await.map_err(JobsError::from)?;
         let own = file.as_file().try_clone().map_err(|error| spool_failed(&error))?;
         let sink = Sink { file: own, digest };
         let Form { fields, sink } = Form::receive(request, &state.uploads, sink).await?;
+        (&sink.file).rewind().map_err(|error| spool_failed(&error))?;
         let fingerprint = sink.digest.map(|digest| {
             let mut digest = digest.chain_update(path.unwrap_or_default());
             for text in fields.iter().flat_map(|(name, value)| [name, value]) {
@@ -149,24 +155,23 @@ fn new_room(
     request: &Request,
     state: &AppState,
     jobs: &Jobs,
-    respond_async: bool,
+    mode: RunMode,
 ) -> impl Future<Output = Result<Room, ApiError>> + use<> {
     let client = Client::of(request.extensions());
     let bytes = number(request.headers(), header::CONTENT_LENGTH).unwrap_or(0);
-    let place = jobs.reserve(&client.owner, &client.caller, bytes, !respond_async);
     let ticket = admit(request, state);
-    let scheduler = state.pipeline.scheduler.clone();
+    let (jobs, scheduler) = (jobs.clone(), state.pipeline.scheduler.clone());
     async move {
-        let place = place?;
-        let ticket = match respond_async {
-            false => Some(ticket.await?),
-            true => {
+        let reservation = jobs.reserve(client.owner, client.caller, bytes, mode).await?;
+        let ticket = match mode {
+            RunMode::Attended => Some(ticket.await?),
+            RunMode::Background => {
                 // A job waits on the disk, so only a server that ends has no room for it.
                 drop(scheduler.admit_background().await?);
                 None
             }
         };
-        Ok(Room::New { place, ticket })
+        Ok(Room::New { reservation, ticket })
     }
 }
 

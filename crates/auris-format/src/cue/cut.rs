@@ -9,7 +9,7 @@ use auris_core::transcript::{Segment, Word};
 
 /// A place where a text may be cut: the start of a word, or of a piece of one.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
+struct CutPoint {
     /// The byte at which it starts.
     at: usize,
     start_ms: u64,
@@ -31,10 +31,10 @@ pub(super) fn push_cues(segment: &Segment, rules: CueRules, cues: &mut Vec<Cue>)
     }
     let mut words = word_marks(&text, &segment.words);
     if words.is_empty() {
-        words.push(Mark { at: 0, start_ms, end_ms });
+        words.push(CutPoint { at: 0, start_ms, end_ms });
     }
     let ends = words.iter().skip(1).map(|next| next.at).chain([text.len()]);
-    let marks: Vec<Mark> = words
+    let marks: Vec<CutPoint> = words
         .iter()
         .zip(ends)
         .flat_map(|(word, end)| fine_marks(&text, *word, end, rules))
@@ -50,8 +50,8 @@ fn cues_needed(start_ms: u64, end_ms: u64, text: &str, rules: CueRules) -> usize
 
 /// Finds `words` in `text`, in order. The first mark is at 0, so that no text is lost; a word that
 /// is not found belongs to the one before it.
-fn word_marks(text: &str, words: &[Word]) -> Vec<Mark> {
-    let mut marks: Vec<Mark> = Vec::new();
+fn word_marks(text: &str, words: &[Word]) -> Vec<CutPoint> {
+    let mut marks: Vec<CutPoint> = Vec::new();
     let mut searched = 0;
     for word in words {
         let spelling = plain(&word.text);
@@ -60,7 +60,7 @@ fn word_marks(text: &str, words: &[Word]) -> Vec<Mark> {
             Some(found) if !spelling.is_empty() => {
                 let at = if marks.is_empty() { 0 } else { searched + found };
                 searched += found + spelling.len();
-                marks.push(Mark { at, start_ms, end_ms });
+                marks.push(CutPoint { at, start_ms, end_ms });
             }
             _ => {
                 if let Some(last) = marks.last_mut() {
@@ -73,7 +73,7 @@ fn word_marks(text: &str, words: &[Word]) -> Vec<Mark> {
 }
 
 /// The places to cut the word of `text` from `word` to the byte `end`: its start alone if it fits.
-fn fine_marks(text: &str, word: Mark, end: usize, rules: CueRules) -> Vec<Mark> {
+fn fine_marks(text: &str, word: CutPoint, end: usize, rules: CueRules) -> Vec<CutPoint> {
     let word_text = &text[word.at..end];
     if cues_needed(word.start_ms, word.end_ms, word_text, rules) <= 1 {
         return vec![word];
@@ -89,14 +89,14 @@ fn fine_marks(text: &str, word: Mark, end: usize, rules: CueRules) -> Vec<Mark> 
     let mark = pieces.into_iter().map(|piece| {
         let start = at;
         at += piece.len();
-        Mark { at: start, start_ms: time_ms(start), end_ms: time_ms(at) }
+        CutPoint { at: start, start_ms: time_ms(start), end_ms: time_ms(at) }
     });
     mark.collect()
 }
 
 /// Cuts `text`, which starts at the first mark, in two until each piece is a cue or has no other
 /// mark.
-fn push_pieces(text: &str, marks: &[Mark], rules: CueRules, cues: &mut Vec<Cue>) {
+fn push_pieces(text: &str, marks: &[CutPoint], rules: CueRules, cues: &mut Vec<Cue>) {
     let ([first, ..], [.., last]) = (marks, marks) else { return };
     let needed = cues_needed(first.start_ms, last.end_ms, text, rules);
     if needed <= 1 || marks.len() == 1 {
@@ -106,7 +106,7 @@ fn push_pieces(text: &str, marks: &[Mark], rules: CueRules, cues: &mut Vec<Cue>)
         return;
     }
     let ideal = text.len() * (needed / 2) / needed;
-    let cost = |mark: &Mark| {
+    let cost = |mark: &CutPoint| {
         let at = mark.at - first.at;
         let clause_ends = text[..at].trim_end().ends_with(CLAUSE_ENDS);
         at.abs_diff(ideal) + if clause_ends { 0 } else { text.len() / 4 }

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_to_break_is_broken_between_characters() {
+    fn text_without_break_points_is_broken_between_characters() {
         check(10, &"x".repeat(25), &["xxxxxxxxxx", "xxxxxxxxxx", "xxxxx"]);
         let family = "👩\u{200d}👩\u{200d}👧";
         check(10, &family.repeat(6), &[&family.repeat(3), &family.repeat(3)]);

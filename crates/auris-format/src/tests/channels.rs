@@ -45,7 +45,7 @@ fn deltas_with_turns_join_to_the_text_with_turns() {
 }
 
 #[test]
-fn subtitles_of_who_speaks_beside_another_overlap() {
+fn subtitles_of_simultaneous_speakers_overlap() {
     insta::assert_snapshot!(body(&call(), Format::Srt), @r"
     1
     00:00:01,000 --> 00:00:04,000
@@ -113,7 +113,7 @@ fn a_table_has_a_column_for_the_channel() {
 }
 
 #[test]
-fn verbose_json_and_lines_tell_the_channel_of_everything() {
+fn verbose_json_and_ndjson_name_every_channel() {
     let verbose: serde_json::Value =
         serde_json::from_str(&body(&call(), Format::VerboseJson)).unwrap();
     assert_eq!(verbose["channels"], serde_json::json!(["left", "right"]));
@@ -153,17 +153,17 @@ fn tracks_are_reported_where_there_are_several() {
     let tracks = vec![track(1, Some("eng")), track(2, None)];
     let heard = TranscribedParts { track: Some(2), tracks, split: Vec::new() };
     let mut film = Transcript { heard, ..bilingual() };
-    let told = |film: &Transcript| {
+    let reported = |film: &Transcript| {
         let verbose = TranscriptionVerbose::new(film, Granularities::default());
         serde_json::to_value(verbose).unwrap()["tracks"].clone()
     };
     assert_eq!(
-        told(&film),
+        reported(&film),
         serde_json::json!([
             {"number": 1, "codec": "aac", "language": "eng", "channels": null, "transcribed": false},
             {"number": 2, "codec": "aac", "language": null, "channels": null, "transcribed": true},
         ])
     );
     film.heard.tracks.truncate(1);
-    assert_eq!(told(&film), serde_json::Value::Null);
+    assert_eq!(reported(&film), serde_json::Value::Null);
 }

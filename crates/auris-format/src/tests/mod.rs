@@ -86,9 +86,10 @@ fn rendering(format: Format, granularities: Granularities) -> Rendering {
 #[test]
 fn every_format_of_one_transcript() {
     let both = Granularities { segments: true, words: true };
-    let bodies: Vec<String> = Format::ALL
-        .map(|format| format!("== {format}\n{}", render(&bilingual(), &rendering(format, both))))
-        .into();
+    let body = |format: &Format| {
+        format!("== {format}\n{}", render(&bilingual(), &rendering(*format, both)))
+    };
+    let bodies: Vec<String> = Format::ALL.iter().map(body).collect();
     insta::assert_snapshot!(bodies.join("\n"), @r#"
     == json
     {"text":"Tea & milk, please. मेरा नाम रवि है।","usage":{"type":"duration","seconds":62}}
@@ -135,8 +136,8 @@ fn every_format_of_one_transcript() {
 fn silence_in_every_format() {
     let skipped = vec![silence(0.0, 2.0)];
     let silent = Transcript { duration: 2.0, runs: Vec::new(), skipped, ..transcript(Vec::new()) };
-    let bodies =
-        Format::ALL.map(|format| render(&silent, &rendering(format, Granularities::default())));
+    let body = |format: &Format| render(&silent, &rendering(*format, Granularities::default()));
+    let bodies: Vec<String> = Format::ALL.iter().map(body).collect();
     insta::assert_debug_snapshot!(bodies, @r#"
     [
         "{\"text\":\"\",\"usage\":{\"type\":\"duration\",\"seconds\":2}}",
@@ -162,14 +163,14 @@ fn text_bodies_end_in_one_newline() {
 
 #[test]
 fn names_are_read_back_as_text_and_as_json() {
-    for format in Format::ALL {
+    for format in Format::ALL.iter().copied() {
         assert_eq!(format.name().parse(), Ok(format));
         assert_eq!(serde_json::to_value(format).unwrap(), format.name());
     }
 }
 
 #[test]
-fn an_unknown_format_is_reported_the_known_ones() {
+fn an_unknown_format_is_reported_with_the_known_ones() {
     insta::assert_snapshot!(
         "xml".parse::<Format>().unwrap_err(),
         @r#"unknown response format "xml": give one of json, verbose_json, text, srt, vtt, tsv, lrc, ndjson"#

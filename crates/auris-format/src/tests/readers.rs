@@ -6,6 +6,7 @@ use subtp::vtt::{VttBlock, VttTimestamp, WebVtt};
 use unicode_width::UnicodeWidthStr;
 
 use super::random::Random;
+use crate::cue::cues;
 use crate::{CueRules, Format, Granularities, Rendering, render};
 use auris_core::transcript::Transcript;
 
@@ -97,8 +98,11 @@ fn for_each_transcript(
 }
 
 fn check_subtitles(format: Format, hours: &[f64], read: fn(String) -> Vec<Shown>) {
-    for_each_transcript(format, hours, |body, rules, _, visible| {
+    for_each_transcript(format, hours, |body, rules, transcript, visible| {
         let shown = read(body);
+        let times = |cue: &Shown| (cue.start_ms, cue.end_ms);
+        let expected = cues(transcript, rules);
+        assert!(shown.iter().map(times).eq(expected.iter().map(|cue| (cue.start_ms, cue.end_ms))));
         assert_readable(&shown, rules);
         let text: String = shown.iter().map(|cue| cue.text.as_str()).collect();
         assert_eq!(comparable(&text), comparable(visible));

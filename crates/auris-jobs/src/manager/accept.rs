@@ -3,10 +3,10 @@
 use metrics::counter;
 use tempfile::NamedTempFile;
 
-use super::Jobs;
-use super::place::Place;
+use super::reservation::JobReservation;
+use super::{Jobs, RunningJob, StartedJob, stored};
 use crate::error::JobsError;
-use crate::pipeline::PipelineError;
+use crate::pipeline::{Checkpoint, PipelineError, Prepared};
 use crate::request::JobRequest;
 use crate::store::{Inserted, JobId, NewJob, NewWebhook, unix_ms};
 use auris_core::metrics as names;
@@ -16,10 +16,10 @@ use auris_scheduler::Ticket;
 #[derive(Debug)]
 pub struct Submission {
     /// Its reserved room.
-    pub place: Place,
-    /// Its audio.
+    pub reservation: JobReservation,
+    /// Its audio, at its start.
     pub upload: NamedTempFile,
-    /// The request.
+    /// What is asked for.
     pub request: JobRequest,
     /// The owner's name for the request: repeating it creates no second job.
     pub idempotency_key: Option<String>,
@@ -33,9 +33,6 @@ pub struct Submission {
 
 impl Jobs {
     /// The job of `owner` that was created with this idempotency key, and its fingerprint.
-    ///
-    /// # Errors
-    /// The database fails.
     pub async fn find(
         &self,
         owner: &str,
@@ -57,19 +54,18 @@ impl Jobs {
     }
 
     async fn accept(self, submission: Submission) -> Result<JobId, JobsError> {
-        let Submission { place, upload, request, ticket, .. } = submission;
-        let file = upload.reopen().map_err(|error| PipelineError::Audio(error.into()))?;
-        let audio_seconds = self.inner.pipeline.inspect(request.input(file)).await?;
-        let id = place.id();
-        let owner = place.running().owner.clone();
+        let Submission { reservation, upload, request, ticket, .. } = submission;
+        let audio = upload.as_file().try_clone();
+        let audio = audio.map_err(|error| PipelineError::Audio(error.into()))?;
+        let prepared = self.inner.pipeline.prepare(audio, request.transcription.clone()).await?;
+        let (id, owner) = (reservation.id, reservation.running.owner.clone());
         self.inner.spool.keep(upload, id).await?;
         let inserted = self.inner.store.insert(NewJob {
             id,
             owner: owner.clone(),
-            request_json: serde_json::to_string(&request)
-                .expect("strings, numbers and lists of them always serialise"),
+            request_json: stored::json(&request),
             created_at_ms: unix_ms(),
-            audio_seconds,
+            audio_seconds: prepared.estimated_seconds(),
             idempotency_key: submission.idempotency_key,
             fingerprint: submission.fingerprint,
             webhook: submission.webhook,
@@ -79,18 +75,36 @@ impl Jobs {
             Inserted::Same(stored) => return Ok(stored.id),
             Inserted::Reused => return Err(JobsError::KeyReused),
         }
-        let opened = match ticket {
-            None => None,
-            Some(ticket) => match self.open(id, &request, ticket).await {
-                Ok(transcription) => Some(transcription),
-                Err(error) => {
-                    self.inner.store.delete(&owner, id).await?;
-                    return Err(error);
-                }
-            },
+        let started = match self.start_now(&reservation.running, prepared, ticket).await {
+            Ok(started) => started,
+            Err(error) => {
+                self.inner.store.delete(&owner, id).await?;
+                return Err(error.into());
+            }
         };
         counter!(names::JOBS, "state" => "accepted").increment(1);
-        tokio::spawn(self.clone().run(id, place.keep(), opened));
+        tokio::spawn(self.clone().run(id, reservation.keep(), started));
         Ok(id)
+    }
+
+    /// Starts a job whose client waits, or that need not wait for its turn. The file of any other
+    /// job is closed until then.
+    async fn start_now(
+        &self,
+        running: &RunningJob,
+        prepared: Prepared,
+        ticket: Option<Ticket>,
+    ) -> Result<Option<StartedJob>, PipelineError> {
+        if let Some(ticket) = ticket {
+            let transcription = prepared.start(ticket).await?;
+            return Ok(Some(StartedJob { transcription, _turn: None }));
+        }
+        let Some(turn) = self.turns().try_take(&running.caller) else { return Ok(None) };
+        // A server that shuts down continues it at its next start.
+        let Ok(ticket) = self.inner.pipeline.scheduler.admit_background().await else {
+            return Ok(None);
+        };
+        let transcription = prepared.resume(ticket, Checkpoint::default());
+        Ok(Some(StartedJob { transcription, _turn: Some(turn) }))
     }
 }

@@ -9,13 +9,12 @@ use tokio::sync::oneshot;
 /// A semaphore that is fair between owners. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FairSemaphore {
-    queue: Arc<Mutex<Queue>>,
+    state: Arc<Mutex<Turns>>,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    /// How many turns there are.
-    made: usize,
+struct Turns {
+    count: usize,
     /// How many of them are in use.
     taken: usize,
     /// Waiting jobs by owner; the first owner is next.
@@ -25,15 +24,20 @@ struct Queue {
 /// A job's right to run. Dropping it passes it to the next job.
 #[derive(Debug)]
 pub(super) struct Turn {
-    fair_semaphore: FairSemaphore,
+    semaphore: FairSemaphore,
 }
 
 impl FairSemaphore {
     /// Raises the number of turns to `count`, if there are fewer.
     pub(super) fn widen(&self, count: usize) {
-        let mut queue = self.lock();
-        queue.made = queue.made.max(count);
-        self.pass_on(queue);
+        let mut turns = self.lock();
+        turns.count = turns.count.max(count);
+        self.pass_on(turns);
+    }
+
+    /// A turn, if one is free and nobody waits for it.
+    pub(super) fn try_take(&self, owner: &str) -> Option<Turn> {
+        self.queue_up(owner).try_recv().ok()
     }
 
     /// Waits for a turn. Dropping the future leaves the queue.
@@ -47,43 +51,43 @@ impl FairSemaphore {
 
     fn queue_up(&self, owner: &str) -> oneshot::Receiver<Turn> {
         let (sender, turn) = oneshot::channel();
-        let mut queue = self.lock();
-        match queue.waiting.iter_mut().find(|(name, _)| name == owner) {
+        let mut turns = self.lock();
+        match turns.waiting.iter_mut().find(|(name, _)| name == owner) {
             Some((_, jobs)) => jobs.push_back(sender),
-            None => queue.waiting.push_back((owner.to_owned(), [sender].into())),
+            None => turns.waiting.push_back((owner.to_owned(), [sender].into())),
         }
-        self.pass_on(queue);
+        self.pass_on(turns);
         turn
     }
 
-    fn pass_on(&self, mut queue: MutexGuard<'_, Queue>) {
-        while queue.taken < queue.made
-            && let Some((owner, mut jobs)) = queue.waiting.pop_front()
+    fn pass_on(&self, mut turns: MutexGuard<'_, Turns>) {
+        while turns.taken < turns.count
+            && let Some((owner, mut jobs)) = turns.waiting.pop_front()
         {
             jobs.retain(|job| !job.is_closed());
             let Some(next) = jobs.pop_front() else { continue };
             if !jobs.is_empty() {
-                queue.waiting.push_back((owner, jobs));
+                turns.waiting.push_back((owner, jobs));
             }
-            queue.taken += 1;
-            if let Err(unwanted) = next.send(Turn { fair_semaphore: self.clone() }) {
+            turns.taken += 1;
+            if let Err(unwanted) = next.send(Turn { semaphore: self.clone() }) {
                 // Dropping the turn passes it on, which needs the lock.
-                drop(queue);
+                drop(turns);
                 return drop(unwanted);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut queue = self.fair_semaphore.lock();
-        queue.taken -= 1;
-        self.fair_semaphore.pass_on(queue);
+        let mut turns = self.semaphore.lock();
+        turns.taken -= 1;
+        self.semaphore.pass_on(turns);
     }
 }
 
@@ -97,10 +101,10 @@ mod tests {
     /// Everyone who waits for a turn, by name.
     type Waiting<'a> = Vec<(&'a str, BoxFuture<'a, Turn>)>;
 
-    fn ask<'a>(fair_semaphore: &'a FairSemaphore, jobs: &[&'a str]) -> Waiting<'a> {
+    fn ask<'a>(semaphore: &'a FairSemaphore, jobs: &[&'a str]) -> Waiting<'a> {
         let mut waiting: Waiting<'_> = jobs
             .iter()
-            .map(|job| (*job, fair_semaphore.take(job.split('.').next().unwrap()).boxed()))
+            .map(|job| (*job, semaphore.take(job.split('.').next().unwrap()).boxed()))
             .collect();
         assert!(served(&mut waiting).is_none(), "nobody has a turn yet");
         waiting
@@ -116,8 +120,8 @@ mod tests {
         None
     }
 
-    fn order(fair_semaphore: &FairSemaphore, mut waiting: Waiting<'_>) -> String {
-        fair_semaphore.widen(1);
+    fn order(semaphore: &FairSemaphore, mut waiting: Waiting<'_>) -> String {
+        semaphore.widen(1);
         let mut order = Vec::new();
         while let Some((job, turn)) = served(&mut waiting) {
             order.push(job);
@@ -129,34 +133,45 @@ mod tests {
 
     #[test]
     fn owners_take_turns() {
-        let fair_semaphore = FairSemaphore::default();
-        let waiting = ask(&fair_semaphore, &["a.1", "a.2", "a.3", "b.1", "c.1", "b.2"]);
-        assert_eq!(order(&fair_semaphore, waiting), "a.1 b.1 c.1 a.2 b.2 a.3");
+        let semaphore = FairSemaphore::default();
+        let waiting = ask(&semaphore, &["a.1", "a.2", "a.3", "b.1", "c.1", "b.2"]);
+        assert_eq!(order(&semaphore, waiting), "a.1 b.1 c.1 a.2 b.2 a.3");
     }
 
     #[test]
-    fn who_does_not_wait_any_more_is_passed_over() {
-        let fair_semaphore = FairSemaphore::default();
-        let mut waiting = ask(&fair_semaphore, &["a.1", "a.2", "b.1"]);
+    fn a_job_that_stops_waiting_is_skipped() {
+        let semaphore = FairSemaphore::default();
+        let mut waiting = ask(&semaphore, &["a.1", "a.2", "b.1"]);
         drop(waiting.remove(0));
-        assert_eq!(order(&fair_semaphore, waiting), "a.2 b.1");
+        assert_eq!(order(&semaphore, waiting), "a.2 b.1");
     }
 
     #[test]
     fn a_turn_that_comes_too_late_is_passed_on() {
-        let fair_semaphore = FairSemaphore::default();
-        let mut waiting = ask(&fair_semaphore, &["a.1", "b.1"]);
-        fair_semaphore.widen(1);
+        let semaphore = FairSemaphore::default();
+        let mut waiting = ask(&semaphore, &["a.1", "b.1"]);
+        semaphore.widen(1);
         drop(waiting.remove(0)); // with its turn
-        assert_eq!(order(&fair_semaphore, waiting), "b.1");
+        assert_eq!(order(&semaphore, waiting), "b.1");
+    }
+
+    #[test]
+    fn a_turn_is_taken_at_once_only_if_it_is_free() {
+        let semaphore = FairSemaphore::default();
+        assert!(semaphore.try_take("a").is_none());
+        semaphore.widen(1);
+        let turn = semaphore.try_take("a").unwrap();
+        assert!(semaphore.try_take("b").is_none());
+        drop(turn);
+        assert!(semaphore.try_take("b").is_some(), "who was refused does not wait");
     }
 
     #[test]
     fn more_turns_let_more_run() {
-        let fair_semaphore = FairSemaphore::default();
-        let mut waiting = ask(&fair_semaphore, &["a.1", "a.2", "a.3"]);
-        fair_semaphore.widen(2);
-        fair_semaphore.widen(1);
+        let semaphore = FairSemaphore::default();
+        let mut waiting = ask(&semaphore, &["a.1", "a.2", "a.3"]);
+        semaphore.widen(2);
+        semaphore.widen(1);
         let taken = [served(&mut waiting).unwrap(), served(&mut waiting).unwrap()];
         assert!(served(&mut waiting).is_none());
         drop(taken);

@@ -14,19 +14,19 @@ use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{JobsError, WebhookRefusal};
-use super::progress::{End, ProgressPublisher, ProgressState, ProgressSubscriber};
+use super::error::JobsError;
+use super::progress::{ProgressPublisher, ProgressSubscriber, TranscriptionEnd};
 use super::request::JobRequest;
 use super::spool::{Spool, SpoolError};
-use super::store::{JobId, JobState, NewWebhook, Outcome, Store, StoredJob};
+use super::store::{JobId, JobOutcome, JobState, JobStore, NewWebhook, StoredJob};
 use super::view::Job;
-use super::webhook::{self, Secret};
-use crate::pipeline::Pipeline;
+use super::webhook::{self, WebhookRefusal, WebhookSettings};
+use crate::pipeline::{Pipeline, Transcription};
 use auris_core::metrics as names;
 
 mod fair_semaphore;
 // a job from its acceptance to its end
-mod place;
+mod reservation;
 mod accept;
 mod task;
 mod settle;
@@ -34,9 +34,9 @@ mod settle;
 mod stored;
 
 pub use accept::Submission;
-pub use place::Place;
+pub use reservation::JobReservation;
 
-use fair_semaphore::FairSemaphore;
+use fair_semaphore::{FairSemaphore, Turn};
 
 /// The settings of jobs.
 #[derive(Debug, Clone)]
@@ -53,24 +53,23 @@ pub struct JobSettings {
     pub webhooks: Option<WebhookSettings>,
 }
 
-/// How webhooks are called.
-#[derive(Debug, Clone)]
-pub struct WebhookSettings {
-    /// The secrets that sign events; the first is the newest.
-    pub secrets: Vec<Secret>,
-    /// Whether addresses in the server's own network may be called.
-    pub allow_private: bool,
-}
-
 /// A job with a subscription to its progress.
 #[derive(Debug)]
-pub struct Followed {
-    /// Its request.
+pub struct JobSubscription {
     pub request: JobRequest,
-    /// Its state, without its text.
+    /// Without its text.
     pub job: Job,
     /// Receives its progress from its start.
-    pub follower: ProgressSubscriber,
+    pub subscriber: ProgressSubscriber,
+}
+
+/// When a job may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunMode {
+    /// At once, since its client waits for it.
+    Attended,
+    /// Behind requests with a waiting client.
+    Background,
 }
 
 /// What state a removed job was in.
@@ -91,12 +90,12 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Inner {
     pipeline: Pipeline,
-    store: Store,
+    store: JobStore,
     spool: Spool,
     settings: JobSettings,
     unfinished: Mutex<HashMap<JobId, RunningJob>>,
     /// A background job needs a turn to run.
-    fair_semaphore: FairSemaphore,
+    turns: FairSemaphore,
     /// How many stored results are read into memory at once.
     readers: Semaphore,
     /// The server is shutting down.
@@ -109,47 +108,46 @@ struct RunningJob {
     owner: String,
     /// The caller that it counts against: a key, or the address that it came from.
     caller: String,
-    attended: bool,
-    live: ProgressPublisher,
+    mode: RunMode,
+    publisher: ProgressPublisher,
     cancelled: CancellationToken,
+}
+
+/// A job that runs already. It has a turn if it runs in the background.
+struct StartedJob {
+    transcription: Transcription,
+    _turn: Option<Turn>,
+}
+
+impl RunningJob {
+    fn new(owner: String, caller: String, mode: RunMode) -> Self {
+        let (publisher, cancelled) = Default::default();
+        Self { owner, caller, mode, publisher, cancelled }
+    }
 }
 
 impl Jobs {
     /// An empty file for the audio of a future job. It is deleted when dropped.
-    ///
-    /// # Errors
-    /// The file cannot be created.
-    pub fn upload(&self) -> Result<NamedTempFile, SpoolError> {
-        self.inner.spool.create()
+    pub async fn upload(&self) -> Result<NamedTempFile, SpoolError> {
+        self.inner.spool.create().await
     }
 
     /// A job of `owner`; `None` if there is none with this id.
-    ///
-    /// # Errors
-    /// The database fails.
     pub async fn job(&self, owner: &str, id: JobId) -> Result<Option<Job>, JobsError> {
         // Before the store is read: a job that ends in between is found there.
         let running = self.running(id);
         let Some(stored) = self.inner.store.get(owner, id).await? else { return Ok(None) };
-        let mut waits = !stored.state.is_ended();
-        if let Some(running) = running.filter(|_| !stored.state.is_ended()) {
-            waits = running.live.look(|story| story.begun.is_none());
-            // What it finished before a restart is only in the store until its task loads it.
-            let told = running.live.look(|story| {
-                let is_up_to_date = story.done_samples() >= stored.done_samples;
-                is_up_to_date.then(|| Job::new(&stored, Some(story), waits))
-            });
-            if let Some(job) = told {
-                return Ok(Some(job));
-            }
-        }
-        Ok(Some(Job::new(&stored, Some(&self.story(&stored).await?), waits)))
+        let state = running.filter(|_| !stored.state.is_ended()).map(|own| own.publisher.state());
+        let waits = state.as_ref().is_none_or(|state| state.begun.is_none());
+        // What it finished before a restart is only in the store until its task loads it.
+        let state = match state.filter(|state| state.done_samples() >= stored.done_samples) {
+            Some(state) => state,
+            None => self.stored_state(&stored).await?,
+        };
+        Ok(Some(Job::new(&stored, Some(&state), waits)))
     }
 
     /// At most `limit` jobs of `owner`, newest first, older than `after` if that is given.
-    ///
-    /// # Errors
-    /// The database fails.
     pub async fn list(
         &self,
         owner: &str,
@@ -161,26 +159,24 @@ impl Jobs {
     }
 
     /// Subscribes to a job of `owner` from its start; `None` if there is none with this id.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn follow(&self, owner: &str, id: JobId) -> Result<Option<Followed>, JobsError> {
+    pub async fn subscribe(
+        &self,
+        owner: &str,
+        id: JobId,
+    ) -> Result<Option<JobSubscription>, JobsError> {
         // Before the store is read, as above.
         let running = self.running(id);
         let Some(stored) = self.inner.store.get(owner, id).await? else { return Ok(None) };
-        let follower = match running {
-            Some(running) => running.live.follow(),
-            None => ProgressSubscriber::of(self.story(&stored).await?),
+        let subscriber = match running {
+            Some(running) => running.publisher.subscribe(),
+            None => ProgressSubscriber::of(self.stored_state(&stored).await?),
         };
         let job = self.brief(&stored);
-        Ok(Some(Followed { request: stored::request(&stored)?, job, follower }))
+        Ok(Some(JobSubscription { request: stored::request(&stored)?, job, subscriber }))
     }
 
     /// Deletes a job of `owner`, and cancels it first if it is unfinished; `None` if there is none
     /// with this id.
-    ///
-    /// # Errors
-    /// The database fails.
     pub async fn remove(&self, owner: &str, id: JobId) -> Result<Option<Removed>, JobsError> {
         let Some(stored) = self.inner.store.get(owner, id).await? else { return Ok(None) };
         let cancelled = match self.running(id) {
@@ -188,16 +184,14 @@ impl Jobs {
             // Its task ends it, unless it has just ended otherwise.
             Some(running) => {
                 running.cancelled.cancel();
-                matches!(running.live.follow().end().await, End::Cancelled)
+                let end = running.publisher.subscribe().end().await;
+                matches!(end, TranscriptionEnd::Cancelled)
             }
-            None => self.settle(owner, id, Outcome::Cancelled, &stored).await?,
+            None => self.settle(&stored, JobOutcome::Cancelled).await?,
         };
-        let job = match cancelled {
-            true => self.job(owner, id).await?,
-            false => None,
-        };
-        let forgotten = self.inner.store.delete(owner, id).await?;
-        Ok(forgotten.then(|| match job {
+        let job = if cancelled { self.job(owner, id).await? } else { None };
+        let deleted = self.inner.store.delete(owner, id).await?;
+        Ok(deleted.then(|| match job {
             Some(job) => Removed::Cancelled(Box::new(job)),
             None => Removed::Ended,
         }))
@@ -214,16 +208,23 @@ impl Jobs {
     /// [`WebhookRefusal`].
     pub fn webhook(&self, url: &str) -> Result<NewWebhook, WebhookRefusal> {
         let settings = self.inner.settings.webhooks.as_ref().ok_or(WebhookRefusal::Off)?;
-        Ok(webhook::check_address(url, settings.allow_private)?)
+        webhook::check_address(url, settings.allow_private)
     }
 
     /// A job without its text.
     fn brief(&self, stored: &StoredJob) -> Job {
         let running = self.running(stored.id).filter(|_| !stored.state.is_ended());
-        let waits = running.as_ref().is_none_or(|own| own.live.look(|story| story.begun.is_none()));
-        let eta = running.and_then(|own| own.live.look(ProgressState::eta_seconds));
+        let state = running.map(|own| own.publisher.state());
+        let waits = state.as_ref().is_none_or(|state| state.begun.is_none());
         let waits = waits && stored.state == JobState::Running;
-        Job { eta_seconds: eta, ..Job::new(stored, None, waits) }
+        let eta_seconds = state.and_then(|state| state.eta_seconds());
+        Job { eta_seconds, ..Job::new(stored, None, waits) }
+    }
+
+    /// Enough turns to keep every slot busy: one for each, and one for a job that is being opened.
+    fn turns(&self) -> &FairSemaphore {
+        self.inner.turns.widen(self.inner.pipeline.scheduler.slots() + 1);
+        &self.inner.turns
     }
 
     fn unfinished(&self) -> MutexGuard<'_, HashMap<JobId, RunningJob>> {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use backon::{ConstantBuilder, Retryable};
 use metrics::counter;
 
 use super::Jobs;
 use crate::error::JobsError;
-use crate::store::{JobId, JobState, NewDelivery, Outcome, StoredJob, unix_ms};
+use crate::store::{JobId, JobOutcome, JobState, NewDelivery, StoredJob, unix_ms};
 use crate::view::Job;
 use crate::webhook;
 use auris_core::metrics as names;
@@ -16,27 +17,24 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 impl Jobs {
     /// Like [`Self::settle`], but retries until the database works again.
-    pub(super) async fn settle_with_retry(&self, owner: &str, id: JobId, outcome: Outcome) {
-        loop {
-            let settled = async {
-                let stored = self.inner.store.get(owner, id).await?;
-                let Some(stored) = stored else { return Ok(false) };
-                self.settle(owner, id, outcome.clone(), &stored).await
-            };
-            match settled.await {
-                Ok(_) => return,
-                Err(error) if error.may_pass() => {
-                    tracing::warn!(job.id = %id, "the end of a job waits to be stored: {error}");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => {
-                    tracing::error!(
-                        job.id = %id,
-                        "the end of a job cannot be stored; it goes on at the next start: {error}"
-                    );
-                    return;
-                }
+    pub(super) async fn settle_with_retry(&self, owner: &str, id: JobId, outcome: JobOutcome) {
+        let settle = || async {
+            match self.inner.store.get(owner, id).await? {
+                Some(stored) => self.settle(&stored, outcome.clone()).await,
+                None => Ok(false),
             }
+        };
+        let settled = settle
+            .retry(ConstantBuilder::new().with_delay(PAUSE).without_max_times())
+            .when(JobsError::may_pass)
+            .notify(|error, _| {
+                tracing::warn!(job.id = %id, "the end of a job waits to be stored: {error}");
+            });
+        if let Err(error) = settled.await {
+            tracing::error!(
+                job.id = %id,
+                "the end of a job cannot be stored; it continues at the next start: {error}"
+            );
         }
     }
 
@@ -44,21 +42,19 @@ impl Jobs {
     /// call ended it.
     pub(super) async fn settle(
         &self,
-        owner: &str,
-        id: JobId,
-        outcome: Outcome,
         stored: &StoredJob,
+        outcome: JobOutcome,
     ) -> Result<bool, JobsError> {
-        let now_ms = unix_ms();
+        let (id, now_ms) = (stored.id, unix_ms());
         let state = JobState::from(&outcome);
         let event = self.event(stored, &outcome, now_ms).await?;
         if !self.inner.store.finish(id, outcome, now_ms, event).await? {
             return Ok(false);
         }
         counter!(names::JOBS, "state" => state.as_str()).increment(1);
-        let owner = (!owner.is_empty()).then_some(owner);
+        let owner = (!stored.owner.is_empty()).then_some(&stored.owner);
         tracing::info!(job.id = %id, owner, state = state.as_str(), "a job has ended");
-        if let Err(error) = self.inner.spool.remove(id) {
+        if let Err(error) = self.inner.spool.remove(id).await {
             tracing::warn!(
                 job.id = %id,
                 "the audio of an ended job stays until the next start: {error}"
@@ -71,16 +67,14 @@ impl Jobs {
     async fn event(
         &self,
         stored: &StoredJob,
-        outcome: &Outcome,
+        outcome: &JobOutcome,
         now_ms: i64,
     ) -> Result<Option<NewDelivery>, JobsError> {
         if stored.webhook_url.is_none() {
             return Ok(None);
         }
         let ended = stored.clone().ended(outcome, now_ms);
-        let story = self.story(&ended).await?;
-        let job = serde_json::to_value(Job::new(&ended, Some(&story), false))
-            .expect("strings and numbers always serialise");
+        let job = Job::new(&ended, Some(&self.stored_state(&ended).await?), false);
         Ok(Some(webhook::event(outcome, now_ms, &job)))
     }
 }

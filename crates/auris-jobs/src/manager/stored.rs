@@ -1,35 +1,23 @@
 //! Reads jobs back from the store: to resume them at the start, and to report them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, JobSettings, Jobs, RunningJob};
+use super::{Inner, JobSettings, Jobs, RunMode, RunningJob};
 use crate::error::JobsError;
-use crate::pipeline::{self, ApiFailure, Checkpoint, ChunkResult, Pipeline, Progress};
-use crate::progress::{End, ProgressPublisher, ProgressState};
+use crate::pipeline::{self, ApiFailure, Checkpoint, ChunkResult, Pipeline, TranscriptionProgress};
+use crate::progress::{ProgressState, TranscriptionEnd};
 use crate::request::JobRequest;
 use crate::spool::Spool;
-use crate::store::{JobId, JobState, Store, StoredChunk, StoredJob, unix_ms};
-use crate::webhook::{Deliverer, RetryPolicy, Signer};
+use crate::store::{JobId, JobState, JobStore, StoredChunk, StoredJob, unix_ms};
+use crate::webhook::{Deliverer, RetryPolicy};
 use auris_core::metrics as names;
-use auris_core::recording::Channel;
-
-/// A chunk as it is stored, as JSON.
-#[derive(Serialize, Deserialize)]
-struct Stored<D> {
-    /// Its channel, if each is transcribed on its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    channel: Option<Channel>,
-    #[serde(flatten)]
-    done: D,
-}
 
 /// How often expired jobs are removed.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -39,15 +27,11 @@ const READERS: usize = 2;
 
 impl Jobs {
     /// Opens the folder and resumes the unfinished jobs in it.
-    ///
-    /// # Errors
-    /// The folder or its database cannot be used.
     pub async fn start(pipeline: Pipeline, settings: JobSettings) -> Result<Self, JobsError> {
-        let store = Store::open(&settings.folder).await?;
-        let spool = Spool::open(&settings.folder)?;
+        let store = JobStore::open(&settings.folder).await?;
         let unfinished = store.unfinished().await?;
-        let known: HashSet<JobId> = unfinished.iter().map(|job| job.id).collect();
-        spool.sweep(&known)?;
+        let known = unfinished.iter().map(|job| job.id).collect();
+        let spool = Spool::open(&settings.folder, known).await?;
         let jobs = Self {
             inner: Arc::new(Inner {
                 pipeline,
@@ -55,32 +39,25 @@ impl Jobs {
                 spool,
                 settings,
                 unfinished: Default::default(),
-                fair_semaphore: Default::default(),
+                turns: Default::default(),
                 readers: Semaphore::new(READERS),
                 interrupted: CancellationToken::new(),
             }),
         };
         if !unfinished.is_empty() {
-            tracing::info!(jobs = unfinished.len(), "unfinished jobs go on");
+            tracing::info!(jobs = unfinished.len(), "unfinished jobs continue");
             counter!(names::JOBS, "state" => "resumed").increment(unfinished.len() as u64);
         }
         for StoredJob { id, owner, .. } in unfinished {
-            let running = RunningJob {
-                caller: owner.clone(),
-                owner,
-                attended: false,
-                live: ProgressPublisher::new(),
-                cancelled: CancellationToken::new(),
-            };
+            let running = RunningJob::new(owner.clone(), owner, RunMode::Background);
             jobs.unfinished().insert(id, running.clone());
             tokio::spawn(jobs.clone().run(id, running, None));
         }
         jobs.count_unfinished();
         tokio::spawn(jobs.clone().expire());
         if let Some(webhooks) = &jobs.inner.settings.webhooks {
-            let signer = Signer::new(webhooks.secrets.clone());
-            let (store, retries) = (jobs.inner.store.clone(), RetryPolicy::default());
-            let deliverer = Deliverer::new(store, signer, webhooks.allow_private, retries)?;
+            let deliverer =
+                Deliverer::new(jobs.inner.store.clone(), webhooks, RetryPolicy::default())?;
             tokio::spawn(deliverer.run(jobs.inner.interrupted.clone()));
         }
         Ok(jobs)
@@ -92,8 +69,8 @@ impl Jobs {
             let before_ms = unix_ms().saturating_sub(kept_ms.unwrap_or(i64::MAX));
             match self.inner.store.expire(before_ms).await {
                 Ok(gone) if gone.is_empty() => {}
-                Ok(gone) => tracing::info!(jobs = gone.len(), "ended jobs are forgotten"),
-                Err(error) => tracing::error!("ended jobs cannot be removed: {error}"),
+                Ok(gone) => tracing::info!(jobs = gone.len(), "old jobs are deleted"),
+                Err(error) => tracing::error!("old jobs cannot be deleted: {error}"),
             }
             tokio::select! {
                 () = tokio::time::sleep(EXPIRY) => {}
@@ -103,37 +80,40 @@ impl Jobs {
     }
 
     /// The checkpoint from which a job can continue.
-    pub(super) async fn recall(&self, stored: &StoredJob) -> Result<Checkpoint, JobsError> {
+    pub(super) async fn checkpoint(&self, stored: &StoredJob) -> Result<Checkpoint, JobsError> {
         // The semaphore is never closed.
         let _reader = self.inner.readers.acquire().await;
         let id = stored.id;
         let route = stored.route_json.as_deref().map(|json| read(id, json)).transpose()?;
         let chunks = self.inner.store.chunks(id).await?;
-        let parse = move || chunks.into_iter().map(|chunk| result(id, chunk)).collect();
+        let parse = move || chunks.iter().map(|chunk| read(id, &chunk.result_json)).collect();
         let chunks: Result<Vec<ChunkResult>, JobsError> =
             tokio::task::spawn_blocking(parse).await?;
         Ok(Checkpoint { route, chunks: chunks? })
     }
 
     /// The progress of a job that is not running.
-    pub(super) async fn story(&self, stored: &StoredJob) -> Result<ProgressState, JobsError> {
-        let Checkpoint { route, chunks } = self.recall(stored).await?;
+    pub(super) async fn stored_state(
+        &self,
+        stored: &StoredJob,
+    ) -> Result<ProgressState, JobsError> {
+        let Checkpoint { route, chunks } = self.checkpoint(stored).await?;
         let chunks: Vec<Arc<ChunkResult>> = chunks.into_iter().map(Arc::new).collect();
         let end = match (stored.state, &route) {
             (JobState::Finished, Some(route)) => {
-                let task = request(stored)?.options.task;
+                let task = request(stored)?.transcription.options.task;
                 let output = pipeline::output(task, route, &chunks, stored.audio_seconds, false);
-                End::Finished(output.into())
+                TranscriptionEnd::Finished(output.into())
             }
-            (JobState::Failed, _) => End::Failed(fault(stored)),
-            (JobState::Cancelled, _) => End::Cancelled,
-            _ => End::Interrupted,
+            (JobState::Failed, _) => TranscriptionEnd::Failed(failure(stored)),
+            (JobState::Cancelled, _) => TranscriptionEnd::Cancelled,
+            _ => TranscriptionEnd::Interrupted,
         };
-        let progress = Progress {
+        let progress = TranscriptionProgress {
             done_seconds: stored.done_seconds(route.as_ref().map_or(1, |own| own.heard.signals())),
             total_seconds: stored.audio_seconds,
         };
-        Ok(ProgressState::told(route, chunks, progress, end))
+        Ok(ProgressState::from_stored(route.map(Arc::new), chunks, progress, end))
     }
 }
 
@@ -149,26 +129,20 @@ fn read<T: DeserializeOwned>(job: JobId, json: &str) -> Result<T, JobsError> {
     serde_json::from_str(json).map_err(|source| JobsError::Unreadable { job, source })
 }
 
-fn result(job: JobId, chunk: StoredChunk) -> Result<ChunkResult, JobsError> {
-    let StoredChunk { index, start_sample, samples, result_json, .. } = chunk;
-    let Stored { channel, done } = read(job, &result_json)?;
-    Ok(ChunkResult { index: index as usize, start_sample, samples, channel, done })
-}
-
 /// A finished chunk in its stored form.
 pub(super) fn chunk(result: &ChunkResult) -> StoredChunk {
     StoredChunk {
         index: u32::try_from(result.index).unwrap_or(u32::MAX),
         start_sample: result.start_sample,
         samples: result.samples,
-        result_json: json(&Stored { channel: result.channel, done: &result.done }),
+        result_json: json(result),
         done_at_ms: unix_ms(),
     }
 }
 
-fn fault(stored: &StoredJob) -> ApiFailure {
-    let told = stored.error_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
-    told.unwrap_or_else(|| {
+fn failure(stored: &StoredJob) -> ApiFailure {
+    let read = stored.error_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
+    read.unwrap_or_else(|| {
         ApiFailure::internal(&format!("job {} failed without a reason", stored.id))
     })
 }

@@ -1,25 +1,58 @@
 //! What is reported for a failed request: in a response, in a stream or for a stored job.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::PipelineError;
 use auris_audio::AudioError;
 use auris_scheduler::{ChunkError, Refusal};
 
-/// Why a request has no transcript, in words for the client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a job failed.
+// Of a request, too. Stored with a job, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = JobError)]
 pub struct ApiFailure {
-    /// A name for programs, such as `unsupported_audio`.
-    pub code: String,
     /// What failed, for what, and what to do about it.
+    #[schema(examples("the file is cut off"))]
     pub message: String,
     /// The field that is at fault.
+    #[schema(required, examples("file"))]
     pub param: Option<String>,
+    /// A name for programs.
+    #[schema(value_type = String, examples("undecodable_audio"))]
+    pub code: FailureCode,
 }
 
+/// Names of failures, part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum FailureCode {
+    AudioQuarantined,
+    AudioTooLong,
+    Cancelled,
+    CannotDetectLanguage,
+    DecodingTimeout,
+    EmptyFile,
+    EngineFailed,
+    InternalError,
+    InvalidValue,
+    ModelNotFound,
+    ModelUnavailable,
+    NoAudio,
+    Overloaded,
+    RateLimitExceeded,
+    ShuttingDown,
+    UndecodableAudio,
+    UnsupportedAudio,
+    UnsupportedLayout,
+}
+
+use FailureCode as Code;
+
 impl ApiFailure {
-    fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), param: None }
+    fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), param: None }
     }
 
     fn of(self, param: &str) -> Self {
@@ -29,14 +62,17 @@ impl ApiFailure {
     /// Whether the same request may succeed later.
     pub fn may_pass(&self) -> bool {
         matches!(
-            self.code.as_str(),
-            "model_unavailable" | "overloaded" | "rate_limit_exceeded" | "shutting_down"
+            self.code,
+            Code::ModelUnavailable
+                | Code::Overloaded
+                | Code::RateLimitExceeded
+                | Code::ShuttingDown
         )
     }
 
     /// The request was cancelled while it ran.
     pub fn cancelled() -> Self {
-        Self::new("cancelled", "the transcription was cancelled")
+        Self::new(Code::Cancelled, "the transcription was cancelled")
     }
 
     /// The server ended while the request ran.
@@ -47,7 +83,7 @@ impl ApiFailure {
     /// An internal error; its cause is logged, not sent.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!("internal error: {cause}");
-        Self::new("internal_error", "the server failed on this request; its log says why")
+        Self::new(Code::InternalError, "the server failed on this request; its log says why")
     }
 }
 
@@ -58,14 +94,16 @@ impl From<&PipelineError> for ApiFailure {
             PipelineError::Audio(error) => error.into(),
             PipelineError::Refused(refusal) => refusal.into(),
             PipelineError::Chunk(error) => error.into(),
-            PipelineError::UnknownModel { .. } => Self::new("model_not_found", message).of("model"),
-            PipelineError::ModelLanguage { .. } => {
-                Self::new("invalid_value", message).of("language")
+            PipelineError::UnknownModel { .. } => {
+                Self::new(Code::ModelNotFound, message).of("model")
             }
-            PipelineError::CannotDetect => Self::new("cannot_detect_language", message),
-            PipelineError::DecoderPanicked => Self::new("undecodable_audio", message).of("file"),
-            PipelineError::DecoderHangs => Self::new("decoding_timeout", message).of("file"),
-            PipelineError::NoDecoder => Self::new("overloaded", message),
+            PipelineError::ModelLanguage { .. } => {
+                Self::new(Code::InvalidValue, message).of("language")
+            }
+            PipelineError::CannotDetect => Self::new(Code::CannotDetectLanguage, message),
+            PipelineError::DecoderPanicked => Self::new(Code::UndecodableAudio, message).of("file"),
+            PipelineError::DecoderHangs => Self::new(Code::DecodingTimeout, message).of("file"),
+            PipelineError::NoDecoder => Self::new(Code::Overloaded, message),
         }
     }
 }
@@ -74,25 +112,25 @@ impl From<&AudioError> for ApiFailure {
     fn from(error: &AudioError) -> Self {
         let code = match error {
             AudioError::Io(cause) => return Self::internal(cause),
-            AudioError::Empty => "empty_file",
+            AudioError::Empty => Code::EmptyFile,
             AudioError::UnknownFormat { .. }
             | AudioError::UnsupportedCodec { .. }
-            | AudioError::NeedsFfmpeg { .. } => "unsupported_audio",
+            | AudioError::NeedsFfmpeg { .. } => Code::UnsupportedAudio,
             AudioError::TooManyChannels { .. } | AudioError::SampleRate { .. } => {
-                "unsupported_layout"
+                Code::UnsupportedLayout
             }
-            AudioError::NoAudioTrack { .. } | AudioError::NoSamples { .. } => "no_audio",
-            AudioError::Corrupt { .. } => "undecodable_audio",
+            AudioError::NoAudioTrack { .. } | AudioError::NoSamples { .. } => Code::NoAudio,
+            AudioError::Corrupt { .. } => Code::UndecodableAudio,
             AudioError::NoTrack { .. } => {
-                return Self::new("invalid_value", error.to_string()).of("track");
+                return Self::new(Code::InvalidValue, error.to_string()).of("track");
             }
             AudioError::NoChannel { .. } => {
-                return Self::new("invalid_value", error.to_string()).of("channel");
+                return Self::new(Code::InvalidValue, error.to_string()).of("channel");
             }
-            AudioError::TooSlow => "decoding_timeout",
+            AudioError::TooSlow => Code::DecodingTimeout,
             AudioError::TooLong { .. } => {
                 let message = format!("{error} (the server's --max-audio-hours raises the limit)");
-                return Self::new("audio_too_long", message).of("file");
+                return Self::new(Code::AudioTooLong, message).of("file");
             }
         };
         Self::new(code, error.to_string()).of("file")
@@ -102,9 +140,9 @@ impl From<&AudioError> for ApiFailure {
 impl From<&Refusal> for ApiFailure {
     fn from(refusal: &Refusal) -> Self {
         let code = match refusal {
-            Refusal::Full { .. } => "overloaded",
-            Refusal::Share { .. } => "rate_limit_exceeded",
-            Refusal::Draining => "shutting_down",
+            Refusal::Full { .. } => Code::Overloaded,
+            Refusal::Share { .. } => Code::RateLimitExceeded,
+            Refusal::Draining => Code::ShuttingDown,
         };
         Self::new(code, refusal.to_string())
     }
@@ -113,17 +151,17 @@ impl From<&Refusal> for ApiFailure {
 impl From<&ChunkError> for ApiFailure {
     fn from(error: &ChunkError) -> Self {
         match error {
-            ChunkError::Unavailable { .. } => Self::new("model_unavailable", error.to_string()),
+            ChunkError::Unavailable { .. } => Self::new(Code::ModelUnavailable, error.to_string()),
             ChunkError::Quarantined => {
                 let message = "this audio crashed the engine twice and is not tried again; cut \
                                out the part or convert the file, and try that";
-                Self::new("audio_quarantined", message).of("file")
+                Self::new(Code::AudioQuarantined, message).of("file")
             }
             ChunkError::Failed { reason } => {
                 tracing::error!(reason, "a request failed on every attempt");
                 let message = "the engine failed on this audio at every attempt; \
                                GET /v1/devices and the server's log say why";
-                Self::new("engine_failed", message)
+                Self::new(Code::EngineFailed, message)
             }
             ChunkError::ShutDown => (&Refusal::Draining).into(),
         }

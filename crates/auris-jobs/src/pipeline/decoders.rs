@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Limits how many files are decoded at once. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Decoders {
-    segment_merger: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     /// How many threads may still be abandoned and replaced.
     spares: Arc<Semaphore>,
     patience: Duration,
@@ -30,7 +30,7 @@ impl Decoders {
     /// Lets `at_once` files be decoded at the same time.
     pub fn new(at_once: usize) -> Self {
         Self {
-            segment_merger: Arc::new(Semaphore::new(at_once)),
+            turns: Arc::new(Semaphore::new(at_once)),
             spares: Arc::new(Semaphore::new(at_once)),
             patience: PATIENCE,
         }
@@ -48,14 +48,14 @@ impl Decoders {
     ) -> Result<T, PipelineError> {
         let turn = self.turn().await?;
         let decoders = self.clone();
-        let attended = task::spawn(async move { decoders.attend(turn, work).await });
-        attended.await.unwrap_or(Err(PipelineError::DecoderPanicked))
+        let watched = task::spawn(async move { decoders.watch(turn, work).await });
+        watched.await.unwrap_or(Err(PipelineError::DecoderPanicked))
     }
 
     /// Waits for a turn; fails once every thread hangs.
     async fn turn(&self) -> Result<OwnedSemaphorePermit, PipelineError> {
         loop {
-            match timeout(self.patience, Arc::clone(&self.segment_merger).acquire_owned()).await {
+            match timeout(self.patience, Arc::clone(&self.turns).acquire_owned()).await {
                 Ok(turn) => return turn.map_err(|_| PipelineError::NoDecoder),
                 Err(_) if self.spares.available_permits() == 0 => {
                     return Err(PipelineError::NoDecoder);
@@ -65,7 +65,7 @@ impl Decoders {
         }
     }
 
-    async fn attend<T: Send + 'static>(
+    async fn watch<T: Send + 'static>(
         &self,
         turn: OwnedSemaphorePermit,
         work: impl FnOnce() -> T + Send + 'static,
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(decoders.spares.available_permits(), 0);
         drop(release);
         let _spare = decoders.spares.acquire().await.unwrap();
-        assert_eq!(decoders.segment_merger.available_permits(), 1, "as many as at first");
+        assert_eq!(decoders.turns.available_permits(), 1, "as many as at first");
     }
 
     #[tokio::test]
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_leaves_keeps_the_turn_taken_until_the_thread_ends() {
+    async fn an_abandoned_thread_keeps_its_turn_until_it_ends() {
         let decoders = Decoders::new(1);
         let (started, is_started) = tokio::sync::oneshot::channel();
         let (release, hang) = hanging();
@@ -160,13 +160,13 @@ mod tests {
         is_started.await.unwrap();
         caller.abort();
         assert!(caller.await.unwrap_err().is_cancelled());
-        assert_eq!(decoders.segment_merger.available_permits(), 0);
+        assert_eq!(decoders.turns.available_permits(), 0);
         drop(release);
-        drop(decoders.segment_merger.acquire().await.unwrap());
+        drop(decoders.turns.acquire().await.unwrap());
     }
 
     #[tokio::test]
-    async fn a_panic_costs_its_file_only() {
+    async fn a_panic_affects_only_its_file() {
         let decoders = Decoders::new(1);
         let result = decoders.run(|| panic!("a decoder's slip")).await;
         assert!(matches!(result, Err(PipelineError::DecoderPanicked)), "{result:?}");

@@ -39,9 +39,8 @@ const ENOUGH_SECONDS: f64 = 10.0;
 const MAX_CHUNKS: usize = 3;
 
 impl Pipeline {
-    /// Detects the language at the start of a file, or of the `selection` of it, from the first
-    /// chunk, or from up to three if that leaves doubt.
-    /// Dropping the future cancels what is not finished.
+    /// Detects the language at the start of a file, or of the `selection` of it. Dropping the future
+    /// cancels what is not finished.
     ///
     /// # Errors
     /// [`PipelineError`]; `CannotDetect` if no model knows more than one language.
@@ -52,18 +51,17 @@ impl Pipeline {
         ticket: Ticket,
     ) -> Result<Detection, PipelineError> {
         let models = self.models.now();
-        let detector =
-            auris_models::detector(&models.requested).ok_or(PipelineError::CannotDetect)?;
-        let detector = models.runner(detector);
+        let model = auris_models::detector(&models.requested).ok_or(PipelineError::CannotDetect)?;
+        let detector = Detector { ticket: &ticket, model: models.runner(model), candidates: &[] };
         let mut reader = Reader::open(file, self.chunks, selection, self).await?;
         let seconds = reader.estimated_seconds().min(CHUNK_SECONDS * MAX_CHUNKS as f64);
         ticket.measure(seconds).await?;
         let Some(first) = reader.next().await? else {
             return Ok(Detection { language: Language::ENGLISH, probability: 0.0, done: None });
         };
-        let detecting = detect(&ticket, detector, &first);
+        let detecting = detector.submit(&first);
         let mut chunks = VecDeque::from([first]);
-        let done = conclude(detecting, &ticket, detector, &[], &mut reader, &mut chunks).await?;
+        let done = detector.conclude(detecting, &mut reader, &mut chunks).await?;
         let Some(&(language, probability)) = done.languages.first() else {
             return Err(PipelineError::CannotDetect);
         };
@@ -71,46 +69,55 @@ impl Pipeline {
     }
 }
 
-/// Submits the language detection of a chunk at once; the result lists the most probable first.
-pub(super) fn detect(
-    ticket: &Ticket,
-    (model, stands_in): (&str, Option<StandInReason>),
-    chunk: &Chunk,
-) -> impl Future<Output = Result<ChunkDone, ChunkError>> + use<> {
-    let request = ChunkRequest {
-        model: model.to_owned(),
-        work: Work::Detect,
-        samples: Arc::clone(&chunk.samples),
-        stands_in,
-    };
-    ticket.run(request)
+/// Detects the language of one file.
+pub(super) struct Detector<'a> {
+    pub(super) ticket: &'a Ticket,
+    /// The model, and why it is not the preferred one.
+    pub(super) model: (&'a str, Option<StandInReason>),
+    /// The languages to choose among; any if there are none.
+    pub(super) candidates: &'a [Language],
 }
 
-/// The languages of a file whose first chunk is being examined. Reads more chunks if that leaves
-/// doubt, and adds them to `chunks`.
-pub(super) async fn conclude(
-    first: impl Future<Output = Result<ChunkDone, ChunkError>>,
-    ticket: &Ticket,
-    detector: (&str, Option<StandInReason>),
-    candidates: &[Language],
-    reader: &mut Reader,
-    chunks: &mut VecDeque<Chunk>,
-) -> Result<ChunkDone, PipelineError> {
-    let mut done = first.await?;
-    let mut seconds = chunks.iter().map(|chunk| chunk.duration().as_secs_f64()).sum::<f64>();
-    while !is_settled(&done.languages, candidates, seconds)
-        && chunks.len() < MAX_CHUNKS
-        && let Some(next) = reader.next().await?
-    {
-        let more = detect(ticket, detector, &next).await?;
-        let length = next.duration().as_secs_f64();
-        done.languages = mean((&done.languages, seconds), (&more.languages, length));
-        done.inference_time += more.inference_time;
-        done.fallback_reason = done.fallback_reason.or(more.fallback_reason);
-        seconds += length;
-        chunks.push_back(next);
+impl Detector<'_> {
+    /// Submits a chunk at once; the result lists the most probable language first.
+    pub(super) fn submit(
+        &self,
+        chunk: &Chunk,
+    ) -> impl Future<Output = Result<ChunkDone, ChunkError>> + use<> {
+        let (model, stands_in) = self.model;
+        let samples = Arc::clone(&chunk.samples);
+        self.ticket.run(ChunkRequest {
+            model: model.to_owned(),
+            work: Work::Detect,
+            samples,
+            stands_in,
+        })
     }
-    Ok(done)
+
+    /// The languages of a file whose `first` chunk is being examined. Reads more chunks if that
+    /// leaves doubt, and adds them to `chunks`.
+    pub(super) async fn conclude(
+        &self,
+        first: impl Future<Output = Result<ChunkDone, ChunkError>>,
+        reader: &mut Reader,
+        chunks: &mut VecDeque<Chunk>,
+    ) -> Result<ChunkDone, PipelineError> {
+        let mut done = first.await?;
+        let mut seconds = chunks.iter().map(|chunk| chunk.duration().as_secs_f64()).sum::<f64>();
+        while !is_settled(&done.languages, self.candidates, seconds)
+            && chunks.len() < MAX_CHUNKS
+            && let Some(next) = reader.next().await?
+        {
+            let more = self.submit(&next).await?;
+            let length = next.duration().as_secs_f64();
+            done.languages = mean((&done.languages, seconds), (&more.languages, length));
+            done.inference_time += more.inference_time;
+            done.fallback_reason = done.fallback_reason.or(more.fallback_reason);
+            seconds += length;
+            chunks.push_back(next);
+        }
+        Ok(done)
+    }
 }
 
 /// Whether the most probable candidate is probable enough, among the candidates, for so much audio.

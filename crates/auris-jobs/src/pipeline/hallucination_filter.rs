@@ -26,9 +26,8 @@ pub(super) struct Filtered {
 }
 
 /// Drops the segments of a chunk that cannot be trusted. The first of a repetition stays.
-pub(super) fn filter_segments(segments: impl Iterator<Item = Segment>) -> Filtered {
+pub(super) fn filter_segments(segments: Vec<Segment>) -> Filtered {
     let mut filtered = Filtered { kept: Vec::new(), skipped: Vec::new() };
-    let segments: Vec<Segment> = segments.collect();
     for same in segments.chunk_by(|one, next| one.text.trim() == next.text.trim()) {
         let kept = if same.len() >= SAME_SEGMENTS { 1 } else { same.len() };
         same[..kept].iter().for_each(|segment| filtered.push(segment.clone()));
@@ -149,7 +148,7 @@ mod tests {
 
     /// The texts that are kept, and what is skipped.
     fn filtered(segments: Vec<Segment>) -> (Vec<String>, Vec<(f64, f64, SkipReason)>) {
-        let Filtered { kept, skipped } = filter_segments(segments.into_iter());
+        let Filtered { kept, skipped } = filter_segments(segments);
         let skipped = skipped.into_iter().map(|s| (s.start, s.end, s.reason)).collect();
         (kept.into_iter().map(|segment| segment.text).collect(), skipped)
     }
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_goes_on_repeating_itself_is_cut_after_the_first_time() {
+    fn a_text_that_repeats_itself_is_cut_after_the_first_time() {
         check(&(" Well.".to_owned() + &" I see it.".repeat(12)), 5.0, " Well. I see it.");
         check(&"the way to ".repeat(9), 4.0, "the way to ");
         check(&(" So, no".to_owned() + &", no".repeat(5) + "."), 2.5, " So, no,");
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_say_is_not_cut() {
+    fn real_speech_is_not_cut() {
         for text in [
             " No, no, no, no.",
             " It costs 1000000000 rupees.",
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_comes_again_and_again_stays_once() {
+    fn a_repeated_segment_stays_once() {
         let said = |count: usize| {
             let segments = (0..count).map(|n| n as f64);
             filtered(
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_text_is_cut_with_it() {
+    fn words_and_tokens_are_cut_with_their_text() {
         let mut whole = segment(&" a bee".repeat(8));
         whole.tokens = (0..16).collect();
         let word = |n: u32| Word {
@@ -242,7 +241,7 @@ mod tests {
         };
         for logprobs in [Vec::new(), (0..16).map(logprob).collect()] {
             let Filtered { kept, skipped } =
-                filter_segments([Segment { logprobs, ..whole.clone() }].into_iter());
+                filter_segments(vec![Segment { logprobs, ..whole.clone() }]);
             let [cut] = &kept[..] else { panic!("{kept:?}") };
             assert_eq!((cut.text.as_str(), &cut.tokens[..], cut.end), (" a bee", &[0, 1][..], 1.0));
             assert_eq!(cut.words, whole.words[..2]);

@@ -3,80 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::Route;
+use super::chunk_result::{ChunkResult, seconds};
 use super::segment_merger::SegmentMerger;
-use super::{Route, hallucination_filter};
-use auris_audio::SAMPLE_RATE_HZ;
 use auris_core::recording::Channel;
-use auris_core::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript, Word};
-use auris_scheduler::ChunkDone;
-
-/// A finished chunk and its position in the file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ChunkResult {
-    /// Its place, from 0.
-    pub index: usize,
-    /// Its first sample, counted at 16 kHz from the start of the file.
-    pub start_sample: u64,
-    /// Its length in samples.
-    pub samples: u64,
-    /// Its channel, if each is transcribed on its own.
-    pub channel: Option<Channel>,
-    /// The engine's result.
-    pub done: ChunkDone,
-}
-
-impl ChunkResult {
-    /// When it starts, in seconds from the start of the file.
-    pub fn start_seconds(&self) -> f64 {
-        seconds(self.start_sample)
-    }
-
-    /// Its length in seconds.
-    pub fn seconds(&self) -> f64 {
-        seconds(self.samples)
-    }
-
-    /// Its segments on the file's clock, without those that are empty or cannot be trusted.
-    pub fn segments(&self) -> impl Iterator<Item = Segment> {
-        self.filtered().kept.into_iter()
-    }
-
-    /// The stretches whose text cannot be trusted.
-    fn skipped(&self) -> impl Iterator<Item = Skipped> {
-        self.filtered().skipped.into_iter()
-    }
-
-    fn filtered(&self) -> hallucination_filter::Filtered {
-        let (start, end) = (seconds(self.start_sample), seconds(self.start_sample + self.samples));
-        let spoken = self.done.segments.iter().filter(|segment| !segment.text.trim().is_empty());
-        let channel = self.channel;
-        hallucination_filter::filter_segments(
-            spoken.map(|segment| Segment { channel, ..shift(segment.clone(), start, end) }),
-        )
-    }
-
-    /// Where it was transcribed.
-    pub fn run(&self) -> Run {
-        Run {
-            start: seconds(self.start_sample),
-            end: seconds(self.start_sample + self.samples),
-            device: self.done.device.clone(),
-            backend: self.done.backend,
-            model: self.done.model.clone(),
-            fallback_reason: self.done.fallback_reason.clone(),
-            channel: self.channel,
-        }
-    }
-}
+use auris_core::transcript::{Run, SkipReason, Skipped, Task, Transcript};
 
 /// The result of a request and its cost.
 #[derive(Debug, Clone)]
-pub struct Output {
-    /// The result.
+pub struct TranscriptionOutput {
     pub transcript: Transcript,
-    /// The model that ran.
     pub model: String,
     /// Whether the file ended early; what it had was transcribed.
     pub truncated: bool,
@@ -87,25 +23,27 @@ pub struct Output {
 }
 
 /// Merges `results`, in any order. `duration` is the file's length in seconds.
-pub fn output(
+pub(crate) fn output(
     task: Task,
     route: &Route,
     results: &[Arc<ChunkResult>],
     duration: f64,
     truncated: bool,
-) -> Output {
+) -> TranscriptionOutput {
     let mut results: Vec<&ChunkResult> = results.iter().map(|result| &**result).collect();
     results.sort_by_key(|result| result.index);
-    let mut runs: Vec<Run> = results.iter().map(|result| result.run()).collect();
+    let mut runs: Vec<Run> = results.iter().map(|result| result.run.clone()).collect();
     // The retries of the detection belong to the first stretch.
     if let (Some(first), Some(detection)) = (runs.first_mut(), &route.detection) {
         let earlier = detection.fallback_reason.clone();
         first.fallback_reason = earlier.or(first.fallback_reason.take());
     }
-    let done = || route.detection.iter().chain(results.iter().map(|result| &result.done));
-    Output {
-        queue_time: done().map(|done| done.queue_time).max().unwrap_or_default(),
-        inference_time: done().map(|done| done.inference_time).sum(),
+    let detection = route.detection.iter().map(|done| (done.queue_time, done.inference_time));
+    let chunks = results.iter().map(|result| (result.queue_time, result.inference_time));
+    let times = detection.chain(chunks);
+    TranscriptionOutput {
+        queue_time: times.clone().map(|(queue_time, _)| queue_time).max().unwrap_or_default(),
+        inference_time: times.map(|(_, inference_time)| inference_time).sum(),
         transcript: Transcript {
             task,
             language: route.language,
@@ -139,80 +77,25 @@ fn skipped(results: &[&ChunkResult], split: &[Channel], duration: f64) -> Vec<Sk
 /// The stretches of a channel that are not in the text, between its chunks and within them.
 fn skipped_of(channel: Option<Channel>, results: &[&ChunkResult], duration: f64) -> Vec<Skipped> {
     let mut skipped = Vec::new();
-    let mut heard = 0.0;
+    let mut end = 0.0;
     let silence = |start: f64, end: f64| {
         (end > start).then_some(Skipped { start, end, reason: SkipReason::NoSpeech, channel })
     };
-    for result in results.iter().filter(|result| result.channel == channel) {
-        skipped.extend(silence(heard, result.start_seconds()));
-        skipped.extend(result.skipped());
-        heard = result.start_seconds() + result.seconds();
+    for result in results.iter().filter(|result| result.run.channel == channel) {
+        skipped.extend(silence(end, seconds(result.start_sample)));
+        skipped.extend_from_slice(&result.skipped);
+        end = seconds(result.start_sample + result.samples);
     }
-    skipped.extend(silence(heard, duration));
+    skipped.extend(silence(end, duration));
     skipped
 }
 
-fn seconds(samples: u64) -> f64 {
-    samples as f64 / f64::from(SAMPLE_RATE_HZ)
-}
-
-/// Moves a segment from its chunk's clock to the file's. whisper.cpp pads a chunk to 30 s, and
-/// may place an end in the padding.
-fn shift(segment: Segment, chunk_start: f64, chunk_end: f64) -> Segment {
-    let at = |seconds: f64| (chunk_start + seconds).clamp(chunk_start, chunk_end);
-    let word = |word: Word| Word { start: at(word.start), end: at(word.end), ..word };
-    Segment {
-        start: at(segment.start),
-        end: at(segment.end),
-        words: segment.words.into_iter().map(word).collect(),
-        ..segment
-    }
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use auris_core::device::{Backend, DeviceId};
+    use crate::pipeline::chunk_result::testing::{channel_chunk, chunk, segment};
     use auris_core::language::Language;
-
-    pub(in crate::pipeline) fn segment(start: f64, end: f64, text: &str) -> Segment {
-        Segment {
-            start,
-            end,
-            text: text.to_owned(),
-            tokens: Vec::new(),
-            temperature: 0.0,
-            avg_logprob: 0.0,
-            compression_ratio: 1.0,
-            no_speech_prob: 0.0,
-            words: vec![Word { text: text.trim().to_owned(), start, end, probability: 1.0 }],
-            logprobs: Vec::new(),
-            channel: None,
-        }
-    }
-
-    pub(in crate::pipeline) fn chunk(
-        index: usize,
-        start: u64,
-        segments: Vec<Segment>,
-    ) -> Arc<ChunkResult> {
-        Arc::new(ChunkResult {
-            index,
-            start_sample: start * 16_000,
-            samples: 20 * 16_000,
-            channel: None,
-            done: ChunkDone {
-                segments,
-                languages: Vec::new(),
-                device: DeviceId::cpu(),
-                backend: Backend::Cpu,
-                model: "demo".to_owned(),
-                fallback_reason: None,
-                queue_time: Duration::ZERO,
-                inference_time: Duration::ZERO,
-            },
-        })
-    }
+    use auris_core::transcript::Segment;
 
     #[test]
     fn chunks_that_finish_out_of_order_are_put_in_order_and_on_the_clock_of_the_file() {
@@ -231,7 +114,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_between_chunks_or_cannot_be_trusted_is_skipped() {
+    fn silence_and_doubtful_text_are_reported_as_skipped() {
         let doubtful =
             Segment { no_speech_prob: 0.9, avg_logprob: -1.5, ..segment(2.0, 3.0, " a") };
         let results = [chunk(1, 40, vec![doubtful]), chunk(0, 5, vec![segment(0.0, 1.0, " b")])];
@@ -257,9 +140,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_skipped_of_each_channel_is_reported_with_it() {
-        let result = Arc::unwrap_or_clone(chunk(0, 5, vec![segment(0.0, 1.0, " b")]));
-        let results = [Arc::new(ChunkResult { channel: Some(Channel::Right), ..result })];
+    fn skipped_stretches_have_their_channel() {
+        let right = Some(Channel::Right);
+        let results = [channel_chunk(right, 0, 5, vec![segment(0.0, 1.0, " b")]).into()];
         let mut route = Route::default();
         route.heard.split = Channel::all(2);
         let transcript = output(Task::Transcribe, &route, &results, 30.0, false).transcript;

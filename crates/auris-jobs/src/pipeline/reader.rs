@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::{Decoders, Pipeline, PipelineError};
 use auris_audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, Piece, SAMPLE_RATE_HZ};
 use auris_core::recording::{Selection, TranscribedParts};
@@ -10,14 +12,18 @@ use auris_core::recording::{Selection, TranscribedParts};
 /// The bit rate assumed for compressed audio without a declared length: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
 
+type DecodedPiece = (Chunks, Result<Option<Piece>, AudioError>);
+
 /// A file being decoded.
 pub(super) struct Reader {
-    /// `None` while the blocking pool decodes a chunk.
-    chunks: Option<Chunks>,
-    heard: TranscribedParts,
+    /// Decodes the next piece. It survives a caller that stops waiting. `None` at the end.
+    decoding: Option<BoxFuture<'static, Result<DecodedPiece, PipelineError>>>,
     decoders: Decoders,
+    heard: TranscribedParts,
     guessed_seconds: f64,
-    ended: bool,
+    decoded_samples: u64,
+    silent_samples: u64,
+    truncated: bool,
 }
 
 impl Reader {
@@ -38,41 +44,51 @@ impl Reader {
         };
         let (chunks, bytes) = decoders.run(open).await??;
         let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());
-        let guessed_seconds =
-            declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND).min(most_seconds);
-        let heard = chunks.heard();
-        Ok(Self { chunks: Some(chunks), heard, decoders, guessed_seconds, ended: false })
+        let guessed = declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND);
+        Ok(Self {
+            heard: chunks.heard(),
+            guessed_seconds: guessed.min(most_seconds),
+            decoding: Some(decode(chunks, decoders.clone())),
+            decoders,
+            decoded_samples: 0,
+            silent_samples: 0,
+            truncated: false,
+        })
     }
 
-    /// The next chunk; `None` at the end. A file without a single sample is an error.
+    /// The next chunk; `None` at the end. A file without a single sample is an error. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Chunk>, PipelineError> {
-        while !self.ended
-            && let Some(mut chunks) = self.chunks.take()
-        {
-            // Long silence is decoded piece by piece, so that other files get their turn.
-            let decode = move || {
-                let piece = chunks.next_piece();
-                (chunks, piece)
-            };
-            let (chunks, piece) = self.decoders.run(decode).await?;
-            let chunks = self.chunks.insert(chunks);
+        while let Some(decoding) = &mut self.decoding {
+            let decoded = decoding.await;
+            self.decoding = None;
+            let (chunks, piece) = decoded?;
+            self.decoded_samples = chunks.decoded_samples();
+            self.silent_samples = chunks.silent_samples();
+            self.truncated = chunks.truncated();
             match piece? {
-                Some(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
-                Some(Piece::Silence) => {}
-                None if chunks.decoded_samples() == 0 => {
+                None if self.decoded_samples == 0 => {
                     let container = chunks.info().container;
                     return Err(AudioError::NoSamples { container }.into());
                 }
-                None => self.ended = true,
+                None => {}
+                Some(piece) => {
+                    self.decoding = Some(decode(chunks, self.decoders.clone()));
+                    if let Piece::Chunk(chunk) = piece {
+                        return Ok(Some(chunk));
+                    }
+                }
             }
         }
         Ok(None)
     }
 
+    pub(super) fn ended(&self) -> bool {
+        self.decoding.is_none()
+    }
+
     /// The length of the audio decoded so far, in seconds.
     pub(super) fn decoded_seconds(&self) -> f64 {
-        let samples = self.chunks.as_ref().map_or(0, Chunks::decoded_samples);
-        samples as f64 / f64::from(SAMPLE_RATE_HZ)
+        self.decoded_samples as f64 / f64::from(SAMPLE_RATE_HZ)
     }
 
     /// Which track and channels of the file are decoded.
@@ -87,18 +103,29 @@ impl Reader {
 
     /// The length of the silence left out so far, in seconds over all signals.
     pub(super) fn silent_seconds(&self) -> f64 {
-        let samples = self.chunks.as_ref().map_or(0, Chunks::silent_samples);
-        samples as f64 / f64::from(SAMPLE_RATE_HZ)
+        self.silent_samples as f64 / f64::from(SAMPLE_RATE_HZ)
     }
 
     /// The length of the whole file in seconds: an estimate until the end is reached.
     pub(super) fn estimated_seconds(&self) -> f64 {
         let decoded = self.decoded_seconds();
-        if self.ended { decoded } else { decoded.max(self.guessed_seconds) }
+        if self.ended() { decoded } else { decoded.max(self.guessed_seconds) }
     }
 
-    /// Whether the file ended early.
+    /// Whether the file ended early. Final at the end.
     pub(super) fn truncated(&self) -> bool {
-        self.chunks.as_ref().is_some_and(Chunks::truncated)
+        self.truncated
     }
+}
+
+/// Decodes a chunk, or part of a long silence, so that other files get their turn in between.
+fn decode(
+    mut chunks: Chunks,
+    decoders: Decoders,
+) -> BoxFuture<'static, Result<DecodedPiece, PipelineError>> {
+    let decode = move || {
+        let piece = chunks.next_piece();
+        (chunks, piece)
+    };
+    Box::pin(async move { decoders.run(decode).await })
 }

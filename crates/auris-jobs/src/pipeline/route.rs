@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::reader::Reader;
-use super::{Pipeline, PipelineError, Ticket, detect};
+use super::detect::{self, Detector};
+use super::prepared::Prepared;
+use super::{PipelineError, Ticket, check_language};
 use auris_audio::{Chunk, SAMPLE_RATE_HZ};
 use auris_core::ipc::{ChunkOptions, Work};
 use auris_core::language::Language;
 use auris_core::recording::TranscribedParts;
 use auris_core::transcript::{Options, Task};
-use auris_models::{ModelFile, Models, StandInReason};
+use auris_models::{ModelFile, Models, Routing, StandInReason};
 use auris_scheduler::{ChunkDone, ChunkError, ChunkRequest};
 
 /// Which model transcribes a request, and in which language.
@@ -75,9 +76,46 @@ impl LastDetected {
     }
 }
 
+/// A route, and the first chunk if it is already running on it.
+pub(super) struct Decided {
+    pub(super) route: Route,
+    pub(super) ahead: Option<PendingChunk>,
+}
+
+impl Prepared {
+    /// Decides the model and the language. A language that is not given is detected from the first
+    /// of the `chunks`, to which more are added if needed, and chosen among the candidates that the
+    /// model knows.
+    pub(super) async fn route(
+        &mut self,
+        ticket: &Ticket,
+        chunks: &mut VecDeque<Chunk>,
+    ) -> Result<Decided, PipelineError> {
+        let Self { pipeline, reader, model, options } = self;
+        let models = pipeline.models.now();
+        let choice = Choice::new(&pipeline.routing, &models, model.as_ref(), options)?;
+        let (Some(detector), Some(first)) = (choice.detector, chunks.front()) else {
+            return Ok(Decided { route: choice.route(&[])?, ahead: None });
+        };
+        let model = models.runner(detector);
+        let detector = Detector { ticket, model, candidates: &choice.candidates };
+        let detecting = detector.submit(first);
+        let likely = choice.route(&[(pipeline.last_detected.get(), 1.0)])?;
+        let ahead = ticket.run_ahead(request(&likely, options, first)).await;
+        let detection = detector.conclude(detecting, reader, chunks).await?;
+        if let Some((language, _)) = detection.languages.first() {
+            pipeline.last_detected.set(*language);
+        }
+        let route = choice.route(&detection.languages)?;
+        let was_right = (&likely.model, likely.language) == (&route.model, route.language);
+        let ahead = ahead.filter(|_| was_right).map(|running| Box::pin(running) as PendingChunk);
+        Ok(Decided { route: Route { detection: Some(detection), ..route }, ahead })
+    }
+}
+
 /// What decides a route, apart from the audio.
-struct Question<'a> {
-    pipeline: &'a Pipeline,
+struct Choice<'a> {
+    routing: &'a Routing,
     models: &'a Models,
     /// The model that was asked for by name.
     model: Option<&'a ModelFile>,
@@ -87,52 +125,13 @@ struct Question<'a> {
     candidates: Vec<Language>,
 }
 
-impl Pipeline {
-    /// Decides the model and the language. A language that is not given is detected from the first
-    /// of the `chunks`, to which more from the `reader` are added if needed, and chosen among the
-    /// candidates that the model knows. Also returns the running first chunk if it was submitted
-    /// meanwhile.
-    pub(super) async fn route(
-        &self,
-        model: Option<&ModelFile>,
-        options: &Options,
-        ticket: &Ticket,
-        reader: &mut Reader,
-        chunks: &mut VecDeque<Chunk>,
-    ) -> Result<(Route, Option<PendingChunk>), PipelineError> {
-        let models = self.models.now();
-        let question = self.question(&models, model, options)?;
-        let (Some(detector), Some(first)) = (question.detector, chunks.front()) else {
-            return Ok((question.answer(&[])?, None));
-        };
-        let detecting = detect::detect(ticket, models.runner(detector), first);
-        let likely = question.answer(&[(self.last_detected.get(), 1.0)])?;
-        let ahead = ticket.run_ahead(request(&likely, options, first)).await;
-        let candidates = &question.candidates;
-        let detection = detect::conclude(
-            detecting,
-            ticket,
-            models.runner(detector),
-            candidates,
-            reader,
-            chunks,
-        )
-        .await?;
-        if let Some((heard, _)) = detection.languages.first() {
-            self.last_detected.set(*heard);
-        }
-        let route = question.answer(&detection.languages)?;
-        let was_right = (&likely.model, likely.language) == (&route.model, route.language);
-        let ahead = ahead.filter(|_| was_right).map(|running| Box::pin(running) as PendingChunk);
-        Ok((Route { detection: Some(detection), ..route }, ahead))
-    }
-
-    fn question<'a>(
-        &'a self,
+impl<'a> Choice<'a> {
+    fn new(
+        routing: &'a Routing,
         models: &'a Models,
         model: Option<&'a ModelFile>,
         options: &Options,
-    ) -> Result<Question<'a>, PipelineError> {
+    ) -> Result<Self, PipelineError> {
         let detector = model.or_else(|| auris_models::detector(&models.requested));
         let known = |language: &&Language| detector.is_some_and(|d| d.languages.covers(**language));
         let given = options.language.as_ref();
@@ -144,15 +143,13 @@ impl Pipeline {
         }
         let is_open = candidates.len() != 1;
         let detector = detector.filter(|model| is_open && model.languages.is_multilingual());
-        Ok(Question { pipeline: self, models, model, detector, candidates })
+        Ok(Self { routing, models, model, detector, candidates })
     }
-}
 
-impl Question<'_> {
-    /// The route for the detected languages in `heard`, the most probable first.
-    fn answer(&self, heard: &[(Language, f32)]) -> Result<Route, PipelineError> {
-        let language = detect::choose(heard, &self.candidates).unwrap_or(Language::ENGLISH);
-        let routed = || self.pipeline.routing.route(language, &self.models.requested);
+    /// The route for the `detected` languages, the most probable first.
+    fn route(&self, detected: &[(Language, f32)]) -> Result<Route, PipelineError> {
+        let language = detect::choose(detected, &self.candidates).unwrap_or(Language::ENGLISH);
+        let routed = || self.routing.route(language, &self.models.requested);
         let model = self.model.or_else(routed).ok_or_else(|| ChunkError::Unavailable {
             model: "any".to_owned(),
             reason: "no model is loaded".to_owned(),
@@ -179,17 +176,4 @@ pub(super) fn request(route: &Route, options: &Options, chunk: &Chunk) -> ChunkR
     });
     let (model, samples) = (route.model.clone(), Arc::clone(&chunk.samples));
     ChunkRequest { model, work, samples, stands_in: route.stands_in }
-}
-
-/// Checks that the model named in a request knows the language given in it.
-pub(super) fn check_language(
-    model: Option<&ModelFile>,
-    language: Option<Language>,
-) -> Result<(), PipelineError> {
-    match (model, language) {
-        (Some(model), Some(language)) if !model.languages.covers(language) => {
-            Err(PipelineError::ModelLanguage { model: model.name.clone(), language })
-        }
-        _ => Ok(()),
-    }
 }

@@ -30,42 +30,39 @@ impl SegmentMerger {
     pub fn push(&mut self, chunk: &ChunkResult) -> impl Iterator<Item = (Segment, Run)> + use<'_> {
         // Nothing in later chunks begins before this chunk does. Without channels, later chunks
         // even begin after its end.
-        let settled = match chunk.channel {
-            Some(_) => chunk.start_seconds(),
-            None => f64::INFINITY,
-        };
-        let run = chunk.run();
+        let run = &chunk.run;
+        let settled = if run.channel.is_some() { run.start } else { f64::INFINITY };
         let mut at = f64::NEG_INFINITY;
-        for segment in chunk.segments() {
+        for segment in &chunk.segments {
             at = segment.start.max(at);
             let place = self.waiting.partition_point(|earlier| earlier.at <= at);
-            self.waiting.insert(place, Waiting { at, segment, run: run.clone() });
+            self.waiting.insert(place, Waiting { at, segment: segment.clone(), run: run.clone() });
         }
         let count = self.waiting.partition_point(|waiting| waiting.at < settled);
-        self.waiting.drain(..count).map(Waiting::told)
+        self.waiting.drain(..count).map(Waiting::into_segment)
     }
 
     /// Returns what is left after the last chunk.
     pub fn end(self) -> impl Iterator<Item = (Segment, Run)> {
-        self.waiting.into_iter().map(Waiting::told)
+        self.waiting.into_iter().map(Waiting::into_segment)
     }
 
     /// All segments of `chunks`, which are in order.
     pub fn of<'a>(
         chunks: impl IntoIterator<Item = &'a ChunkResult>,
     ) -> impl Iterator<Item = (Segment, Run)> {
-        let mut segment_merger = Self::default();
-        let mut told = Vec::new();
+        let mut merger = Self::default();
+        let mut merged = Vec::new();
         for chunk in chunks {
-            told.extend(segment_merger.push(chunk));
+            merged.extend(merger.push(chunk));
         }
-        told.extend(segment_merger.end());
-        told.into_iter()
+        merged.extend(merger.end());
+        merged.into_iter()
     }
 }
 
 impl Waiting {
-    fn told(self) -> (Segment, Run) {
+    fn into_segment(self) -> (Segment, Run) {
         (self.segment, self.run)
     }
 }
@@ -73,14 +70,13 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::merge::tests::{chunk, segment};
+    use crate::pipeline::chunk_result::testing::{channel_chunk, chunk, segment};
     use auris_core::recording::Channel;
 
     /// A chunk of a channel that begins at a second of the file, with texts at seconds of its own.
     fn said((index, channel, start): (usize, Channel, u64), texts: &[(f64, &str)]) -> ChunkResult {
         let segments = texts.iter().map(|(at, text)| segment(*at, at + 1.0, text)).collect();
-        let chunk = std::sync::Arc::unwrap_or_clone(chunk(index, start, segments));
-        ChunkResult { channel: Some(channel), ..chunk }
+        channel_chunk(Some(channel), index, start, segments)
     }
 
     fn call() -> [ChunkResult; 4] {
@@ -93,24 +89,25 @@ mod tests {
         ]
     }
 
-    fn texts(told: impl Iterator<Item = (Segment, Run)>) -> String {
-        told.map(|(segment, run)| {
-            assert_eq!(segment.channel, run.channel);
-            segment.text
-        })
-        .collect()
+    fn texts(merged: impl Iterator<Item = (Segment, Run)>) -> String {
+        merged
+            .map(|(segment, run)| {
+                assert_eq!(segment.channel, run.channel);
+                segment.text
+            })
+            .collect()
     }
 
     #[test]
-    fn what_channels_say_is_put_in_order_of_time() {
+    fn segments_of_channels_are_put_in_order_of_time() {
         assert_eq!(texts(SegmentMerger::of(&call())), " a b c d e f g h i");
     }
 
     #[test]
     fn final_segments_are_returned_early() {
         let mut segment_merger = SegmentMerger::default();
-        let told = call().map(|chunk| texts(segment_merger.push(&chunk)));
-        assert_eq!(told, ["", " a", " b c d e", " f g h"]);
+        let early = call().map(|chunk| texts(segment_merger.push(&chunk)));
+        assert_eq!(early, ["", " a", " b c d e", " f g h"]);
         assert_eq!(texts(segment_merger.end()), " i");
     }
 
@@ -127,8 +124,8 @@ mod tests {
     fn without_channels_chunks_are_returned_at_once() {
         let mut segment_merger = SegmentMerger::default();
         let chunk = chunk(0, 0, vec![segment(3.0, 4.0, " a"), segment(1.0, 2.0, " b")]);
-        let told: String = segment_merger.push(&chunk).map(|(segment, _)| segment.text).collect();
-        assert_eq!(told, " a b");
+        let text: String = segment_merger.push(&chunk).map(|(segment, _)| segment.text).collect();
+        assert_eq!(text, " a b");
         assert_eq!(segment_merger.end().count(), 0);
     }
 }

@@ -1,7 +1,8 @@
-//! A running request, which is pulled chunk by chunk.
+//! A running request, which is pulled step by step.
 //!
 //! The file is decoded a few chunks ahead of the workers and no further, so that memory does not
-//! grow with its length.
+//! grow with its length. A finished chunk is returned at once, also while a slow decoder works on
+//! the next ones.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,19 +11,18 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-use super::merge::{self, ChunkResult, Output};
-use super::reader::Reader;
+use super::chunk_result::{ChunkResult, ChunkSpan};
+use super::merge::{self, TranscriptionOutput};
+use super::prepared::Prepared;
 use super::route::{self, PendingChunk};
-use super::{Pipeline, PipelineError, Progress, Route};
+use super::{PipelineError, Route, TranscriptionProgress};
 use auris_audio::Chunk;
-use auris_core::transcript::Options;
-use auris_models::ModelFile;
 use auris_scheduler::{ChunkError, Ticket};
 
 /// What an earlier attempt at a request has finished.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
-    /// Its route, if that was decided.
+    /// `None` if it was not decided.
     pub route: Option<Route>,
     /// Its finished chunks. A chunk that no longer matches how the file is cut is run again.
     pub chunks: Vec<ChunkResult>,
@@ -31,168 +31,143 @@ pub struct Checkpoint {
 /// The next step of a transcription.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// The route is decided.
-    Routed(Box<Route>),
+    /// The model and the language are decided.
+    Routed(Arc<Route>),
     /// Another chunk is finished. Chunks arrive in the order in which they finish.
     Chunk {
-        /// The chunk.
+        /// On the file's clock.
         result: Arc<ChunkResult>,
         /// Whether it came from the checkpoint instead of being run.
-        recalled: bool,
+        from_checkpoint: bool,
     },
 }
 
-/// A request that has been checked.
-pub(super) struct Prepared {
-    pub(super) reader: Reader,
-    /// The model that was asked for by name.
-    pub(super) model: Option<ModelFile>,
-    pub(super) options: Options,
+impl Prepared {
+    /// Starts it for a waiting client, if there is room for its length.
+    ///
+    /// # Errors
+    /// [`PipelineError::Refused`].
+    pub async fn start(self, ticket: Ticket) -> Result<Transcription, PipelineError> {
+        ticket.measure(self.reader.estimated_seconds() * self.reader.signals()).await?;
+        Ok(self.resume(ticket, Checkpoint::default()))
+    }
+
+    /// Starts it after its `checkpoint`, whatever else waits.
+    pub fn resume(self, ticket: Ticket, checkpoint: Checkpoint) -> Transcription {
+        // A model that is no longer loaded cannot continue.
+        let route = checkpoint.route.filter(|route| self.pipeline.can_resume(route));
+        let chunks = if route.is_some() { checkpoint.chunks } else { Vec::new() };
+        Transcription {
+            request: self,
+            ticket,
+            earlier_route: route,
+            earlier_chunks: chunks.into_iter().map(|chunk| (chunk.index, chunk)).collect(),
+            route: None,
+            upcoming: VecDeque::new(),
+            ahead: None,
+            running: FuturesUnordered::new(),
+            results: Vec::new(),
+            done_seconds: 0.0,
+        }
+    }
 }
 
 /// An admitted request. Dropping it cancels what is unfinished.
 pub struct Transcription {
-    pipeline: Pipeline,
-    reader: Reader,
+    request: Prepared,
     ticket: Ticket,
-    /// The model that was asked for by name.
-    model: Option<ModelFile>,
-    options: Options,
-    route: Option<Route>,
-    routed: bool,
-    recalled: HashMap<usize, ChunkResult>,
+    /// From the checkpoint.
+    earlier_route: Option<Route>,
+    earlier_chunks: HashMap<usize, ChunkResult>,
+    route: Option<Arc<Route>>,
     /// Decoded, but not yet submitted.
     upcoming: VecDeque<Chunk>,
     /// The first chunk, if it was submitted while its language was being detected.
     ahead: Option<PendingChunk>,
     running: FuturesUnordered<BoxFuture<'static, Result<ChunkResult, ChunkError>>>,
-    /// From the checkpoint, but not yet returned.
-    ready: VecDeque<ChunkResult>,
     results: Vec<Arc<ChunkResult>>,
     /// Seconds of finished chunks, over all signals.
     done_seconds: f64,
 }
 
 impl Transcription {
-    pub(super) fn new(
-        pipeline: Pipeline,
-        prepared: Prepared,
-        ticket: Ticket,
-        recall: Checkpoint,
-    ) -> Self {
-        let Prepared { reader, model, options } = prepared;
-        // A model that is no longer loaded cannot continue.
-        let route = recall.route.filter(|route| pipeline.can_resume(route));
-        let recalled = match &route {
-            Some(_) => recall.chunks.into_iter().map(|chunk| (chunk.index, chunk)).collect(),
-            None => HashMap::new(),
-        };
-        Self {
-            pipeline,
-            reader,
-            ticket,
-            model,
-            options,
-            route,
-            routed: false,
-            recalled,
-            upcoming: VecDeque::new(),
-            ahead: None,
-            running: FuturesUnordered::new(),
-            ready: VecDeque::new(),
-            results: Vec::new(),
-            done_seconds: 0.0,
+    /// Runs it to its end, and waits for `report` after each step.
+    ///
+    /// # Errors
+    /// [`PipelineError`], and those of `report`.
+    pub async fn run<E: From<PipelineError>, F: Future<Output = Result<(), E>>>(
+        mut self,
+        mut report: impl FnMut(Step, TranscriptionProgress) -> F,
+    ) -> Result<TranscriptionOutput, E> {
+        while let Some(step) = self.next().await? {
+            report(step, self.progress()).await?;
+        }
+        let (duration, truncated) =
+            (self.request.reader.decoded_seconds(), self.request.reader.truncated());
+        let route = self.route.unwrap_or_default();
+        Ok(merge::output(self.request.options.task, &route, &self.results, duration, truncated))
+    }
+
+    async fn next(&mut self) -> Result<Option<Step>, PipelineError> {
+        let Some(route) = self.route.clone() else { return self.decide_route().await.map(Some) };
+        loop {
+            while self.running.len() < self.request.pipeline.chunks_in_flight()
+                && let Some(chunk) = self.upcoming.pop_front()
+            {
+                let span = ChunkSpan::of(&chunk);
+                let earlier = self.earlier_chunks.remove(&span.index);
+                if let Some(result) = earlier.filter(|result| result.span() == span) {
+                    return Ok(Some(self.finished(result, true)));
+                }
+                self.submit(span, &route, &chunk);
+            }
+            let reader = &mut self.request.reader;
+            let wants_more = self.upcoming.is_empty() && !reader.ended();
+            tokio::select! {
+                biased;
+                Some(result) = self.running.next() => {
+                    return Ok(Some(self.finished(result?, false)));
+                }
+                decoded = reader.next(), if wants_more => self.upcoming.extend(decoded?),
+                else => return Ok(None),
+            }
         }
     }
 
-    /// The next step, or none at the end. If the future is dropped, the transcription must not be
-    /// used any more.
-    ///
-    /// # Errors
-    /// [`PipelineError`]; the transcription has failed then.
-    pub async fn next(&mut self) -> Result<Option<Step>, PipelineError> {
-        if !self.routed {
-            self.upcoming.extend(self.reader.next().await?);
-            let route = match self.route.take() {
-                Some(route) => route,
-                None => {
-                    let Self { pipeline, model, options, ticket, reader, upcoming, .. } = self;
-                    let routed = pipeline.route(model.as_ref(), options, ticket, reader, upcoming);
-                    let (route, ahead) = routed.await?;
-                    self.ahead = ahead;
-                    route
-                }
-            };
-            let route = Route { heard: self.reader.heard().clone(), ..route };
-            self.routed = true;
-            return Ok(Some(Step::Routed(Box::new(self.route.insert(route).clone()))));
-        }
-        while self.running.len() < self.pipeline.chunks_in_flight()
-            && self.ready.is_empty()
-            && let Some(chunk) = self.upcoming.pop_front()
-        {
-            self.submit(chunk);
-            if self.upcoming.is_empty() {
-                self.upcoming.extend(self.reader.next().await?);
+    async fn decide_route(&mut self) -> Result<Step, PipelineError> {
+        self.upcoming.extend(self.request.reader.next().await?);
+        let route = match self.earlier_route.take() {
+            Some(route) => route,
+            None => {
+                let decided = self.request.route(&self.ticket, &mut self.upcoming).await?;
+                self.ahead = decided.ahead;
+                decided.route
             }
-        }
-        let (result, recalled) = match self.ready.pop_front() {
-            Some(result) => (result, true),
-            None => match self.running.next().await {
-                Some(result) => (result?, false),
-                None => return Ok(None),
-            },
         };
+        let route = Arc::new(Route { heard: self.request.reader.heard().clone(), ..route });
+        self.route = Some(Arc::clone(&route));
+        Ok(Step::Routed(route))
+    }
+
+    fn submit(&mut self, span: ChunkSpan, route: &Route, chunk: &Chunk) {
+        let running = self.ahead.take().unwrap_or_else(|| {
+            Box::pin(self.ticket.run(route::request(route, &self.request.options, chunk)))
+        });
+        self.running.push(Box::pin(async move { Ok(ChunkResult::new(span, running.await?)) }));
+    }
+
+    fn finished(&mut self, result: ChunkResult, from_checkpoint: bool) -> Step {
         self.done_seconds += result.seconds();
         let result = Arc::new(result);
         self.results.push(Arc::clone(&result));
-        let Progress { done_seconds, total_seconds } = self.progress();
-        self.ticket.charge((total_seconds - done_seconds) * self.reader.signals());
-        Ok(Some(Step::Chunk { result, recalled }))
+        let TranscriptionProgress { done_seconds, total_seconds } = self.progress();
+        self.ticket.charge((total_seconds - done_seconds) * self.request.reader.signals());
+        Step::Chunk { result, from_checkpoint }
     }
 
-    fn submit(&mut self, chunk: Chunk) {
-        let Chunk { index, channel, start_sample, .. } = chunk;
-        let samples = chunk.samples.len() as u64;
-        if let Some(known) = self.recalled.remove(&index)
-            && (known.channel, known.start_sample, known.samples)
-                == (channel, start_sample, samples)
-        {
-            return self.ready.push_back(known);
-        }
-        let Some(route) = &self.route else { return };
-        let running = self.ahead.take().unwrap_or_else(|| {
-            Box::pin(self.ticket.run(route::request(route, &self.options, &chunk)))
-        });
-        let result = async move {
-            let done = running.await?;
-            Ok(ChunkResult { index, start_sample, samples, channel, done })
-        };
-        self.running.push(Box::pin(result));
-    }
-
-    /// How far it has come.
-    pub fn progress(&self) -> Progress {
-        let total_seconds = self.reader.estimated_seconds();
-        let heard_seconds = self.done_seconds + self.reader.silent_seconds();
-        let done_seconds = heard_seconds / self.reader.signals();
-        Progress { done_seconds, total_seconds }
-    }
-
-    /// The length of the audio decoded so far, in seconds.
-    pub fn decoded_seconds(&self) -> f64 {
-        self.reader.decoded_seconds()
-    }
-
-    /// Whether the file ended early; what it had was transcribed.
-    pub fn truncated(&self) -> bool {
-        self.reader.truncated()
-    }
-
-    /// The result, once there is no next step.
-    pub fn finish(self) -> Output {
-        let route = self.route.unwrap_or_default();
-        let (duration, truncated) = (self.reader.decoded_seconds(), self.reader.truncated());
-        merge::output(self.options.task, &route, &self.results, duration, truncated)
+    fn progress(&self) -> TranscriptionProgress {
+        let reader = &self.request.reader;
+        let done_seconds = (self.done_seconds + reader.silent_seconds()) / reader.signals();
+        TranscriptionProgress { done_seconds, total_seconds: reader.estimated_seconds() }
     }
 }

@@ -2,14 +2,18 @@
 
 use sqlx::error::{DatabaseError, ErrorKind};
 
-use super::{JobId, Store, StoreError, StoredChunk};
+use super::{JobId, JobStore, StoreError, StoredChunk};
 
-impl Store {
+impl JobStore {
     /// Stores the result of a chunk, and replaces an earlier one.
     ///
     /// # Errors
     /// [`StoreError::Gone`] when the job was deleted, and those of the database.
-    pub async fn put_chunk(&self, job: JobId, chunk: &StoredChunk) -> Result<(), StoreError> {
+    pub(crate) async fn put_chunk(
+        &self,
+        job: JobId,
+        chunk: &StoredChunk,
+    ) -> Result<(), StoreError> {
         let query = sqlx::query(
             "INSERT INTO chunks (job, position, start_sample, samples, result_json, done_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -29,10 +33,7 @@ impl Store {
     }
 
     /// Deletes the chunks from `count` on.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn trim_chunks(&self, job: JobId, count: usize) -> Result<(), StoreError> {
+    pub(crate) async fn trim_chunks(&self, job: JobId, count: usize) -> Result<(), StoreError> {
         let query = sqlx::query("DELETE FROM chunks WHERE job = ?1 AND position >= ?2");
         let query = query.bind(job.to_string()).bind(i64::try_from(count).unwrap_or(i64::MAX));
         query.execute(&self.writer).await.map_err(|error| self.failure(error))?;
@@ -40,10 +41,7 @@ impl Store {
     }
 
     /// The finished chunks of a job, in the order of the file.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn chunks(&self, job: JobId) -> Result<Vec<StoredChunk>, StoreError> {
+    pub(crate) async fn chunks(&self, job: JobId) -> Result<Vec<StoredChunk>, StoreError> {
         let query = sqlx::query_as("SELECT * FROM chunks WHERE job = ?1 ORDER BY position");
         let query = query.bind(job.to_string());
         query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))

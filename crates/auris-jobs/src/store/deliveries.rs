@@ -5,48 +5,42 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::job::{DeliveryReport, JobId};
-use super::{Store, StoreError};
+use super::{JobStore, StoreError};
 
 /// An event that has not been delivered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// The job whose end it reports.
-    pub job: JobId,
-    /// The job's owner.
-    pub owner: String,
-    /// The event's id.
-    pub event: String,
-    /// What is sent.
-    pub body: String,
+    pub(crate) job: JobId,
+    pub(crate) owner: String,
+    pub(crate) event: String,
+    pub(crate) body: String,
     /// The address it is sent to.
-    pub url: String,
-    /// The receiver's host.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
+    pub(crate) url: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// From when on it may be sent.
-    pub due_at_ms: i64,
+    pub(crate) due_at_ms: i64,
     /// How often it was tried before.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 /// Receivers and owners to skip for now.
 #[derive(Debug, Clone, Default)]
-pub struct Excluded {
-    /// Receivers, by host and port.
-    pub receivers: HashSet<(String, u16)>,
+pub(crate) struct Excluded {
+    pub(crate) receivers: HashSet<(String, u16)>,
     /// All receivers on these hosts.
-    pub hosts: HashSet<String>,
+    pub(crate) hosts: HashSet<String>,
     /// All events of these owners.
-    pub owners: HashSet<String>,
+    pub(crate) owners: HashSet<String>,
 }
 
-impl Store {
+impl JobStore {
     /// The pending event that is due first, now or later, of those that are not excluded.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn next_delivery(&self, excluded: &Excluded) -> Result<Option<Delivery>, StoreError> {
+    pub(crate) async fn next_delivery(
+        &self,
+        excluded: &Excluded,
+    ) -> Result<Option<Delivery>, StoreError> {
         let Excluded { receivers, hosts, owners } = excluded;
         let query = sqlx::query_as(
             "SELECT * FROM deliveries
@@ -65,10 +59,7 @@ impl Store {
 
     /// Stores the result of an attempt. While `report` says that the event is pending, it is due
     /// again at `next_at_ms`; once it is settled, the event of a deleted job is removed.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn record_delivery(
+    pub(crate) async fn record_delivery(
         &self,
         job: JobId,
         report: &DeliveryReport,
@@ -87,7 +78,7 @@ impl Store {
     }
 
     /// Waits until a job with a webhook has ended. Cancel safe; for one task.
-    pub async fn delivery_added(&self) {
+    pub(crate) async fn delivery_added(&self) {
         self.delivery_added.notified().await;
     }
 }

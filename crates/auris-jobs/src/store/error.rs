@@ -21,19 +21,12 @@ const SQLITE_NOTADB: u32 = 26;
 /// Why a job cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The folder or a file in it cannot be created or opened.
     #[error(
         "cannot use {} for jobs: {source}: give a folder that auris may write with --jobs-dir",
         path.display()
     )]
-    Folder {
-        /// The folder or file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Folder { path: PathBuf, source: io::Error },
 
-    /// Another process uses the same jobs folder.
     #[error(
         "the jobs folder {} is in use by another auris: stop that one, or give each a folder of \
          its own with --jobs-dir",
@@ -41,7 +34,6 @@ pub enum StoreError {
     )]
     InUse(PathBuf),
 
-    /// A later version has changed the tables.
     #[error(
         "{} was written by another version of auris: start that version, or move {} away to \
          begin without its jobs",
@@ -49,36 +41,23 @@ pub enum StoreError {
     )]
     OtherVersion(PathBuf),
 
-    /// The file is damaged.
     #[error(
         "{} is damaged ({reason}): move {} away to begin without its jobs, or put a backup in its \
          place",
         path.display(), with_companions(path)
     )]
-    Damaged {
-        /// The database.
-        path: PathBuf,
-        /// What SQLite found.
-        reason: String,
-    },
+    Damaged { path: PathBuf, reason: String },
 
-    /// The job was deleted meanwhile.
     #[error("there is no job {0} any more")]
     Gone(JobId),
 
-    /// Anything else, such as a full disk.
     #[error("the jobs database {} failed: {source}: check the room on its disk", path.display())]
-    Database {
-        /// The database.
-        path: PathBuf,
-        /// The cause.
-        source: sqlx::Error,
-    },
+    Database { path: PathBuf, source: sqlx::Error },
 }
 
 impl StoreError {
     /// Whether the same call may succeed later, such as when there is room on the disk again.
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Database { source: sqlx::Error::PoolTimedOut | sqlx::Error::Io(_), .. } => true,
             Self::Database { source: sqlx::Error::Database(error), .. } => matches!(

@@ -6,10 +6,10 @@ use sqlx::{FromRow, Row, Sqlite};
 
 use super::row;
 use super::{
-    Inserted, JobId, JobState, NewDelivery, NewJob, Outcome, Store, StoreError, StoredJob,
+    Inserted, JobId, JobOutcome, JobState, JobStore, NewDelivery, NewJob, StoreError, StoredJob,
 };
 
-type Select = QueryAs<'static, Sqlite, StoredJob, SqliteArguments>;
+type JobQuery = QueryAs<'static, Sqlite, StoredJob, SqliteArguments>;
 
 /// The text of a query for whole jobs, with the given end.
 macro_rules! select_jobs {
@@ -23,12 +23,9 @@ macro_rules! select_jobs {
     };
 }
 
-impl Store {
+impl JobStore {
     /// Stores a job, unless its owner has sent the same request before.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn insert(&self, job: NewJob) -> Result<Inserted, StoreError> {
+    pub(crate) async fn insert(&self, job: NewJob) -> Result<Inserted, StoreError> {
         let query = sqlx::query(
             "INSERT INTO jobs (id, owner, state, request_json, created_at, audio_seconds,
                  idempotency_key, fingerprint, webhook_url, webhook_host, webhook_port)
@@ -48,7 +45,7 @@ impl Store {
         let earlier = if inserted {
             Inserted::New
         } else {
-            let query: Select = sqlx::query_as(select_jobs!(
+            let query: JobQuery = sqlx::query_as(select_jobs!(
                 "WHERE jobs.owner = ?1 AND idempotency_key = ?2 AND fingerprint = ?3"
             ));
             let query = query.bind(job.owner).bind(job.idempotency_key).bind(job.fingerprint);
@@ -61,21 +58,19 @@ impl Store {
     }
 
     /// The job, if it is `owner`'s.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn get(&self, owner: &str, id: JobId) -> Result<Option<StoredJob>, StoreError> {
-        let query: Select = sqlx::query_as(select_jobs!("WHERE id = ?1 AND jobs.owner = ?2"));
+    pub(crate) async fn get(
+        &self,
+        owner: &str,
+        id: JobId,
+    ) -> Result<Option<StoredJob>, StoreError> {
+        let query: JobQuery = sqlx::query_as(select_jobs!("WHERE id = ?1 AND jobs.owner = ?2"));
         let query = query.bind(id.to_string()).bind(owner.to_owned());
         query.fetch_optional(&self.readers).await.map_err(|error| self.failure(error))
     }
 
     /// The job that `owner` has sent with `idempotency_key`, and the fingerprint of its request,
     /// so that a repetition is recognised before its body is received.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn find(
+    pub(crate) async fn find(
         &self,
         owner: &str,
         idempotency_key: &str,
@@ -89,16 +84,13 @@ impl Store {
     }
 
     /// At most `limit` of `owner`'s jobs, the newest first; those older than `after`, if given.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn list(
+    pub(crate) async fn list(
         &self,
         owner: &str,
         after: Option<JobId>,
         limit: u32,
     ) -> Result<Vec<StoredJob>, StoreError> {
-        let query: Select = sqlx::query_as(select_jobs!(
+        let query: JobQuery = sqlx::query_as(select_jobs!(
             "WHERE jobs.owner = ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3"
         ));
         let after = after.map(|id| id.to_string());
@@ -107,21 +99,15 @@ impl Store {
     }
 
     /// Every job that is queued or running, the oldest first.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn unfinished(&self) -> Result<Vec<StoredJob>, StoreError> {
-        let query: Select =
+    pub(crate) async fn unfinished(&self) -> Result<Vec<StoredJob>, StoreError> {
+        let query: JobQuery =
             sqlx::query_as(select_jobs!("WHERE jobs.state IN ('queued', 'running') ORDER BY id"));
         query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))
     }
 
     /// Records that the job has begun, or continues after a restart. Returns whether it is still
     /// unfinished, so that it may run.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn mark_running(&self, id: JobId, now_ms: i64) -> Result<bool, StoreError> {
+    pub(crate) async fn mark_running(&self, id: JobId, now_ms: i64) -> Result<bool, StoreError> {
         let query = sqlx::query(
             "UPDATE jobs SET state = 'running', started_at = coalesce(started_at, ?2)
              WHERE id = ?1 AND state IN ('queued', 'running')",
@@ -130,39 +116,34 @@ impl Store {
     }
 
     /// Stores the decided model and language.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn set_route(&self, id: JobId, route_json: String) -> Result<(), StoreError> {
+    pub(crate) async fn set_route(&self, id: JobId, route_json: String) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE jobs SET route_json = ?2 WHERE id = ?1");
         self.changes(query.bind(id.to_string()).bind(route_json)).await.map(drop)
     }
 
     /// Corrects the estimate of the job's length.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn set_audio_seconds(&self, id: JobId, seconds: f64) -> Result<(), StoreError> {
+    pub(crate) async fn set_audio_seconds(
+        &self,
+        id: JobId,
+        seconds: f64,
+    ) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE jobs SET audio_seconds = ?2 WHERE id = ?1");
         self.changes(query.bind(id.to_string()).bind(seconds)).await.map(drop)
     }
 
     /// Ends an unfinished job and stores the event that reports it, if the job has a webhook: both
     /// or neither. Returns whether this call ended it.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn finish(
+    pub(crate) async fn finish(
         &self,
         id: JobId,
-        outcome: Outcome,
+        outcome: JobOutcome,
         now_ms: i64,
         delivery: Option<NewDelivery>,
     ) -> Result<bool, StoreError> {
-        let (state, error_json) = match outcome {
-            Outcome::Finished => (JobState::Finished, None),
-            Outcome::Failed { error_json } => (JobState::Failed, Some(error_json)),
-            Outcome::Cancelled => (JobState::Cancelled, None),
+        let state = JobState::from(&outcome);
+        let error_json = match outcome {
+            JobOutcome::Failed { error_json } => Some(error_json),
+            JobOutcome::Finished | JobOutcome::Cancelled => None,
         };
         let query = sqlx::query(
             "UPDATE jobs SET state = ?2, error_json = ?3, ended_at = ?4
@@ -172,7 +153,7 @@ impl Store {
         let mut transaction = self.writer.begin().await.map_err(|error| self.failure(error))?;
         let ended = query.execute(&mut *transaction).await;
         let ended = ended.map_err(|error| self.failure(error))?.rows_affected() > 0;
-        let mut is_told = false;
+        let mut has_event = false;
         if let Some(delivery) = delivery.filter(|_| ended) {
             let query = sqlx::query(
                 "INSERT INTO deliveries
@@ -183,10 +164,10 @@ impl Store {
             );
             let query = query.bind(id.to_string()).bind(delivery.event).bind(delivery.body);
             let added = query.bind(now_ms).execute(&mut *transaction).await;
-            is_told = added.map_err(|error| self.failure(error))?.rows_affected() > 0;
+            has_event = added.map_err(|error| self.failure(error))?.rows_affected() > 0;
         }
         transaction.commit().await.map_err(|error| self.failure(error))?;
-        if is_told {
+        if has_event {
             self.delivery_added.notify_one();
         }
         Ok(ended)
@@ -194,24 +175,18 @@ impl Store {
 
     /// Removes the job with all that belongs to it, if it is `owner`'s. Returns whether it was.
     /// Only a pending event stays until it is delivered or given up.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn delete(&self, owner: &str, id: JobId) -> Result<bool, StoreError> {
+    pub(crate) async fn delete(&self, owner: &str, id: JobId) -> Result<bool, StoreError> {
         let query = sqlx::query("DELETE FROM jobs WHERE id = ?1 AND owner = ?2");
         self.changes(query.bind(id.to_string()).bind(owner.to_owned())).await
     }
 
     /// Removes the jobs that ended before `ended_before_ms` as [`Self::delete`] does, and returns
     /// their ids.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn expire(&self, ended_before_ms: i64) -> Result<Vec<JobId>, StoreError> {
+    pub(crate) async fn expire(&self, ended_before_ms: i64) -> Result<Vec<JobId>, StoreError> {
         let query = sqlx::query("DELETE FROM jobs WHERE ended_at < ?1 RETURNING id");
         let rows = query.bind(ended_before_ms).fetch_all(&self.writer).await;
         let rows = rows.map_err(|error| self.failure(error))?;
-        let ids = rows.iter().map(|row| row::id(row, "id")).collect::<Result<_, _>>();
+        let ids = rows.iter().map(|row| row::parsed(row, "id")).collect::<Result<_, _>>();
         ids.map_err(|error| self.failure(error))
     }
 

@@ -24,16 +24,18 @@ use std::sync::Arc;
 use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
-pub use deliveries::{Delivery, Excluded};
-pub use error::StoreError;
-pub use job::{
-    DeliveryReport, DeliveryState, Inserted, JobId, JobState, NewDelivery, NewJob, NewWebhook,
-    Outcome, StoredChunk, StoredJob, unix_ms,
+pub use job::{JobId, JobState};
+
+pub(crate) use deliveries::{Delivery, Excluded};
+pub(crate) use error::StoreError;
+pub(crate) use job::{
+    DeliveryReport, DeliveryState, Inserted, JobOutcome, NewDelivery, NewJob, NewWebhook,
+    StoredChunk, StoredJob, unix_ms,
 };
 
 /// A handle on the database. Clones share it; dropping the last one releases the folder.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct JobStore {
     /// One connection: SQLite has one writer at a time.
     writer: SqlitePool,
     /// Several read-only connections: readers do not block the writer.
@@ -44,7 +46,7 @@ pub struct Store {
     _lock: Arc<File>,
 }
 
-impl Store {
+impl JobStore {
     fn failure(&self, error: sqlx::Error) -> StoreError {
         StoreError::database(&self.path, error)
     }

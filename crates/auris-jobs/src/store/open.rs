@@ -11,7 +11,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlSafeStr, SqlitePool};
 
-use super::{Store, StoreError};
+use super::{JobStore, StoreError};
 
 /// The database's name in the folder.
 pub(super) const DATABASE: &str = "jobs.db";
@@ -28,14 +28,14 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(600);
 /// How many may read at once.
 const READERS: u32 = 4;
 
-impl Store {
+impl JobStore {
     /// Opens the database in `folder`, and creates both if they are missing.
     ///
     /// # Errors
     /// [`StoreError::Folder`], [`StoreError::InUse`] by another process, [`StoreError::Damaged`],
     /// [`StoreError::OtherVersion`] for tables that this version does not know, and
     /// [`StoreError::Database`].
-    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub(crate) async fn open(folder: &Path) -> Result<Self, StoreError> {
         make_folder(folder)?;
         let lock = lock(folder)?;
         let path = folder.join(DATABASE);

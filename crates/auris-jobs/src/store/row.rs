@@ -1,17 +1,20 @@
 //! Converts a row of the database to a job, a chunk or a delivery.
 
+use std::error::Error;
+use std::str::FromStr;
+
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Error, FromRow, Row};
+use sqlx::{FromRow, Row};
 
 use super::deliveries::Delivery;
-use super::job::{DeliveryReport, DeliveryState, JobId, JobState, StoredChunk, StoredJob};
+use super::job::{DeliveryReport, StoredChunk, StoredJob};
 
 impl FromRow<'_, SqliteRow> for StoredJob {
-    fn from_row(row: &SqliteRow) -> Result<Self, Error> {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
-            id: id(row, "id")?,
+            id: parsed(row, "id")?,
             owner: row.try_get("owner")?,
-            state: state(row)?,
+            state: parsed(row, "state")?,
             request_json: row.try_get("request_json")?,
             created_at_ms: row.try_get("created_at")?,
             started_at_ms: row.try_get("started_at")?,
@@ -27,11 +30,12 @@ impl FromRow<'_, SqliteRow> for StoredJob {
 }
 
 /// `None` when the job has no delivery, so that the joined columns are empty.
-fn delivery_report(row: &SqliteRow) -> Result<Option<DeliveryReport>, Error> {
-    let Some(name) = row.try_get::<Option<String>, _>("delivery_state")? else { return Ok(None) };
-    let state = DeliveryState::ALL.into_iter().find(|state| state.as_str() == name);
+fn delivery_report(row: &SqliteRow) -> sqlx::Result<Option<DeliveryReport>> {
+    if row.try_get::<Option<&str>, _>("delivery_state")?.is_none() {
+        return Ok(None);
+    }
     Ok(Some(DeliveryReport {
-        state: state.ok_or_else(|| undecodable("delivery_state", name.into()))?,
+        state: parsed(row, "delivery_state")?,
         attempts: row.try_get("attempts")?,
         last_status: row.try_get("last_status")?,
         last_error: row.try_get("last_error")?,
@@ -39,7 +43,7 @@ fn delivery_report(row: &SqliteRow) -> Result<Option<DeliveryReport>, Error> {
 }
 
 impl FromRow<'_, SqliteRow> for StoredChunk {
-    fn from_row(row: &SqliteRow) -> Result<Self, Error> {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
             index: row.try_get("position")?,
             start_sample: row.try_get("start_sample")?,
@@ -51,9 +55,9 @@ impl FromRow<'_, SqliteRow> for StoredChunk {
 }
 
 impl FromRow<'_, SqliteRow> for Delivery {
-    fn from_row(row: &SqliteRow) -> Result<Self, Error> {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
-            job: id(row, "job")?,
+            job: parsed(row, "job")?,
             event: row.try_get("event")?,
             body: row.try_get("body")?,
             owner: row.try_get("owner")?,
@@ -66,19 +70,14 @@ impl FromRow<'_, SqliteRow> for Delivery {
     }
 }
 
-/// The job's id in `column`.
-pub(super) fn id(row: &SqliteRow, column: &str) -> Result<JobId, Error> {
-    let text: String = row.try_get(column)?;
-    text.parse().map_err(|error: uuid::Error| undecodable(column, error.into()))
-}
-
-/// The job's state in the column `state`.
-fn state(row: &SqliteRow) -> Result<JobState, Error> {
-    let name: String = row.try_get("state")?;
-    let state = JobState::ALL.into_iter().find(|state| state.as_str() == name);
-    state.ok_or_else(|| undecodable("state", name.into()))
-}
-
-fn undecodable(column: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    Error::ColumnDecode { index: column.to_owned(), source }
+/// The value that the text in `column` names, such as an id or a state.
+pub(super) fn parsed<T: FromStr<Err: Error + Send + Sync + 'static>>(
+    row: &SqliteRow,
+    column: &str,
+) -> sqlx::Result<T> {
+    let parsed = row.try_get::<&str, _>(column)?.parse();
+    parsed.map_err(|error: T::Err| sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: error.into(),
+    })
 }

@@ -10,9 +10,11 @@ use tokio::task::{self, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::send::{Attempt, Sender, Verdict};
-use super::sign::Signer;
-use crate::store::{Delivery, DeliveryReport, DeliveryState, Excluded, Store, StoreError, unix_ms};
+use super::WebhookSettings;
+use super::send::{DeliveryAttempt, DeliveryOutcome, Sender};
+use crate::store::{
+    Delivery, DeliveryReport, DeliveryState, Excluded, JobStore, StoreError, unix_ms,
+};
 
 /// Deliveries in flight at the same time, each to another receiver.
 const AT_ONCE: usize = 32;
@@ -34,16 +36,16 @@ const STORE_PAUSE: Duration = Duration::from_secs(10);
 
 /// How often, and for how long, an event is retried.
 #[derive(Debug, Clone, Copy)]
-pub struct RetryPolicy {
+pub(crate) struct RetryPolicy {
     /// The longest that a receiver may take to answer.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// The pause before the second attempt. Each later one is three times as long, and each is
     /// lengthened by a random share of itself.
-    pub first_pause: Duration,
+    pub(crate) first_pause: Duration,
     /// The longest pause, before that share is added.
-    pub longest_pause: Duration,
+    pub(crate) longest_pause: Duration,
     /// How often an event is tried.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 impl Default for RetryPolicy {
@@ -73,16 +75,16 @@ impl RetryPolicy {
 
 /// Delivers the events of a store.
 #[derive(Debug)]
-pub struct Deliverer {
-    courier: Arc<DeliveryContext>,
+pub(crate) struct Deliverer {
+    context: Arc<DeliveryContext>,
     under_way: JoinSet<Result<(), StoreError>>,
     /// The owner and the receiver of each running delivery.
-    places: HashMap<task::Id, Place>,
+    slots: HashMap<task::Id, DeliverySlot>,
 }
 
 /// The owner and the receiver of one of the [`AT_ONCE`] deliveries.
 #[derive(Debug)]
-struct Place {
+struct DeliverySlot {
     owner: String,
     host: String,
     port: u16,
@@ -91,31 +93,26 @@ struct Place {
 /// What every delivery needs.
 #[derive(Debug)]
 struct DeliveryContext {
-    store: Store,
+    store: JobStore,
     sender: Sender,
     retries: RetryPolicy,
 }
 
 impl Deliverer {
-    /// Delivers the events in `store`, signed by `signer`; to addresses in the server's own
-    /// network only if `allow_private`.
-    ///
-    /// # Errors
-    /// The system's certificates cannot be read.
-    pub fn new(
-        store: Store,
-        signer: Signer,
-        allow_private: bool,
+    /// Delivers the events in `store`.
+    pub(crate) fn new(
+        store: JobStore,
+        settings: &WebhookSettings,
         retries: RetryPolicy,
     ) -> reqwest::Result<Self> {
-        let sender = Sender::new(signer, allow_private, retries.timeout)?;
-        let courier = Arc::new(DeliveryContext { store, sender, retries });
-        Ok(Self { courier, under_way: JoinSet::new(), places: HashMap::new() })
+        let sender = Sender::new(settings, retries.timeout)?;
+        let context = Arc::new(DeliveryContext { store, sender, retries });
+        Ok(Self { context, under_way: JoinSet::new(), slots: HashMap::new() })
     }
 
     /// Delivers until `stop`, and returns once nothing is in flight. The rest continues after the
     /// next start.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
             let wake_after = self.start_due().await.unwrap_or_else(|error| {
                 tracing::error!("webhooks wait: {error}");
@@ -123,7 +120,7 @@ impl Deliverer {
             });
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.courier.store.delivery_added() => {}
+                () = self.context.store.delivery_added() => {}
                 Some(ended) = self.under_way.join_next_with_id() => self.ended(ended),
                 () = async {
                     match wake_after {
@@ -142,19 +139,19 @@ impl Deliverer {
     /// of a delivery or a new event.
     async fn start_due(&mut self) -> Result<Option<Duration>, StoreError> {
         while self.under_way.len() < AT_ONCE {
-            let excluded = excluded(&self.places);
-            let Some(delivery) = self.courier.store.next_delivery(&excluded).await? else { break };
+            let excluded = excluded(&self.slots);
+            let Some(delivery) = self.context.store.next_delivery(&excluded).await? else { break };
             let wait_ms = delivery.due_at_ms.saturating_sub(unix_ms());
             if wait_ms > 0 {
                 return Ok(Some(Duration::from_millis(wait_ms.unsigned_abs()).min(MOST_SLEEP)));
             }
-            let place = Place {
+            let slot = DeliverySlot {
                 owner: delivery.owner.clone(),
                 host: delivery.host.clone(),
                 port: delivery.port,
             };
-            let handle = self.under_way.spawn(Arc::clone(&self.courier).deliver(delivery));
-            self.places.insert(handle.id(), place);
+            let handle = self.under_way.spawn(Arc::clone(&self.context).deliver(delivery));
+            self.slots.insert(handle.id(), slot);
         }
         Ok(None)
     }
@@ -164,10 +161,12 @@ impl Deliverer {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        self.places.remove(&id);
+        self.slots.remove(&id);
         match ended {
             Ok((_, Ok(()))) => {}
-            Ok((_, Err(error))) => tracing::error!("a webhook's delivery was not noted: {error}"),
+            Ok((_, Err(error))) => {
+                tracing::error!("the result of a webhook's delivery was not stored: {error}");
+            }
             Err(error) => tracing::error!("a webhook's delivery failed: {error}"),
         }
     }
@@ -177,26 +176,26 @@ impl DeliveryContext {
     async fn deliver(self: Arc<Self>, delivery: Delivery) -> Result<(), StoreError> {
         let attempt = self.sender.send(&delivery).await;
         let attempts = delivery.attempts.saturating_add(1);
-        let (state, pause) = self.consequence(&attempt.verdict, attempts);
+        let (state, pause) = self.consequence(&attempt.outcome, attempts);
         log(&delivery, &attempt, state, pause);
         let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
         let next_at_ms = unix_ms().saturating_add(pause_ms);
-        let Attempt { status: last_status, error: last_error, .. } = attempt;
+        let DeliveryAttempt { status: last_status, error: last_error, .. } = attempt;
         let report = DeliveryReport { state, attempts, last_status, last_error };
-        let noted = self.store.record_delivery(delivery.job, &report, next_at_ms).await;
-        if noted.is_err() {
+        let stored = self.store.record_delivery(delivery.job, &report, next_at_ms).await;
+        if stored.is_err() {
             // Otherwise it would be sent again at once, and again.
             sleep(STORE_PAUSE).await;
         }
-        noted
+        stored
     }
 
     /// The new state of an event, and the pause before its next attempt.
-    fn consequence(&self, verdict: &Verdict, attempts: u32) -> (DeliveryState, Duration) {
-        match verdict {
-            Verdict::Delivered => (DeliveryState::Delivered, Duration::ZERO),
-            Verdict::Refused => (DeliveryState::Failed, Duration::ZERO),
-            Verdict::Retry { after } => match self.retries.pause(attempts) {
+    fn consequence(&self, outcome: &DeliveryOutcome, attempts: u32) -> (DeliveryState, Duration) {
+        match outcome {
+            DeliveryOutcome::Delivered => (DeliveryState::Delivered, Duration::ZERO),
+            DeliveryOutcome::Refused => (DeliveryState::Failed, Duration::ZERO),
+            DeliveryOutcome::Retry { after } => match self.retries.pause(attempts) {
                 Some(pause) => (DeliveryState::Pending, pause.max(*after).min(MOST_RETRY_AFTER)),
                 None => (DeliveryState::Failed, Duration::ZERO),
             },
@@ -205,23 +204,23 @@ impl DeliveryContext {
 }
 
 /// Receivers, hosts and owners whose events must wait for one of theirs to end: a receiver gets one
-/// at a time, and no host or owner takes all places.
-fn excluded(places: &HashMap<task::Id, Place>) -> Excluded {
-    let full = |name: fn(&Place) -> &String, most: usize| -> HashSet<String> {
-        let names = || places.values().map(name);
+/// at a time, and no host or owner takes all slots.
+fn excluded(slots: &HashMap<task::Id, DeliverySlot>) -> Excluded {
+    let full = |name: fn(&DeliverySlot) -> &String, most: usize| -> HashSet<String> {
+        let names = || slots.values().map(name);
         let held = |name: &String| names().filter(|other| *other == name).count();
         names().filter(|name| held(name) >= most).cloned().collect()
     };
-    let mut owners = full(|place| &place.owner, MOST_FOR_OWNER);
+    let mut owners = full(|slot| &slot.owner, MOST_FOR_OWNER);
     // Without keys, all jobs have the same owner.
     owners.remove("");
-    let receivers = places.values().map(|place| (place.host.clone(), place.port));
-    let hosts = full(|place| &place.host, MOST_FOR_HOST);
+    let receivers = slots.values().map(|slot| (slot.host.clone(), slot.port));
+    let hosts = full(|slot| &slot.host, MOST_FOR_HOST);
     Excluded { receivers: receivers.collect(), hosts, owners }
 }
 
 /// Addresses and receivers are private and not logged.
-fn log(delivery: &Delivery, attempt: &Attempt, state: DeliveryState, pause: Duration) {
+fn log(delivery: &Delivery, attempt: &DeliveryAttempt, state: DeliveryState, pause: Duration) {
     let job = delivery.job;
     let attempts = delivery.attempts.saturating_add(1);
     let reason = attempt.error.as_deref().unwrap_or_default();
@@ -229,7 +228,7 @@ fn log(delivery: &Delivery, attempt: &Attempt, state: DeliveryState, pause: Dura
         DeliveryState::Delivered => tracing::debug!(job.id = %job, attempts, "webhook delivered"),
         DeliveryState::Pending => tracing::info!(
             job.id = %job, attempts, pause_ms = pause.as_millis(),
-            "a webhook's receiver could not be told yet: {reason}"
+            "a webhook was not delivered and will be tried again: {reason}"
         ),
         DeliveryState::Failed => tracing::warn!(
             job.id = %job, attempts,

@@ -34,7 +34,7 @@ impl Resolver {
         let allowed: Vec<_> = found.filter(is_allowed).collect();
         if allowed.is_empty() {
             return Err(io::Error::other(
-                "the name stands for no address that may be called without \
+                "the name resolves to no address that may be called without \
                  --webhook-allow-private",
             ));
         }

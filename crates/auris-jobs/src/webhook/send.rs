@@ -6,9 +6,9 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 
-use super::address;
 use super::resolve::Resolver;
 use super::sign::Signer;
+use super::{WebhookSettings, address};
 use crate::store::{Delivery, unix_ms};
 
 /// Sends events, signed.
@@ -19,10 +19,10 @@ pub(super) struct Sender {
     allow_private: bool,
 }
 
-/// The result of an attempt.
+/// An attempt that has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Attempt {
-    pub(super) verdict: Verdict,
+pub(super) struct DeliveryAttempt {
+    pub(super) outcome: DeliveryOutcome,
     pub(super) status: Option<u16>,
     /// Why the event was not delivered, without the address.
     pub(super) error: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Attempt {
 
 /// What the result means for further attempts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum DeliveryOutcome {
     /// The receiver has the event.
     Delivered,
     /// It may work later, and not before this time.
@@ -42,11 +42,9 @@ pub(super) enum Verdict {
 impl Sender {
     /// # Errors
     /// The system's certificates cannot be read.
-    pub(super) fn new(
-        signer: Signer,
-        allow_private: bool,
-        timeout: Duration,
-    ) -> reqwest::Result<Self> {
+    pub(super) fn new(settings: &WebhookSettings, timeout: Duration) -> reqwest::Result<Self> {
+        let allow_private = settings.allow_private;
+        let signer = Signer::new(settings.secrets.clone());
         let client = auris_models::http_client_builder(timeout)
             .timeout(timeout)
             // A redirect could lead to an address that must not be called.
@@ -61,11 +59,13 @@ impl Sender {
     }
 
     /// Sends `delivery` once. Only the head of the response is read.
-    pub(super) async fn send(&self, delivery: &Delivery) -> Attempt {
+    pub(super) async fn send(&self, delivery: &Delivery) -> DeliveryAttempt {
         // Names are checked by the resolver, but a numeric address is never resolved.
         let url = match address::parse(&delivery.url, self.allow_private) {
             Ok((url, _)) => url,
-            Err(error) => return Attempt::failed(Verdict::Refused, error.to_string()),
+            Err(error) => {
+                return DeliveryAttempt::failed(DeliveryOutcome::Refused, error.to_string());
+            }
         };
         let timestamp = unix_ms() / 1_000;
         let signature = self.signer.sign(&delivery.event, timestamp, &delivery.body);
@@ -78,36 +78,38 @@ impl Sender {
             .header("webhook-signature", signature)
             .body(delivery.body.clone());
         match request.send().await {
-            Ok(response) => Attempt::answered(&response),
-            Err(error) => Attempt::failed(
-                Verdict::Retry { after: Duration::ZERO },
+            Ok(response) => DeliveryAttempt::answered(&response),
+            Err(error) => DeliveryAttempt::failed(
+                DeliveryOutcome::Retry { after: Duration::ZERO },
                 auris_models::causes(error),
             ),
         }
     }
 }
 
-impl Attempt {
-    fn failed(verdict: Verdict, error: String) -> Self {
-        Self { verdict, status: None, error: Some(error) }
+impl DeliveryAttempt {
+    fn failed(outcome: DeliveryOutcome, error: String) -> Self {
+        Self { outcome, status: None, error: Some(error) }
     }
 
     fn answered(response: &Response) -> Self {
         let status = response.status();
-        let verdict = match status {
-            _ if status.is_success() => Verdict::Delivered,
+        let outcome = match status {
+            _ if status.is_success() => DeliveryOutcome::Delivered,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-                Verdict::Retry { after: retry_after(response) }
+                DeliveryOutcome::Retry { after: retry_after(response) }
             }
-            _ if status.is_server_error() => Verdict::Retry { after: retry_after(response) },
-            _ => Verdict::Refused,
+            _ if status.is_server_error() => {
+                DeliveryOutcome::Retry { after: retry_after(response) }
+            }
+            _ => DeliveryOutcome::Refused,
         };
-        let error = (verdict != Verdict::Delivered).then(|| {
+        let error = (outcome != DeliveryOutcome::Delivered).then(|| {
             let hint =
                 if status.is_redirection() { ", and redirects are not followed" } else { "" };
             format!("the receiver answered {status}{hint}")
         });
-        Self { verdict, status: Some(status.as_u16()), error }
+        Self { outcome, status: Some(status.as_u16()), error }
     }
 }
 
@@ -130,8 +132,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_name_that_stands_for_this_machine_by_now_is_not_connected_to() {
-        let sender = Sender::new(Signer::new(Vec::new()), false, Duration::from_secs(30)).unwrap();
+    async fn a_name_that_now_resolves_to_this_machine_is_not_called() {
+        let settings = WebhookSettings { secrets: Vec::new(), allow_private: false };
+        let sender = Sender::new(&settings, Duration::from_secs(30)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         // The client alone: the check of the address knows this name, and no other is certain to
@@ -139,7 +142,7 @@ mod tests {
         let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
         let error = sender.client.post(url).send().await.expect_err("refused");
         let error = auris_models::causes(error);
-        assert!(error.contains("stands for no address that may be called"), "{error}");
+        assert!(error.contains("resolves to no address that may be called"), "{error}");
         let accepted = listener.accept().expect_err("nobody has connected");
         assert_eq!(accepted.kind(), ErrorKind::WouldBlock);
     }

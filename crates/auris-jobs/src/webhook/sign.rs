@@ -21,17 +21,14 @@ pub struct Secret(Vec<u8>);
 /// Why a text is not a secret. The text is not repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// It does not begin as secrets do.
     #[error(
         "a webhook secret begins with {PREFIX}: make one with `echo {PREFIX}$(openssl rand -base64 32)`"
     )]
     Prefix,
 
-    /// What follows the prefix is not base64.
     #[error("what follows {PREFIX} in a webhook secret is base64 with its padding")]
     Base64,
 
-    /// Too few bytes to be safe, or too many.
     #[error("a webhook secret has 24 to 64 bytes, and this one has {0}")]
     Length(usize),
 }
@@ -57,11 +54,11 @@ impl fmt::Debug for Secret {
 
 /// Signs events with every secret that receivers may know: with both while one replaces another.
 #[derive(Debug, Clone)]
-pub struct Signer(Vec<Secret>);
+pub(super) struct Signer(Vec<Secret>);
 
 impl Signer {
     /// Signs with each of `secrets`.
-    pub fn new(secrets: Vec<Secret>) -> Self {
+    pub(super) fn new(secrets: Vec<Secret>) -> Self {
         Self(secrets)
     }
 
@@ -95,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_secret_is_reported_without_being_repeated() {
+    fn an_invalid_secret_is_refused_without_being_quoted() {
         fn check(text: &str, error: SecretError) {
             assert_eq!(text.parse::<Secret>().expect_err(text), error);
             assert!(!error.to_string().contains("AAAA"), "{error}");

@@ -3,52 +3,52 @@
 use sqlx::Connection;
 use tempfile::TempDir;
 
-use super::super::{Inserted, JobId, Outcome, Store, StoreError};
-use super::place::{Place, chunk, job, outside};
+use super::super::{Inserted, JobId, JobOutcome, JobStore, StoreError};
+use super::test_store::{TestStore, chunk, job, outside};
 
 #[tokio::test]
-async fn who_reads_and_who_writes_do_not_wait_for_each_other() {
-    let place = Place::new().await;
-    let id = place.insert(job("")).await;
-    let mut writing = place.store.writer.begin().await.unwrap();
+async fn readers_and_the_writer_do_not_wait_for_each_other() {
+    let test = TestStore::new().await;
+    let id = test.insert(job("")).await;
+    let mut writing = test.store.writer.begin().await.unwrap();
     sqlx::query("DELETE FROM jobs").execute(&mut *writing).await.unwrap();
-    assert_eq!(place.job("", id).await.id, id);
-    assert_eq!(place.store.list("", None, 10).await.unwrap().len(), 1);
-    assert_eq!(place.store.unfinished().await.unwrap().len(), 1);
-    assert_eq!(place.store.chunks(id).await.unwrap(), []);
-    assert_eq!(place.store.find("", "k").await.unwrap(), None);
+    assert_eq!(test.job("", id).await.id, id);
+    assert_eq!(test.store.list("", None, 10).await.unwrap().len(), 1);
+    assert_eq!(test.store.unfinished().await.unwrap().len(), 1);
+    assert_eq!(test.store.chunks(id).await.unwrap(), []);
+    assert_eq!(test.store.find("", "k").await.unwrap(), None);
     writing.rollback().await.unwrap();
 
     let mut reading = Vec::new();
-    for _ in 0..place.store.readers.options().get_max_connections() {
-        let mut transaction = place.store.readers.begin().await.unwrap();
+    for _ in 0..test.store.readers.options().get_max_connections() {
+        let mut transaction = test.store.readers.begin().await.unwrap();
         sqlx::query("SELECT * FROM jobs").fetch_all(&mut *transaction).await.unwrap();
         reading.push(transaction);
     }
-    place.store.put_chunk(id, &chunk(0)).await.unwrap();
-    assert!(place.store.finish(id, Outcome::Finished, 800, None).await.unwrap());
+    test.store.put_chunk(id, &chunk(0)).await.unwrap();
+    assert!(test.store.finish(id, JobOutcome::Finished, 800, None).await.unwrap());
 }
 
 #[tokio::test]
 async fn readers_cannot_write() {
-    let place = Place::new().await;
-    assert!(sqlx::query("DELETE FROM jobs").execute(&place.store.readers).await.is_err());
+    let test = TestStore::new().await;
+    assert!(sqlx::query("DELETE FROM jobs").execute(&test.store.readers).await.is_err());
 }
 
 #[tokio::test]
 async fn failures_report_whether_they_are_transient() {
-    let place = Place::new().await;
-    let add = async || match place.store.insert(job("")).await {
+    let test = TestStore::new().await;
+    let add = async || match test.store.insert(job("")).await {
         Ok(Inserted::New) => None,
         Ok(other) => panic!("{other:?}"),
         Err(error) => Some(error),
     };
     let set = async |pragma: &'static str| {
-        sqlx::query(pragma).execute(&place.store.writer).await.unwrap();
+        sqlx::query(pragma).execute(&test.store.writer).await.unwrap();
     };
 
     set("PRAGMA busy_timeout = 0").await;
-    let backup = outside(&place.folder, "BEGIN IMMEDIATE").await;
+    let backup = outside(&test.folder, "BEGIN IMMEDIATE").await;
     let busy = add().await.expect("the database is held");
     assert!(busy.may_pass(), "{busy:?}");
     backup.close().await.unwrap();
@@ -65,18 +65,18 @@ async fn failures_report_whether_they_are_transient() {
     set("PRAGMA max_page_count = 1000000").await;
     assert!(add().await.is_none(), "there is room again");
 
-    let gone = place.store.put_chunk(JobId::new(), &chunk(0)).await.expect_err("no such job");
+    let gone = test.store.put_chunk(JobId::new(), &chunk(0)).await.expect_err("no such job");
     assert!(!gone.may_pass(), "{gone:?}");
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("jobs.db"), "no database ".repeat(1_000)).unwrap();
-    let damaged = Store::open(folder.path()).await.expect_err("damaged");
+    let damaged = JobStore::open(folder.path()).await.expect_err("damaged");
     assert!(matches!(damaged, StoreError::Damaged { .. }) && !damaged.may_pass(), "{damaged:?}");
 }
 
 #[tokio::test]
-async fn what_was_confirmed_is_on_the_disk() {
-    let place = Place::new().await;
+async fn confirmed_writes_are_on_disk() {
+    let test = TestStore::new().await;
     let synchronous: Result<i64, _> =
-        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&place.store.writer).await;
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&test.store.writer).await;
     assert_eq!(synchronous.unwrap(), 2, "FULL");
 }

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::super::{DeliveryReport, DeliveryState, Excluded, JobId, NewDelivery, Outcome, Store};
-use super::place::{Place, job};
+use super::super::{
+    DeliveryReport, DeliveryState, Excluded, JobId, JobOutcome, JobStore, NewDelivery,
+};
+use super::test_store::{TestStore, job};
 
 /// The job of the next event, and when it is due.
-async fn next(store: &Store, excluded: &Excluded) -> Option<(JobId, i64)> {
+async fn next(store: &JobStore, excluded: &Excluded) -> Option<(JobId, i64)> {
     let next = store.next_delivery(excluded).await.unwrap();
     next.map(|delivery| (delivery.job, delivery.due_at_ms))
 }
@@ -17,10 +19,10 @@ fn report(state: DeliveryState, attempts: u32) -> DeliveryReport {
 
 #[tokio::test]
 async fn the_event_that_is_due_first_comes_next() {
-    let place = Place::new().await;
-    let first = place.finished("", "https://a.example/1").await;
-    let second = place.finished("", "https://a.example/2").await;
-    let (store, all) = (&place.store, Excluded::default());
+    let test = TestStore::new().await;
+    let first = test.finished("", "https://a.example/1").await;
+    let second = test.finished("", "https://a.example/2").await;
+    let (store, all) = (&test.store, Excluded::default());
     assert_eq!(next(store, &all).await, Some((first, 1_000)));
     store.record_delivery(first, &report(DeliveryState::Pending, 1), 5_000).await.unwrap();
     assert_eq!(next(store, &all).await, Some((second, 1_000)));
@@ -31,14 +33,14 @@ async fn the_event_that_is_due_first_comes_next() {
 }
 
 #[tokio::test]
-async fn events_of_excluded_receivers_hosts_and_owners_are_passed_over() {
-    let place = Place::new().await;
-    let first = place.finished("alice", "https://a.example/").await;
-    let same_host = place.finished("alice", "https://a.example:8443/").await;
-    let same_owner = place.finished("alice", "https://b.example/").await;
-    let other = place.finished("bob", "https://c.example/").await;
+async fn events_of_excluded_receivers_hosts_and_owners_are_skipped() {
+    let test = TestStore::new().await;
+    let first = test.finished("alice", "https://a.example/").await;
+    let same_host = test.finished("alice", "https://a.example:8443/").await;
+    let same_owner = test.finished("alice", "https://b.example/").await;
+    let other = test.finished("bob", "https://c.example/").await;
     let check = async |excluded: Excluded, job: JobId| {
-        assert_eq!(next(&place.store, &excluded).await, Some((job, 1_000)), "{excluded:?}");
+        assert_eq!(next(&test.store, &excluded).await, Some((job, 1_000)), "{excluded:?}");
     };
     let set = |name: &str| HashSet::from([name.to_owned()]);
     check(Excluded::default(), first).await;
@@ -47,79 +49,79 @@ async fn events_of_excluded_receivers_hosts_and_owners_are_passed_over() {
     check(Excluded { hosts: set("a.example"), ..Excluded::default() }, same_owner).await;
     check(Excluded { owners: set("alice"), ..Excluded::default() }, other).await;
     let rest = Excluded { owners: set("alice"), hosts: set("c.example"), ..Excluded::default() };
-    assert_eq!(next(&place.store, &rest).await, None);
+    assert_eq!(next(&test.store, &rest).await, None);
 }
 
 #[tokio::test]
 async fn a_job_reports_how_far_its_event_is_also_after_a_restart() {
-    let place = Place::new().await;
-    let id = place.finished("", "https://a.example/1").await;
+    let test = TestStore::new().await;
+    let id = test.finished("", "https://a.example/1").await;
     let pending = DeliveryReport {
         state: DeliveryState::Pending,
         attempts: 0,
         last_status: None,
         last_error: None,
     };
-    assert_eq!(place.job("", id).await.delivery, Some(pending));
+    assert_eq!(test.job("", id).await.delivery, Some(pending));
     let tried = DeliveryReport {
         attempts: 3,
         last_error: Some("connection refused".to_owned()),
         ..report(DeliveryState::Pending, 3)
     };
-    place.store.record_delivery(id, &tried, 5_000).await.unwrap();
-    let place = place.reopened().await;
-    let job = place.job("", id).await;
+    test.store.record_delivery(id, &tried, 5_000).await.unwrap();
+    let test = test.reopened().await;
+    let job = test.job("", id).await;
     assert_eq!(job.delivery, Some(tried));
     assert_eq!(job.webhook_url.as_deref(), Some("https://a.example/1"));
-    let next = place.store.next_delivery(&Excluded::default()).await.unwrap().expect("pending");
+    let next = test.store.next_delivery(&Excluded::default()).await.unwrap().expect("pending");
     assert_eq!((next.attempts, next.event), (3, format!("evt_{id}")));
 }
 
 #[tokio::test]
 async fn a_job_without_a_webhook_or_already_ended_sends_no_event() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let delivery = || Some(NewDelivery { event: "evt_1".to_owned(), body: "{}".to_owned() });
-    let id = place.insert(job("")).await;
-    assert!(place.store.finish(id, Outcome::Finished, 1_000, delivery()).await.unwrap());
-    let told = place.finished("", "https://a.example/1").await;
-    assert!(!place.store.finish(told, Outcome::Cancelled, 1_000, delivery()).await.unwrap());
-    assert_eq!(next(&place.store, &Excluded::default()).await, Some((told, 1_000)));
-    assert_eq!(events(&place).await, 1);
+    let id = test.insert(job("")).await;
+    assert!(test.store.finish(id, JobOutcome::Finished, 1_000, delivery()).await.unwrap());
+    let ended = test.finished("", "https://a.example/1").await;
+    assert!(!test.store.finish(ended, JobOutcome::Cancelled, 1_000, delivery()).await.unwrap());
+    assert_eq!(next(&test.store, &Excluded::default()).await, Some((ended, 1_000)));
+    assert_eq!(events(&test).await, 1);
 }
 
 #[tokio::test]
 async fn a_pending_event_outlives_its_job_and_goes_when_it_settles() {
-    async fn check(remove: impl AsyncFn(&Store, JobId), settled: DeliveryState) {
-        let place = Place::new().await;
-        let id = place.finished("", "https://a.example/1").await;
-        let (store, all) = (&place.store, Excluded::default());
+    async fn check(remove: impl AsyncFn(&JobStore, JobId), settled: DeliveryState) {
+        let test = TestStore::new().await;
+        let id = test.finished("", "https://a.example/1").await;
+        let (store, all) = (&test.store, Excluded::default());
         remove(store, id).await;
         assert_eq!(store.get("", id).await.unwrap(), None);
         assert_eq!(next(store, &all).await, Some((id, 1_000)));
         store.record_delivery(id, &report(DeliveryState::Pending, 1), 5_000).await.unwrap();
         assert_eq!(next(store, &all).await, Some((id, 5_000)));
         store.record_delivery(id, &report(settled, 2), 0).await.unwrap();
-        assert_eq!(events(&place).await, 0);
+        assert_eq!(events(&test).await, 0);
     }
-    let delete = async |store: &Store, id: JobId| assert!(store.delete("", id).await.unwrap());
+    let delete = async |store: &JobStore, id: JobId| assert!(store.delete("", id).await.unwrap());
     let expire =
-        async |store: &Store, id: JobId| assert_eq!(store.expire(2_000).await.unwrap(), [id]);
+        async |store: &JobStore, id: JobId| assert_eq!(store.expire(2_000).await.unwrap(), [id]);
     check(delete, DeliveryState::Delivered).await;
     check(expire, DeliveryState::Failed).await;
 }
 
 #[tokio::test]
 async fn a_settled_event_goes_with_its_job() {
-    let place = Place::new().await;
-    let id = place.finished("", "https://a.example/1").await;
-    place.store.record_delivery(id, &report(DeliveryState::Delivered, 1), 0).await.unwrap();
-    assert_eq!(events(&place).await, 1);
-    assert!(place.store.delete("", id).await.unwrap());
-    assert_eq!(events(&place).await, 0);
+    let test = TestStore::new().await;
+    let id = test.finished("", "https://a.example/1").await;
+    test.store.record_delivery(id, &report(DeliveryState::Delivered, 1), 0).await.unwrap();
+    assert_eq!(events(&test).await, 1);
+    assert!(test.store.delete("", id).await.unwrap());
+    assert_eq!(events(&test).await, 0);
 }
 
 /// How many events are kept, settled ones included.
-async fn events(place: &Place) -> i64 {
+async fn events(test: &TestStore) -> i64 {
     let query = sqlx::query_scalar("SELECT count(*) FROM deliveries");
-    query.fetch_one(&place.store.readers).await.unwrap()
+    query.fetch_one(&test.store.readers).await.unwrap()
 }

@@ -1,7 +1,7 @@
 //! A job from its insertion to its removal.
 
-use super::super::{Inserted, JobId, JobState, NewJob, Outcome, StoredJob};
-use super::place::{Place, chunk, job};
+use super::super::{Inserted, JobId, JobOutcome, JobState, NewJob, StoredJob};
+use super::test_store::{TestStore, chunk, job};
 
 fn ids(jobs: &[StoredJob]) -> Vec<JobId> {
     jobs.iter().map(|job| job.id).collect()
@@ -9,8 +9,8 @@ fn ids(jobs: &[StoredJob]) -> Vec<JobId> {
 
 #[tokio::test]
 async fn a_job_is_found_as_it_was_stored() {
-    let place = Place::new().await;
-    let id = place.insert(job("alice")).await;
+    let test = TestStore::new().await;
+    let id = test.insert(job("alice")).await;
     let expected = StoredJob {
         id,
         owner: "alice".to_owned(),
@@ -26,20 +26,20 @@ async fn a_job_is_found_as_it_was_stored() {
         webhook_url: None,
         delivery: None,
     };
-    assert_eq!(place.job("alice", id).await, expected);
-    assert_eq!(place.store.get("bob", id).await.unwrap(), None, "another's job");
-    assert_eq!(place.store.get("alice", JobId::new()).await.unwrap(), None, "an unknown job");
+    assert_eq!(test.job("alice", id).await, expected);
+    assert_eq!(test.store.get("bob", id).await.unwrap(), None, "another's job");
+    assert_eq!(test.store.get("alice", JobId::new()).await.unwrap(), None, "an unknown job");
 }
 
 #[tokio::test]
-async fn what_is_found_out_on_the_way_is_kept() {
-    let place = Place::new().await;
-    let id = place.insert(job("")).await;
-    assert!(place.store.mark_running(id, 600).await.unwrap());
-    assert!(place.store.mark_running(id, 900).await.unwrap(), "after a restart");
-    place.store.set_route(id, r#"{"model":"tiny"}"#.to_owned()).await.unwrap();
-    place.store.set_audio_seconds(id, 61.5).await.unwrap();
-    let job = place.job("", id).await;
+async fn route_length_and_start_are_stored() {
+    let test = TestStore::new().await;
+    let id = test.insert(job("")).await;
+    assert!(test.store.mark_running(id, 600).await.unwrap());
+    assert!(test.store.mark_running(id, 900).await.unwrap(), "after a restart");
+    test.store.set_route(id, r#"{"model":"tiny"}"#.to_owned()).await.unwrap();
+    test.store.set_audio_seconds(id, 61.5).await.unwrap();
+    let job = test.job("", id).await;
     assert_eq!((job.state, job.started_at_ms), (JobState::Running, Some(600)));
     assert_eq!(job.route_json.as_deref(), Some(r#"{"model":"tiny"}"#));
     assert_eq!(job.audio_seconds, 61.5);
@@ -47,105 +47,105 @@ async fn what_is_found_out_on_the_way_is_kept() {
 
 #[tokio::test]
 async fn a_job_ends_once() {
-    async fn check(outcome: Outcome, state: JobState, error_json: Option<&str>) {
-        let place = Place::new().await;
-        let id = place.insert(job("")).await;
-        assert!(place.store.finish(id, outcome, 800, None).await.unwrap());
-        for late in [Outcome::Finished, Outcome::Cancelled] {
-            assert!(!place.store.finish(id, late, 900, None).await.unwrap(), "{state:?}");
+    async fn check(outcome: JobOutcome, state: JobState, error_json: Option<&str>) {
+        let test = TestStore::new().await;
+        let id = test.insert(job("")).await;
+        assert!(test.store.finish(id, outcome, 800, None).await.unwrap());
+        for late in [JobOutcome::Finished, JobOutcome::Cancelled] {
+            assert!(!test.store.finish(id, late, 900, None).await.unwrap(), "{state:?}");
         }
-        assert!(!place.store.mark_running(id, 900).await.unwrap(), "{state:?}");
-        let job = place.job("", id).await;
+        assert!(!test.store.mark_running(id, 900).await.unwrap(), "{state:?}");
+        let job = test.job("", id).await;
         assert_eq!((job.state, job.ended_at_ms), (state, Some(800)));
         assert_eq!(job.error_json.as_deref(), error_json, "{state:?}");
-        assert_eq!(place.store.unfinished().await.unwrap(), []);
+        assert_eq!(test.store.unfinished().await.unwrap(), []);
     }
-    check(Outcome::Finished, JobState::Finished, None).await;
-    check(Outcome::Cancelled, JobState::Cancelled, None).await;
-    let failed = Outcome::Failed { error_json: "{}".to_owned() };
+    check(JobOutcome::Finished, JobState::Finished, None).await;
+    check(JobOutcome::Cancelled, JobState::Cancelled, None).await;
+    let failed = JobOutcome::Failed { error_json: "{}".to_owned() };
     check(failed, JobState::Failed, Some("{}")).await;
 }
 
 #[tokio::test]
 async fn jobs_are_listed_in_pages_for_each_owner() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let mut alices = Vec::new();
     for _ in 0..5 {
-        alices.insert(0, place.insert(job("alice")).await);
-        place.insert(job("bob")).await;
+        alices.insert(0, test.insert(job("alice")).await);
+        test.insert(job("bob")).await;
     }
-    let first = place.store.list("alice", None, 2).await.unwrap();
+    let first = test.store.list("alice", None, 2).await.unwrap();
     assert_eq!(ids(&first), alices[..2]);
-    let second = place.store.list("alice", Some(alices[1]), 2).await.unwrap();
+    let second = test.store.list("alice", Some(alices[1]), 2).await.unwrap();
     assert_eq!(ids(&second), alices[2..4]);
-    let rest = place.store.list("alice", Some(alices[3]), 100).await.unwrap();
+    let rest = test.store.list("alice", Some(alices[3]), 100).await.unwrap();
     assert_eq!(ids(&rest), alices[4..]);
-    assert_eq!(place.store.list("carol", None, 100).await.unwrap(), []);
+    assert_eq!(test.store.list("carol", None, 100).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn unfinished_jobs_come_oldest_first() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let mut jobs = Vec::new();
     for owner in ["alice", "bob", "alice", "bob"] {
-        jobs.push(place.insert(job(owner)).await);
+        jobs.push(test.insert(job(owner)).await);
     }
-    place.store.mark_running(jobs[2], 600).await.unwrap();
-    place.store.finish(jobs[1], Outcome::Cancelled, 700, None).await.unwrap();
-    let unfinished = place.store.unfinished().await.unwrap();
+    test.store.mark_running(jobs[2], 600).await.unwrap();
+    test.store.finish(jobs[1], JobOutcome::Cancelled, 700, None).await.unwrap();
+    let unfinished = test.store.unfinished().await.unwrap();
     assert_eq!(ids(&unfinished), [jobs[0], jobs[2], jobs[3]]);
 }
 
 #[tokio::test]
 async fn an_idempotency_key_makes_one_job_of_the_same_request() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let keyed = |owner: &str, fingerprint: &str| NewJob {
         idempotency_key: Some("k".to_owned()),
         fingerprint: fingerprint.to_owned(),
         ..job(owner)
     };
-    let id = place.insert(keyed("alice", "f1")).await;
-    match place.store.insert(keyed("alice", "f1")).await.unwrap() {
+    let id = test.insert(keyed("alice", "f1")).await;
+    match test.store.insert(keyed("alice", "f1")).await.unwrap() {
         Inserted::Same(job) => assert_eq!(job.id, id),
         other => panic!("{other:?}"),
     }
-    let other_request = place.store.insert(keyed("alice", "f2")).await.unwrap();
+    let other_request = test.store.insert(keyed("alice", "f2")).await.unwrap();
     assert!(matches!(other_request, Inserted::Reused), "{other_request:?}");
-    place.insert(keyed("bob", "f1")).await;
-    place.insert(job("alice")).await;
-    place.insert(job("alice")).await;
-    assert_eq!(place.store.list("alice", None, 100).await.unwrap().len(), 3);
-    let found = place.store.find("alice", "k").await.unwrap().expect("the job is there");
-    assert_eq!((found.0, found.1.as_str()), (place.job("alice", id).await, "f1"));
-    assert_eq!(place.store.find("alice", "l").await.unwrap(), None, "another key");
-    assert_eq!(place.store.find("carol", "k").await.unwrap(), None, "another owner");
+    test.insert(keyed("bob", "f1")).await;
+    test.insert(job("alice")).await;
+    test.insert(job("alice")).await;
+    assert_eq!(test.store.list("alice", None, 100).await.unwrap().len(), 3);
+    let found = test.store.find("alice", "k").await.unwrap().expect("the job is there");
+    assert_eq!((found.0, found.1.as_str()), (test.job("alice", id).await, "f1"));
+    assert_eq!(test.store.find("alice", "l").await.unwrap(), None, "another key");
+    assert_eq!(test.store.find("carol", "k").await.unwrap(), None, "another owner");
     // A key is free again with its job.
-    assert!(place.store.delete("alice", id).await.unwrap());
-    assert_eq!(place.store.find("alice", "k").await.unwrap(), None);
-    place.insert(keyed("alice", "f2")).await;
+    assert!(test.store.delete("alice", id).await.unwrap());
+    assert_eq!(test.store.find("alice", "k").await.unwrap(), None);
+    test.insert(keyed("alice", "f2")).await;
 }
 
 #[tokio::test]
 async fn a_job_is_deleted_by_its_owner_with_all_that_belongs_to_it() {
-    let place = Place::new().await;
-    let id = place.insert(job("alice")).await;
-    place.store.put_chunk(id, &chunk(0)).await.unwrap();
-    assert!(!place.store.delete("bob", id).await.unwrap());
-    assert_eq!(place.store.chunks(id).await.unwrap().len(), 1);
-    assert!(place.store.delete("alice", id).await.unwrap());
-    assert!(!place.store.delete("alice", id).await.unwrap(), "twice");
-    assert_eq!(place.store.chunks(id).await.unwrap(), []);
+    let test = TestStore::new().await;
+    let id = test.insert(job("alice")).await;
+    test.store.put_chunk(id, &chunk(0)).await.unwrap();
+    assert!(!test.store.delete("bob", id).await.unwrap());
+    assert_eq!(test.store.chunks(id).await.unwrap().len(), 1);
+    assert!(test.store.delete("alice", id).await.unwrap());
+    assert!(!test.store.delete("alice", id).await.unwrap(), "twice");
+    assert_eq!(test.store.chunks(id).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn only_jobs_that_ended_long_ago_expire() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let [old, recent, unfinished] =
-        [place.insert(job("")).await, place.insert(job("")).await, place.insert(job("")).await];
-    place.store.finish(old, Outcome::Finished, 1_000, None).await.unwrap();
-    place.store.finish(recent, Outcome::Finished, 2_000, None).await.unwrap();
-    assert_eq!(place.store.expire(2_000).await.unwrap(), [old]);
-    assert_eq!(ids(&place.store.list("", None, 100).await.unwrap()), [unfinished, recent]);
+        [test.insert(job("")).await, test.insert(job("")).await, test.insert(job("")).await];
+    test.store.finish(old, JobOutcome::Finished, 1_000, None).await.unwrap();
+    test.store.finish(recent, JobOutcome::Finished, 2_000, None).await.unwrap();
+    assert_eq!(test.store.expire(2_000).await.unwrap(), [old]);
+    assert_eq!(ids(&test.store.list("", None, 100).await.unwrap()), [unfinished, recent]);
 }
 
 #[test]

@@ -5,4 +5,4 @@ mod contention;
 mod deliveries;
 mod jobs;
 mod open;
-pub(crate) mod place;
+pub(crate) mod test_store;

@@ -8,8 +8,8 @@ use sqlx::Connection;
 use tempfile::TempDir;
 
 use super::super::open::DATABASE;
-use super::super::{JobState, Store};
-use super::place::{Place, chunk, job, outside};
+use super::super::{JobState, JobStore};
+use super::test_store::{TestStore, chunk, job, outside};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -19,7 +19,7 @@ fn mode(path: &Path) -> u32 {
 async fn folder_and_files_are_made_and_private() {
     let parent = TempDir::new().unwrap();
     let folder = parent.path().join("var/jobs");
-    let store = Store::open(&folder).await.unwrap();
+    let store = JobStore::open(&folder).await.unwrap();
     assert_eq!(mode(&folder), 0o700);
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).unwrap() {
@@ -34,25 +34,25 @@ async fn folder_and_files_are_made_and_private() {
 
 #[tokio::test]
 async fn jobs_and_chunks_outlive_the_store() {
-    let place = Place::new().await;
-    let id = place.insert(job("")).await;
-    assert!(place.store.mark_running(id, 600).await.unwrap());
-    place.store.put_chunk(id, &chunk(0)).await.unwrap();
-    let place = place.reopened().await;
-    let unfinished = place.store.unfinished().await.unwrap();
+    let test = TestStore::new().await;
+    let id = test.insert(job("")).await;
+    assert!(test.store.mark_running(id, 600).await.unwrap());
+    test.store.put_chunk(id, &chunk(0)).await.unwrap();
+    let test = test.reopened().await;
+    let unfinished = test.store.unfinished().await.unwrap();
     assert_eq!(unfinished.len(), 1);
     assert_eq!((unfinished[0].id, unfinished[0].state), (id, JobState::Running));
-    assert_eq!(place.store.chunks(id).await.unwrap(), [chunk(0)]);
+    assert_eq!(test.store.chunks(id).await.unwrap(), [chunk(0)]);
 }
 
 #[tokio::test]
 async fn a_folder_in_use_is_refused_until_the_last_clone_is_gone() {
-    let Place { folder, store } = Place::new().await;
+    let TestStore { folder, store } = TestStore::new().await;
     let clone = store.clone();
     drop(store);
-    insta::assert_snapshot!(Place::refusal(&folder).await, @"the jobs folder /jobs is in use by another auris: stop that one, or give each a folder of its own with --jobs-dir");
+    insta::assert_snapshot!(TestStore::refusal(&folder).await, @"the jobs folder /jobs is in use by another auris: stop that one, or give each a folder of its own with --jobs-dir");
     drop(clone);
-    Store::open(folder.path()).await.unwrap();
+    JobStore::open(folder.path()).await.unwrap();
 }
 
 #[tokio::test]
@@ -60,13 +60,13 @@ async fn a_file_that_is_no_database_is_refused_and_kept() {
     let folder = TempDir::new().unwrap();
     let garbage = "no database ".repeat(1_000);
     fs::write(folder.path().join(DATABASE), &garbage).unwrap();
-    insta::assert_snapshot!(Place::refusal(&folder).await, @"/jobs/jobs.db is damaged (file is not a database): move jobs.db, jobs.db-wal and jobs.db-shm away to begin without its jobs, or put a backup in its place");
+    insta::assert_snapshot!(TestStore::refusal(&folder).await, @"/jobs/jobs.db is damaged (file is not a database): move jobs.db, jobs.db-wal and jobs.db-shm away to begin without its jobs, or put a backup in its place");
     assert_eq!(fs::read_to_string(folder.path().join(DATABASE)).unwrap(), garbage);
 }
 
 #[tokio::test]
 async fn damage_within_the_database_is_found_at_the_start() {
-    let Place { folder, store } = Place::new().await;
+    let TestStore { folder, store } = TestStore::new().await;
     for _ in 0..100 {
         store.insert(job("")).await.unwrap();
     }
@@ -77,25 +77,25 @@ async fn damage_within_the_database_is_found_at_the_start() {
     let half = bytes.len() / 2;
     bytes[half..].fill(0x5a);
     fs::write(&path, bytes).unwrap();
-    let refusal = Place::refusal(&folder).await;
+    let refusal = TestStore::refusal(&folder).await;
     assert!(refusal.starts_with("/jobs/jobs.db is damaged ("), "{refusal}");
 }
 
 #[tokio::test]
 async fn tables_of_a_newer_version_are_refused() {
-    let Place { folder, store } = Place::new().await;
+    let TestStore { folder, store } = TestStore::new().await;
     drop(store);
     let add = "INSERT INTO _sqlx_migrations VALUES (99, 'later', '2100-01-01', TRUE, X'00', 0)";
     outside(&folder, add).await.close().await.unwrap();
-    insta::assert_snapshot!(Place::refusal(&folder).await, @"/jobs/jobs.db was written by another version of auris: start that version, or move jobs.db, jobs.db-wal and jobs.db-shm away to begin without its jobs");
+    insta::assert_snapshot!(TestStore::refusal(&folder).await, @"/jobs/jobs.db was written by another version of auris: start that version, or move jobs.db, jobs.db-wal and jobs.db-shm away to begin without its jobs");
 }
 
 #[tokio::test]
-async fn a_place_that_is_no_folder_is_refused() {
+async fn a_path_that_is_not_a_folder_is_refused() {
     let parent = TempDir::new().unwrap();
     let file = parent.path().join("file");
     fs::write(&file, "").unwrap();
-    let refusal = Store::open(&file).await.expect_err("refused").to_string();
+    let refusal = JobStore::open(&file).await.expect_err("refused").to_string();
     let refusal = refusal.replace(&parent.path().display().to_string(), "/tmp");
     insta::assert_snapshot!(refusal, @"cannot use /tmp/file for jobs: File exists (os error 17): give a folder that auris may write with --jobs-dir");
 }

@@ -20,18 +20,18 @@ pub(super) use public::objection;
 /// The most bytes of an address.
 const MAX_BYTES: usize = 2_048;
 
-/// Why an address is not called.
+/// Why a webhook is not called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    /// Too long to be one.
+pub enum WebhookRefusal {
+    #[error("this server calls no webhooks: set its AURIS_WEBHOOK_SECRET, or poll the job instead")]
+    Off,
+
     #[error("the address is longer than {MAX_BYTES} bytes")]
     TooLong,
 
-    /// Not the syntax of an address.
     #[error("this is no address ({0}): give one such as https://example.com/hook")]
     Syntax(url::ParseError),
 
-    /// Neither http nor https.
     #[error("the scheme `{0}` is not one of https and http")]
     Scheme(String),
 
@@ -41,44 +41,35 @@ pub enum AddressError {
     )]
     UserInfo,
 
-    /// The server's own machine or network, or no host at all.
     #[error(
         "{host} is {kind}, which is not called: give an address on the public internet, or start \
          the server with --webhook-allow-private"
     )]
-    Private {
-        /// The host.
-        host: String,
-        /// What kind of address it is.
-        kind: &'static str,
-    },
+    Private { host: String, kind: &'static str },
 }
 
 /// The address as it will be called, if it may be. Names are not looked up: what they stand for
 /// is checked at each connection.
-///
-/// # Errors
-/// The reason why it may not.
-pub fn check_address(text: &str, allow_private: bool) -> Result<NewWebhook, AddressError> {
+pub(crate) fn check_address(text: &str, allow_private: bool) -> Result<NewWebhook, WebhookRefusal> {
     let (_, webhook) = parse(text, allow_private)?;
     Ok(webhook)
 }
 
 /// Like [`check_address`], but also returns the parsed address.
-pub(super) fn parse(text: &str, allow_private: bool) -> Result<(Url, NewWebhook), AddressError> {
+pub(super) fn parse(text: &str, allow_private: bool) -> Result<(Url, NewWebhook), WebhookRefusal> {
     if text.len() > MAX_BYTES {
-        return Err(AddressError::TooLong);
+        return Err(WebhookRefusal::TooLong);
     }
-    let url = Url::parse(text).map_err(AddressError::Syntax)?;
+    let url = Url::parse(text).map_err(WebhookRefusal::Syntax)?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(AddressError::Scheme(url.scheme().to_owned()));
+        return Err(WebhookRefusal::Scheme(url.scheme().to_owned()));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(AddressError::UserInfo);
+        return Err(WebhookRefusal::UserInfo);
     }
-    let host = url.host().ok_or(AddressError::Syntax(url::ParseError::EmptyHost))?;
+    let host = url.host().ok_or(WebhookRefusal::Syntax(url::ParseError::EmptyHost))?;
     if let Some(kind) = host_objection(&host).filter(|_| !allow_private) {
-        return Err(AddressError::Private { host: host.to_string(), kind });
+        return Err(WebhookRefusal::Private { host: host.to_string(), kind });
     }
     let port = url.port_or_known_default().unwrap_or_default();
     let webhook = NewWebhook { url: url.to_string(), host: host.to_string(), port };

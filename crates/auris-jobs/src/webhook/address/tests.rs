@@ -61,7 +61,7 @@ fn an_ipv4_address_is_found_within_an_ipv6_address() {
         let checked = check_address(&format!("http://[{host}]/"), false);
         match (checked, kind) {
             (Ok(_), None) => {}
-            (Err(AddressError::Private { kind, .. }), Some(expected)) => {
+            (Err(WebhookRefusal::Private { kind, .. }), Some(expected)) => {
                 assert_eq!(kind, expected, "{host}");
             }
             (checked, _) => panic!("{host}: {checked:?}"),
@@ -97,7 +97,7 @@ fn public_addresses_are_accepted_with_their_receiver() {
 }
 
 #[test]
-fn what_is_no_address_is_reported() {
+fn invalid_addresses_are_reported() {
     let long = refusal(&format!("https://example.com/{}", "a".repeat(MAX_BYTES)));
     insta::assert_snapshot!(long, @"the address is longer than 2048 bytes");
     insta::assert_snapshot!(refusal("example.com/hook"), @"this is no address (relative URL without a base): give one such as https://example.com/hook");

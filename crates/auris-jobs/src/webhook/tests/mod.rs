@@ -9,12 +9,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::receiver::{Receiver, Reply};
+use super::sign::Signer;
 use super::*;
-use crate::store::tests::place::Place;
+use crate::store::tests::test_store::TestStore;
 use crate::store::{DeliveryReport, DeliveryState, JobId, unix_ms};
 
-fn signer() -> Signer {
-    Signer::new(vec!["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3".parse().unwrap()])
+fn settings() -> WebhookSettings {
+    let secrets = vec!["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3".parse().unwrap()];
+    WebhookSettings { secrets, allow_private: true }
 }
 
 /// Retries at once, with a short timeout.
@@ -32,8 +34,8 @@ struct Work {
 }
 
 impl Work {
-    fn start(place: &Place, retries: RetryPolicy) -> Self {
-        let deliverer = Deliverer::new(place.store.clone(), signer(), true, retries).unwrap();
+    fn start(test: &TestStore, retries: RetryPolicy) -> Self {
+        let deliverer = Deliverer::new(test.store.clone(), &settings(), retries).unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(deliverer.run(stop.clone()));
         Self { stop, task }
@@ -52,7 +54,7 @@ impl Work {
     }
 }
 
-impl Place {
+impl TestStore {
     async fn event_for(&self, receiver: &Receiver) -> JobId {
         self.finished("", &receiver.url()).await
     }
@@ -71,12 +73,27 @@ fn report(state: DeliveryState, attempts: u32, last_status: Option<u16>) -> Deli
     DeliveryReport { state, attempts, last_status, last_error }
 }
 
+/// Sends a job's event to a receiver that answers with `replies`, until it has come `times`, and
+/// returns what is then known of it.
+async fn sent(replies: Vec<Reply>, times: u32, retries: RetryPolicy) -> DeliveryReport {
+    let test = TestStore::new().await;
+    let mut receiver = Receiver::start(replies).await;
+    let job = test.event_for(&receiver).await;
+    let work = Work::start(&test, retries);
+    for _ in 0..times {
+        assert_eq!(receiver.request().await.header("webhook-id"), format!("evt_{job}"));
+    }
+    work.end().await;
+    receiver.assert_quiet();
+    test.report(job).await
+}
+
 #[tokio::test]
 async fn an_event_arrives_signed_and_once() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let mut receiver = Receiver::start(vec![Reply::status("204 No Content")]).await;
-    let work = Work::start(&place, QUICK);
-    let job = place.event_for(&receiver).await;
+    let work = Work::start(&test, QUICK);
+    let job = test.event_for(&receiver).await;
     let request = receiver.request().await;
     work.end().await;
     assert_eq!(request.header("content-type"), "application/json");
@@ -84,67 +101,48 @@ async fn an_event_arrives_signed_and_once() {
     assert_eq!(request.body, "{}");
     let timestamp: i64 = request.header("webhook-timestamp").parse().unwrap();
     assert!((0..60).contains(&(unix_ms() / 1_000 - timestamp)), "{timestamp}");
-    let signature = signer().sign(&format!("evt_{job}"), timestamp, &request.body);
+    let signature =
+        Signer::new(settings().secrets).sign(&format!("evt_{job}"), timestamp, &request.body);
     assert_eq!(request.header("webhook-signature"), signature);
-    assert_eq!(place.report(job).await, report(DeliveryState::Delivered, 1, Some(204)));
+    assert_eq!(test.report(job).await, report(DeliveryState::Delivered, 1, Some(204)));
     receiver.assert_quiet();
 }
 
 #[tokio::test]
 async fn an_event_is_tried_again_under_the_same_name_until_it_arrives() {
     let replies = ["500 Internal Server Error", "429 Too Many Requests", "200 OK"];
-    let place = Place::new().await;
-    let mut receiver = Receiver::start(replies.map(Reply::status).to_vec()).await;
-    let job = place.event_for(&receiver).await;
-    let work = Work::start(&place, QUICK);
-    for _ in replies {
-        let request = receiver.request().await;
-        assert_eq!(request.header("webhook-id"), format!("evt_{job}"));
-    }
-    work.end().await;
-    assert_eq!(place.report(job).await, report(DeliveryState::Delivered, 3, Some(200)));
+    let last = sent(replies.map(Reply::status).to_vec(), 3, QUICK).await;
+    assert_eq!(last, report(DeliveryState::Delivered, 3, Some(200)));
 }
 
 #[tokio::test]
 async fn an_event_is_given_up_after_the_last_attempt() {
-    let place = Place::new().await;
-    let mut receiver = Receiver::start(vec![Reply::status("503 Service Unavailable")]).await;
-    let job = place.event_for(&receiver).await;
-    let work = Work::start(&place, QUICK);
-    for _ in 0..QUICK.attempts {
-        receiver.request().await;
-    }
-    work.end().await;
-    assert_eq!(place.report(job).await, report(DeliveryState::Failed, 3, Some(503)));
-    receiver.assert_quiet();
+    let replies = vec![Reply::status("503 Service Unavailable")];
+    let given_up = report(DeliveryState::Failed, 3, Some(503));
+    assert_eq!(sent(replies, QUICK.attempts, QUICK).await, given_up);
 }
 
 #[tokio::test]
 async fn an_answer_that_will_not_change_ends_the_attempts() {
     for (status, code) in [("410 Gone", 410), ("404 Not Found", 404), ("400 Bad Request", 400)] {
-        let place = Place::new().await;
-        let mut receiver = Receiver::start(vec![Reply::status(status)]).await;
-        let job = place.event_for(&receiver).await;
-        let work = Work::start(&place, QUICK);
-        receiver.request().await;
-        work.end().await;
-        assert_eq!(place.report(job).await, report(DeliveryState::Failed, 1, Some(code)));
+        let given_up = report(DeliveryState::Failed, 1, Some(code));
+        assert_eq!(sent(vec![Reply::status(status)], 1, QUICK).await, given_up);
     }
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let mut inner = Receiver::start(vec![Reply::status("200 OK")]).await;
     let location = format!("location: {}", inner.url());
     let mut outer =
         Receiver::start(vec![Reply::Head("307 Temporary Redirect", vec![location])]).await;
-    let job = place.event_for(&outer).await;
-    let work = Work::start(&place, QUICK);
+    let job = test.event_for(&outer).await;
+    let work = Work::start(&test, QUICK);
     outer.request().await;
     work.end().await;
     inner.assert_quiet();
-    let report = place.report(job).await;
+    let report = test.report(job).await;
     assert_eq!((report.state, report.last_status), (DeliveryState::Failed, Some(307)));
     insta::assert_snapshot!(report.last_error.unwrap(), @"the receiver answered 307 Temporary Redirect, and redirects are not followed");
 }
@@ -152,15 +150,15 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
     async fn check(retry_after: String, seconds: std::ops::RangeInclusive<i64>) {
-        let place = Place::new().await;
+        let test = TestStore::new().await;
         let header = format!("retry-after: {retry_after}");
         let reply = Reply::Head("503 Service Unavailable", vec![header]);
         let mut receiver = Receiver::start(vec![reply]).await;
-        place.event_for(&receiver).await;
-        let work = Work::start(&place, QUICK);
+        test.event_for(&receiver).await;
+        let work = Work::start(&test, QUICK);
         receiver.request().await;
         work.end().await;
-        let next = place.store.next_delivery(&Default::default()).await.unwrap().unwrap();
+        let next = test.store.next_delivery(&Default::default()).await.unwrap().unwrap();
         let wait_seconds = (next.due_at_ms - unix_ms()) / 1_000;
         assert!(seconds.contains(&wait_seconds), "{retry_after}: {wait_seconds}");
     }
@@ -172,33 +170,25 @@ async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
 
 #[tokio::test]
 async fn a_silent_receiver_is_given_up() {
-    let place = Place::new().await;
-    let mut receiver = Receiver::start(vec![Reply::Nothing]).await;
-    let job = place.event_for(&receiver).await;
     let retries = RetryPolicy { timeout: Duration::from_millis(100), attempts: 2, ..QUICK };
-    let work = Work::start(&place, retries);
-    for _ in 0..2 {
-        receiver.request().await;
-    }
-    work.end().await;
-    let report = place.report(job).await;
+    let report = sent(vec![Reply::Nothing], 2, retries).await;
     assert_eq!((report.state, report.last_status), (DeliveryState::Failed, None));
     let error = report.last_error.unwrap();
     assert!(error.contains("timed out") && !error.contains("hush"), "{error}");
 }
 
 #[tokio::test]
-async fn a_slow_receiver_holds_up_only_its_own_events() {
-    let place = Place::new().await;
+async fn a_slow_receiver_delays_only_its_own_events() {
+    let test = TestStore::new().await;
     let mut slow = Receiver::start(vec![Reply::Nothing]).await;
     let mut other = Receiver::start(vec![Reply::status("200 OK")]).await;
     for _ in 0..40 {
-        place.event_for(&slow).await;
+        test.event_for(&slow).await;
     }
     for _ in 0..3 {
-        place.event_for(&other).await;
+        test.event_for(&other).await;
     }
-    let work = Work::start(&place, QUICK);
+    let work = Work::start(&test, QUICK);
     slow.request().await;
     for _ in 0..3 {
         other.request().await;
@@ -208,18 +198,18 @@ async fn a_slow_receiver_holds_up_only_its_own_events() {
 }
 
 #[tokio::test]
-async fn a_host_with_many_ports_leaves_places_for_others() {
-    let place = Place::new().await;
+async fn a_host_with_many_ports_leaves_slots_for_others() {
+    let test = TestStore::new().await;
     let mut silent = Vec::new();
     for _ in 0..40 {
         let receiver = Receiver::start(vec![Reply::Nothing]).await;
-        place.event_for(&receiver).await;
+        test.event_for(&receiver).await;
         silent.push(receiver);
     }
     let host = Ipv4Addr::new(127, 0, 0, 2);
     let mut other = Receiver::start_at(host, vec![Reply::status("200 OK")]).await;
-    place.event_for(&other).await;
-    let work = Work::start(&place, QUICK);
+    test.event_for(&other).await;
+    let work = Work::start(&test, QUICK);
     other.request().await;
     for receiver in &mut silent[..8] {
         receiver.request().await;
@@ -229,18 +219,18 @@ async fn a_host_with_many_ports_leaves_places_for_others() {
 }
 
 #[tokio::test]
-async fn an_owner_with_many_receivers_leaves_places_for_others() {
-    let place = Place::new().await;
+async fn an_owner_with_many_receivers_leaves_slots_for_others() {
+    let test = TestStore::new().await;
     let mut silent = Vec::new();
     for number in 1..=40 {
         let host = Ipv4Addr::new(127, 0, 0, number);
         let receiver = Receiver::start_at(host, vec![Reply::Nothing]).await;
-        place.finished("alice", &receiver.url()).await;
+        test.finished("alice", &receiver.url()).await;
         silent.push(receiver);
     }
     let mut other = Receiver::start(vec![Reply::status("200 OK")]).await;
-    place.finished("bob", &other.url()).await;
-    let work = Work::start(&place, QUICK);
+    test.finished("bob", &other.url()).await;
+    let work = Work::start(&test, QUICK);
     other.request().await;
     for receiver in &mut silent[..16] {
         receiver.request().await;
@@ -251,76 +241,72 @@ async fn an_owner_with_many_receivers_leaves_places_for_others() {
 
 #[tokio::test]
 async fn the_event_of_a_deleted_job_still_arrives() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let mut receiver = Receiver::start(vec![Reply::status("200 OK")]).await;
-    let job = place.event_for(&receiver).await;
-    assert!(place.store.delete("", job).await.unwrap());
-    let work = Work::start(&place, QUICK);
+    let job = test.event_for(&receiver).await;
+    assert!(test.store.delete("", job).await.unwrap());
+    let work = Work::start(&test, QUICK);
     assert_eq!(receiver.request().await.header("webhook-id"), format!("evt_{job}"));
     work.end().await;
-    assert_eq!(place.store.next_delivery(&Default::default()).await.unwrap(), None);
+    assert_eq!(test.store.next_delivery(&Default::default()).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn an_answer_without_end_is_not_read() {
-    let place = Place::new().await;
-    let mut receiver = Receiver::start(vec![Reply::Endless("200 OK")]).await;
-    let job = place.event_for(&receiver).await;
-    let work = Work::start(&place, QUICK);
-    receiver.request().await;
-    work.end().await;
-    assert_eq!(place.report(job).await, report(DeliveryState::Delivered, 1, Some(200)));
+    let delivered = report(DeliveryState::Delivered, 1, Some(200));
+    assert_eq!(sent(vec![Reply::Endless("200 OK")], 1, QUICK).await, delivered);
 }
 
 #[tokio::test]
-async fn deliveries_go_on_after_a_restart() {
-    let place = Place::new().await;
+async fn deliveries_continue_after_a_restart() {
+    let test = TestStore::new().await;
     let replies = ["500 Internal Server Error", "200 OK"].map(Reply::status);
     let mut receiver = Receiver::start(replies.to_vec()).await;
-    let job = place.event_for(&receiver).await;
+    let job = test.event_for(&receiver).await;
     let hour = Duration::from_secs(3_600);
-    let work = Work::start(&place, RetryPolicy { first_pause: hour, longest_pause: hour, ..QUICK });
+    let work = Work::start(&test, RetryPolicy { first_pause: hour, longest_pause: hour, ..QUICK });
     receiver.request().await;
     work.end().await;
     let tried = report(DeliveryState::Pending, 1, Some(500));
-    assert_eq!(place.report(job).await, tried);
-    let place = place.reopened().await;
+    assert_eq!(test.report(job).await, tried);
+    let test = test.reopened().await;
     // An hour later.
-    place.store.record_delivery(job, &tried, unix_ms()).await.unwrap();
-    let work = Work::start(&place, QUICK);
+    test.store.record_delivery(job, &tried, unix_ms()).await.unwrap();
+    let work = Work::start(&test, QUICK);
     assert_eq!(receiver.request().await.header("webhook-id"), format!("evt_{job}"));
     work.end().await;
-    assert_eq!(place.report(job).await, report(DeliveryState::Delivered, 2, Some(200)));
+    assert_eq!(test.report(job).await, report(DeliveryState::Delivered, 2, Some(200)));
 }
 
 #[tokio::test]
 async fn an_attempt_that_was_killed_is_made_again() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let mut receiver = Receiver::start(vec![Reply::Nothing, Reply::status("200 OK")]).await;
-    let job = place.event_for(&receiver).await;
-    let work = Work::start(&place, QUICK);
+    let job = test.event_for(&receiver).await;
+    let work = Work::start(&test, QUICK);
     receiver.request().await;
     work.kill().await;
-    let work = Work::start(&place, QUICK);
+    let work = Work::start(&test, QUICK);
     assert_eq!(receiver.request().await.header("webhook-id"), format!("evt_{job}"));
     work.end().await;
-    assert_eq!(place.report(job).await, report(DeliveryState::Delivered, 1, Some(200)));
+    assert_eq!(test.report(job).await, report(DeliveryState::Delivered, 1, Some(200)));
 }
 
 #[tokio::test]
 async fn the_servers_own_network_is_not_called() {
-    let place = Place::new().await;
+    let test = TestStore::new().await;
     let mut receiver = Receiver::start(vec![Reply::status("200 OK")]).await;
-    let by_number = place.event_for(&receiver).await;
+    let by_number = test.event_for(&receiver).await;
     let url = format!("http://localhost:{}/", receiver.port);
-    let by_name = place.finished("", &url).await;
+    let by_name = test.finished("", &url).await;
     // Stopped from the start, it still does what is due.
-    let deliverer = Deliverer::new(place.store.clone(), signer(), false, QUICK).unwrap();
+    let settings = WebhookSettings { allow_private: false, ..settings() };
+    let deliverer = Deliverer::new(test.store.clone(), &settings, QUICK).unwrap();
     let stop = CancellationToken::new();
     stop.cancel();
     deliverer.run(stop).await;
     for job in [by_number, by_name] {
-        let report = place.report(job).await;
+        let report = test.report(job).await;
         assert_eq!((report.state, report.attempts), (DeliveryState::Failed, 1));
         let error = report.last_error.unwrap();
         assert!(error.contains("which is not called"), "{error}");

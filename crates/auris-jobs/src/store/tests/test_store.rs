@@ -5,20 +5,20 @@ use tempfile::TempDir;
 
 use super::super::open::DATABASE;
 use super::super::{
-    Inserted, JobId, NewDelivery, NewJob, Outcome, Store, StoreError, StoredChunk, StoredJob,
+    Inserted, JobId, JobOutcome, JobStore, NewDelivery, NewJob, StoreError, StoredChunk, StoredJob,
 };
 use crate::webhook::check_address;
 
 /// A store in a folder of its own.
-pub(crate) struct Place {
+pub(crate) struct TestStore {
     pub(crate) folder: TempDir,
-    pub(crate) store: Store,
+    pub(crate) store: JobStore,
 }
 
-impl Place {
+impl TestStore {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).await.unwrap();
+        let store = JobStore::open(folder.path()).await.unwrap();
         Self { folder, store }
     }
 
@@ -26,13 +26,13 @@ impl Place {
     pub(crate) async fn reopened(self) -> Self {
         let Self { folder, store } = self;
         drop(store);
-        let store = Store::open(folder.path()).await.unwrap();
+        let store = JobStore::open(folder.path()).await.unwrap();
         Self { folder, store }
     }
 
     /// Opens the folder and returns the error without the folder's name.
     pub(super) async fn refusal(folder: &TempDir) -> String {
-        let refused: StoreError = Store::open(folder.path()).await.expect_err("refused");
+        let refused: StoreError = JobStore::open(folder.path()).await.expect_err("refused");
         refused.to_string().replace(&folder.path().display().to_string(), "/jobs")
     }
 
@@ -54,7 +54,8 @@ impl Place {
         let webhook = check_address(url, true).unwrap();
         let id = self.insert(NewJob { webhook: Some(webhook), ..job(owner) }).await;
         let delivery = NewDelivery { event: format!("evt_{id}"), body: "{}".to_owned() };
-        let ended = self.store.finish(id, Outcome::Finished, 1_000, Some(delivery)).await.unwrap();
+        let ended =
+            self.store.finish(id, JobOutcome::Finished, 1_000, Some(delivery)).await.unwrap();
         assert!(ended);
         id
     }

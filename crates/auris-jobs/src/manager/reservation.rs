@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Jobs, RunningJob};
+use super::{Jobs, RunMode, RunningJob};
 use crate::error::JobsError;
-use crate::progress::ProgressPublisher;
 use crate::store::JobId;
 use auris_scheduler::Caller;
 
@@ -15,44 +12,36 @@ const RESERVED_BYTES: u64 = 256 << 20;
 
 /// Room for a job. Dropping it frees the room and removes the audio that was stored for it.
 #[derive(Debug)]
-pub struct Place {
+pub struct JobReservation {
     jobs: Jobs,
-    id: JobId,
-    running: RunningJob,
+    pub(super) id: JobId,
+    pub(super) running: RunningJob,
     is_kept: bool,
 }
 
 impl Jobs {
-    /// Reserves room for a job of `owner` with `bytes` of audio, as far as known; a client may
-    /// wait for it or not.
+    /// Reserves room for a job of `owner` with `bytes` of audio, as far as known.
     ///
     /// # Errors
     /// [`JobsError::Full`], [`JobsError::Share`] or [`JobsError::DiskFull`].
-    pub fn reserve(
+    pub async fn reserve(
         &self,
-        owner: &str,
-        caller: &Caller,
+        owner: String,
+        caller: Caller,
         bytes: u64,
-        attended: bool,
-    ) -> Result<Place, JobsError> {
-        let free = self.inner.spool.free_bytes()?;
-        if free < bytes.saturating_add(RESERVED_BYTES) {
+        mode: RunMode,
+    ) -> Result<JobReservation, JobsError> {
+        if self.inner.spool.free_bytes().await? < bytes.saturating_add(RESERVED_BYTES) {
             return Err(JobsError::DiskFull);
         }
         let id = JobId::new();
-        let running = RunningJob {
-            owner: owner.to_owned(),
-            caller: caller.name.to_string(),
-            attended,
-            live: ProgressPublisher::new(),
-            cancelled: CancellationToken::new(),
-        };
+        let running = RunningJob::new(owner, caller.name.to_string(), mode);
         let mut unfinished = self.unfinished();
         self.check_room(&unfinished, &running, caller.share)?;
         unfinished.insert(id, running.clone());
         drop(unfinished);
         self.count_unfinished();
-        Ok(Place { jobs: self.clone(), id, running, is_kept: false })
+        Ok(JobReservation { jobs: self.clone(), id, running, is_kept: false })
     }
 
     fn check_room(
@@ -74,15 +63,7 @@ impl Jobs {
     }
 }
 
-impl Place {
-    pub(super) fn id(&self) -> JobId {
-        self.id
-    }
-
-    pub(super) fn running(&self) -> &RunningJob {
-        &self.running
-    }
-
+impl JobReservation {
     /// The job is accepted: its task owns the room from now on.
     pub(super) fn keep(mut self) -> RunningJob {
         self.is_kept = true;
@@ -90,14 +71,11 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for JobReservation {
     fn drop(&mut self) {
-        if self.is_kept {
-            return;
-        }
-        self.jobs.forget(self.id);
-        if let Err(error) = self.jobs.inner.spool.remove(self.id) {
-            tracing::warn!(job.id = %self.id, "audio of a refused job is left over: {error}");
+        if !self.is_kept {
+            self.jobs.forget(self.id);
+            self.jobs.inner.spool.remove_soon(self.id);
         }
     }
 }
