@@ -1,12 +1,16 @@
 //! Requests that survive a disconnect: accepted as jobs, and answered at once, after a while, or
 //! with their transcript.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Content, HeaderBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 use super::AppState;
 use super::error::ApiError;
@@ -23,8 +27,28 @@ const JOB_ID: HeaderName = HeaderName::from_static("x-job-id");
 /// RFC 7240: which preference was applied.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
+/// 202 with the job, as the document describes it.
+pub(super) struct JobAccepted;
+
+impl IntoResponses for JobAccepted {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let header = |description: &str| {
+            let schema = ObjectBuilder::new().schema_type(Type::String);
+            HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+        };
+        let body = Content::new(Some(Ref::from_schema_name(Job::name())));
+        let response = ResponseBuilder::new()
+            .description("The request was accepted as a job")
+            .content("application/json", body)
+            .header("location", header("The address of the job"))
+            .header("preference-applied", header("`respond-async`, if the request asked for it"))
+            .header("x-job-id", header("The id of the job; also with a transcript"));
+        [("202".to_owned(), response.build().into())].into()
+    }
+}
+
 /// Accepts a job and responds as its client prefers.
-pub(super) async fn answer(
+pub(super) async fn respond(
     state: &AppState,
     upload: KeptUpload,
     params: TranscriptionParams,
@@ -39,12 +63,9 @@ pub(super) async fn answer(
     // It was refused just now, for another client that sent the same.
     let gone = || ApiError::not_ready("the job with this idempotency key was just refused");
     let Followed { follower, .. } = jobs.follow(&owner, id).await?.ok_or_else(gone)?;
-    let wait = match preferences.respond_async {
-        true => preferences.wait,
-        false => Some(Duration::MAX),
-    };
+    let wait = if preferences.respond_async { preferences.wait } else { Some(Duration::MAX) };
     let mut response = if stream && !preferences.respond_async {
-        stream::answer(follower, &rendering, ())
+        stream::respond(follower, &rendering, ())
     } else {
         let end = match wait {
             Some(wait) => timeout(wait, follower.end()).await.ok(),
@@ -56,7 +77,7 @@ pub(super) async fn answer(
                 let audio_seconds = output.transcript.duration.max(1e-3);
                 let elapsed = received.elapsed().as_secs_f64();
                 response::number(&mut headers, "x-rtf", elapsed / audio_seconds);
-                response::answer(headers, &output, &rendering)
+                response::respond(headers, &output, &rendering)
             }
             Some(End::Failed(fault)) => ApiError::from(fault).into_response(),
             Some(End::Cancelled) => ApiError::cancelled().into_response(),

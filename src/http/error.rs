@@ -1,12 +1,14 @@
 //! The one place that knows status codes: every error's JSON answer, in OpenAI's shape.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 use super::keys::AuthError;
 use auris_jobs::pipeline::{ApiFailure, PipelineError};
@@ -25,7 +27,39 @@ const LONGEST_RETRY: f64 = 120.0;
 /// When to retry if there are too many jobs, in seconds.
 const JOBS_RETRY: u64 = 30;
 
-/// Body of every error answer.
+/// The errors of every endpoint that takes an upload, as the document describes them.
+pub(super) struct UploadErrors;
+
+impl IntoResponses for UploadErrors {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let errors = [
+            ("400", "The form or one of its fields is invalid"),
+            ("408", "The client stopped sending"),
+            ("409", "The job behind the request was cancelled"),
+            ("413", "The file or its audio is longer than the server accepts"),
+            ("415", "The file is not audio that auris can decode"),
+            (
+                "422",
+                "The file has no audio, it crashes the engine, or the idempotency key belongs to \
+                 another request",
+            ),
+            ("429", "This client has too many requests in the queue; see Retry-After"),
+            ("500", "The server failed; its log has the cause"),
+            ("501", "The server runs no jobs, or has no model that can detect the language"),
+            ("503", "The queue is full, or the server is starting or stopping; see Retry-After"),
+            ("507", "The server has no disk space left for the upload"),
+        ];
+        errors.map(|(status, text)| (status.to_owned(), described(text))).into()
+    }
+}
+
+/// An error response, as the document describes it.
+pub(super) fn described(description: &str) -> RefOr<utoipa::openapi::Response> {
+    let body = Content::new(Some(Ref::from_schema_name(ErrorBody::name())));
+    ResponseBuilder::new().description(description).content("application/json", body).build().into()
+}
+
+/// Body of every error response.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
     /// What went wrong.

@@ -55,7 +55,11 @@ pub use state::{Access, AppState, UploadSettings};
 #[doc(hidden)]
 pub use upload::receive_form;
 
+use auris_format::TranscriptionLine;
+use auris_jobs::Job;
 use error::ApiError;
+use schema::JsonTranscript;
+use stream::ServerSentEvent;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -73,11 +77,12 @@ const FORM_BYTES: u64 = 16 << 20;
                        Speaks OpenAI's audio API.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
+    components(schemas(JsonTranscript, TranscriptionLine, ServerSentEvent, ErrorBody, Job)),
     tags(
         (name = "audio", description = "Transcription and translation"),
-        (name = "jobs", description = "Transcriptions that nobody needs to wait for"),
-        (name = "compatible", description = "The same, as other servers are asked for it"),
-        (name = "models", description = "What can be asked for"),
+        (name = "jobs", description = "Transcriptions in the background"),
+        (name = "compatible", description = "The interfaces of other servers"),
+        (name = "models", description = "Available models"),
         (name = "service", description = "Devices, health and metrics"),
     )
 )]
@@ -106,6 +111,7 @@ fn routes() -> OpenApiRouter<AppState> {
 /// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes().into_openapi();
+    fields::join_parts(&mut document);
     security::describe(&mut document);
     document
 }
@@ -144,12 +150,12 @@ fn span(request: &Request) -> Span {
 }
 
 async fn not_found() -> ApiError {
-    let message = "there is nothing at this address: GET /docs shows what there is";
+    let message = "unknown path: GET /docs lists the paths";
     ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
 async fn method_not_allowed() -> ApiError {
-    let message = "this address does not take this method: GET /docs shows what it takes";
+    let message = "this path does not support this method: GET /docs lists the methods";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 

@@ -16,7 +16,7 @@ use auris_jobs::{End, ProgressSubscriber, ProgressUpdate};
 
 /// Responds with a line for each segment that `follower` receives. `held` is dropped when the
 /// client disconnects.
-pub(super) fn answer(
+pub(super) fn respond(
     follower: ProgressSubscriber,
     rendering: &Rendering,
     held: impl Send + 'static,
@@ -24,10 +24,10 @@ pub(super) fn answer(
     let words = rendering.granularities.words;
     let state = (follower, SegmentMerger::default(), 0, held);
     let lines =
-        stream::unfold(state, move |(mut follower, mut merger, mut told, held)| async move {
+        stream::unfold(state, move |(mut follower, mut merger, mut count, held)| async move {
             let mut line = |(segment, run): (Segment, Run)| {
-                let id = told;
-                told += 1;
+                let id = count;
+                count += 1;
                 ndjson_segment_line(id, &segment, from_ref(&run), words)
             };
             let lines = match follower.next().await? {
@@ -42,7 +42,7 @@ pub(super) fn answer(
                 ProgressUpdate::End(End::Cancelled) => error(ApiFailure::cancelled()),
                 ProgressUpdate::End(End::Interrupted) => error(ApiFailure::interrupted()),
             };
-            Some((Ok::<String, Infallible>(lines), (follower, merger, told, held)))
+            Some((Ok::<String, Infallible>(lines), (follower, merger, count, held)))
         });
     let content_type = [(header::CONTENT_TYPE, Format::Ndjson.content_type())];
     (content_type, Body::from_stream(lines)).into_response()

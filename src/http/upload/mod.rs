@@ -137,7 +137,7 @@ impl FromRequest<AppState> for KeptUpload {
                 digest.update((text.len() as u64).to_le_bytes());
                 digest.update(text);
             }
-            digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+            hex::encode(digest.finalize())
         });
         let fingerprint = fingerprint.unwrap_or_default();
         Ok(Self { file, fields, owner, preferences, fingerprint, room })
@@ -158,13 +158,12 @@ fn new_room(
     let scheduler = state.pipeline.scheduler.clone();
     async move {
         let place = place?;
-        let ticket = match respond_async {
-            false => Some(ticket.await?),
-            true => {
-                // A job waits on the disk, so only a server that ends has no room for it.
-                drop(scheduler.admit_background().await?);
-                None
-            }
+        let ticket = if respond_async {
+            // A job waits on the disk, so only a server that stops has no room for it.
+            drop(scheduler.admit_background().await?);
+            None
+        } else {
+            Some(ticket.await?)
         };
         Ok(Room::New { place, ticket })
     }
@@ -174,16 +173,15 @@ impl FromRequest<AppState> for AnyUpload {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        match Preferences::read(request.headers())?.keeps() {
-            true => {
-                KeptUpload::from_request(request, state).await.map(|kept| Self::Kept(kept.into()))
-            }
-            false => Upload::from_request(request, state).await.map(Self::Passing),
+        if Preferences::read(request.headers())?.is_durable() {
+            KeptUpload::from_request(request, state).await.map(|kept| Self::Kept(kept.into()))
+        } else {
+            Upload::from_request(request, state).await.map(Self::Passing)
         }
     }
 }
 
-/// If there is no room, the client learns it before gigabytes are received, not after.
+/// Refuses a request for which there is no room before gigabytes are received.
 fn admit(
     request: &Request,
     state: &AppState,
