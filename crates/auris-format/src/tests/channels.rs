@@ -113,7 +113,7 @@ fn a_table_has_a_column_for_the_channel() {
 }
 
 #[test]
-fn verbose_json_and_lines_tell_the_channel_of_everything() {
+fn verbose_json_and_ndjson_have_the_channel_of_everything() {
     let verbose: serde_json::Value =
         serde_json::from_str(&body(&call(), Format::VerboseJson)).unwrap();
     assert_eq!(verbose["channels"], serde_json::json!(["left", "right"]));
