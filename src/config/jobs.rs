@@ -10,9 +10,6 @@ use auris_jobs::webhook::Secret;
 use auris_jobs::{JobSettings, WebhookSettings};
 
 /// The settings of jobs, from the options of `serve`; `None` if there is no folder for them.
-///
-/// # Errors
-/// An invalid option.
 pub fn jobs(args: &ServeArgs) -> anyhow::Result<Option<JobSettings>> {
     let JobArgs { jobs_dir, max_jobs, job_retention_hours, .. } = &args.jobs;
     ensure!(*max_jobs > 0, "--max-jobs starts at 1");

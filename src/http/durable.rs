@@ -1,51 +1,38 @@
 //! Requests that survive a disconnect: accepted as jobs, and answered at once, after a while, or
 //! with their transcript.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{Content, HeaderBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, ToSchema};
+use utoipa::IntoResponses;
 
 use super::AppState;
 use super::error::ApiError;
 use super::fields::TranscriptionParams;
-use super::jobs::PATH;
+use super::preferences::JOBS_PATH;
 use super::response;
 use super::stream;
 use super::upload::{KeptUpload, Room};
 use auris_jobs::{End, Followed, Job, JobId, JobRequest, Jobs, JobsError, Submission};
 
-/// The id of the job behind a response.
 const JOB_ID: HeaderName = HeaderName::from_static("x-job-id");
 
-/// RFC 7240: which preference was applied.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// 202 with the job, as the document describes it.
-pub(super) struct JobAccepted;
-
-impl IntoResponses for JobAccepted {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        let header = |description: &str| {
-            let schema = ObjectBuilder::new().schema_type(Type::String);
-            HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
-        };
-        let body = Content::new(Some(Ref::from_schema_name(Job::name())));
-        let response = ResponseBuilder::new()
-            .description("The request was accepted as a job")
-            .content("application/json", body)
-            .header("location", header("The address of the job"))
-            .header("preference-applied", header("`respond-async`, if the request asked for it"))
-            .header("x-job-id", header("The id of the job; also with a transcript"));
-        [("202".to_owned(), response.build().into())].into()
-    }
-}
+/// The request was accepted as a job
+#[derive(IntoResponses)]
+#[response(
+    status = 202,
+    headers(
+        ("location" = String, description = "The address of the job"),
+        ("preference-applied" = String, description = "`respond-async`, if requested"),
+        ("x-job-id" = String, description = "The id of the job; also with a transcript"),
+    )
+)]
+pub(super) struct JobAccepted(Job);
 
 /// Accepts a job and responds as its client prefers.
 pub(super) async fn respond(
@@ -86,7 +73,7 @@ pub(super) async fn respond(
             }
             // It continues when the server starts again.
             Some(End::Interrupted) | None => {
-                accepted(jobs.job(&owner, id).await?.ok_or_else(gone)?)
+                JobAccepted(jobs.job(&owner, id).await?.ok_or_else(gone)?).into_response()
             }
         }
     };
@@ -117,7 +104,7 @@ async fn accept(
     let TranscriptionParams {
         model, mut options, silence, selection, rendering, webhook_url, ..
     } = params;
-    // The format that its transcript will be asked for in is not known yet.
+    // Its transcript may be requested in any format later.
     options.words = true;
     let chunks = silence.policy(state.pipeline.chunks);
     let submission = Submission {
@@ -132,11 +119,13 @@ async fn accept(
     Ok(jobs.submit(submission).await?)
 }
 
-fn accepted(job: Job) -> Response {
-    let location = HeaderValue::from_str(&format!("{PATH}/{}", job.id));
-    let mut response = (StatusCode::ACCEPTED, Json(job)).into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
+impl IntoResponse for JobAccepted {
+    fn into_response(self) -> Response {
+        let location = HeaderValue::from_str(&format!("{JOBS_PATH}/{}", self.0.id));
+        let mut response = (StatusCode::ACCEPTED, Json(self.0)).into_response();
+        if let Ok(location) = location {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
     }
-    response
 }

@@ -21,9 +21,6 @@ use super::upload::KeptUpload;
 use auris_format::{Format, Rendering};
 use auris_jobs::{End, Followed, Job, JobId, Removed};
 
-/// The path under which jobs are created.
-pub(super) const PATH: &str = "/v1/jobs";
-
 const DEFAULT_LIMIT: u32 = 20;
 
 /// Jobs, the newest first.
@@ -63,7 +60,9 @@ form! {
 
 impl FromField for JobId {
     fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.value.parse().map_err(|_| sent.wrong(format!("{} must be the id of a job", sent.field)))
+        sent.value
+            .parse()
+            .map_err(|_| sent.wrong(format!("{} must be the id of a job", sent.field)))
     }
 }
 

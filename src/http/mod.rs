@@ -51,19 +51,17 @@ pub use connections::serve;
 pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
 pub use keys::{Key, KeyDigest, Keys};
-pub use state::{Access, AppState, UploadSettings};
+pub use state::{AccessControl, AppState, UploadSettings};
 #[doc(hidden)]
 pub use upload::receive_form;
 
 use auris_format::TranscriptionLine;
-use auris_jobs::Job;
 use error::ApiError;
 use schema::JsonTranscript;
 use stream::ServerSentEvent;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The content type of this server's errors.
 const JSON: &str = "application/json";
 
 /// The largest size of a form without its file, in bytes.
@@ -77,7 +75,11 @@ const FORM_BYTES: u64 = 16 << 20;
                        Speaks OpenAI's audio API.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    components(schemas(JsonTranscript, TranscriptionLine, ServerSentEvent, ErrorBody, Job)),
+    // Referenced by descriptions that are built by hand.
+    components(schemas(
+        asr::AsrOutput, fields::ChunkingStrategy, fields::Granularity, fields::TaskName,
+        ErrorBody, JsonTranscript, ServerSentEvent, TranscriptionLine,
+    )),
     tags(
         (name = "audio", description = "Transcription and translation"),
         (name = "jobs", description = "Transcriptions in the background"),
@@ -108,7 +110,6 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(health::metrics))
 }
 
-/// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes().into_openapi();
     fields::join_parts(&mut document);
@@ -117,7 +118,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole application. Serve it with connect info, which identifies callers.
-pub fn router(state: AppState, access: Access) -> Router {
+pub fn router(state: AppState, access: AccessControl) -> Router {
     let body_limit = state.uploads.max_bytes.saturating_add(FORM_BYTES);
     let router = Router::from(routes())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
@@ -126,7 +127,10 @@ pub fn router(state: AppState, access: Access) -> Router {
 }
 
 /// Layers for every route: errors in OpenAI's shape whatever happens, and tracing.
-fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>, access: Access) -> Router<S> {
+fn guarded<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    access: AccessControl,
+) -> Router<S> {
     let cors = access.cors.map(|Cors(layer)| layer);
     router
         .fallback(not_found)
@@ -201,9 +205,6 @@ async fn count(request: Request, next: Next) -> Response {
 }
 
 /// The document as it is committed: pretty, with a newline at its end.
-///
-/// # Errors
-/// None that is known: the document has a JSON form.
 pub fn openapi_json() -> Result<String, serde_json::Error> {
     openapi().to_pretty_json().map(|json| json + "\n")
 }
@@ -219,7 +220,7 @@ mod tests {
     /// The status and the error that `GET path` is answered with.
     async fn check(path: &str, handler: axum::routing::MethodRouter) -> (u16, serde_json::Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let router = guarded(Router::new().route("/", handler), Access::default());
+        let router = guarded(Router::new().route("/", handler), AccessControl::default());
         let response = router.oneshot(request).await.unwrap();
         assert!(response.headers().contains_key(REQUEST_ID));
         assert_eq!(response.headers()["x-should-retry"], "false");

@@ -10,6 +10,9 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::error::ApiError;
 
+/// The path under which every request is a job.
+pub(super) const JOBS_PATH: &str = "/v1/jobs";
+
 /// RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 

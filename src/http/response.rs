@@ -15,7 +15,7 @@ use auris_format::{Format, Rendering, TranscriptionLine};
 use auris_jobs::pipeline::Output;
 
 /// The headers of a response with a transcript.
-const HEADERS: [(&str, Type, &str); 8] = [
+pub(super) const HEADERS: [(&str, Type, &str); 8] = [
     ("x-device", Type::String, "The devices that ran the request, separated by commas"),
     ("x-model", Type::String, "The models that ran, separated by commas"),
     (
@@ -111,7 +111,6 @@ pub(super) fn provenance(output: &Output) -> HeaderMap {
     headers
 }
 
-/// Reports the unknown fields of a request.
 pub(super) fn report_ignored(headers: &mut HeaderMap, fields: &[String]) {
     text(headers, "x-ignored-fields", fields.iter().map(String::as_str).collect());
 }

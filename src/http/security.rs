@@ -1,7 +1,7 @@
 //! API keys in the OpenAPI document, for all routes.
 
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 
 use super::error::described;
 use super::keys::is_open;

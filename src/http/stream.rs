@@ -124,12 +124,9 @@ fn events(
     })
 }
 
-/// What a stream contains.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StreamOptions {
-    /// Log probabilities of tokens.
     pub(super) logprobs: bool,
-    /// Segments with their times.
     pub(super) segments: bool,
     /// A line of the text for each turn, with its channel.
     pub(super) turn_lines: bool,
@@ -140,7 +137,6 @@ pub(super) struct StreamOptions {
 }
 
 impl StreamOptions {
-    /// A stream for a client that asked for `rendering`.
     pub(super) fn of(rendering: &Rendering) -> Self {
         Self {
             logprobs: rendering.logprobs,
@@ -311,7 +307,9 @@ impl PartialSchema for ServerSentEvent {
             .description(Some("Ends the stream."));
         let id = ObjectBuilder::new()
             .schema_type(Type::String)
-            .description(Some("In a job's stream only. Send it as `Last-Event-ID` to continue after this event."))
+            .description(Some(
+                "In a job's stream only. Send it as `Last-Event-ID` to continue after this event.",
+            ))
             .examples(["3.2"]);
         ObjectBuilder::new()
             .description(Some("A server-sent event."))

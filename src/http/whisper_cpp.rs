@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::AppState;
 use super::error::{ApiError, UploadErrors};
-use super::fields::{Fields, TextFields, TranscriptionParams, form, needs_words};
+use super::fields::{Fields, TextFields, TranscriptionParams, form};
 use super::response::TranscriptResponse;
 use super::transcriptions;
 use super::upload::Upload;
@@ -18,7 +18,7 @@ use auris_format::{Format, Granularities};
 form! {
     /// The form of `POST /inference`.
     pub(super) struct InferenceForm {
-        @file "file",
+        @file file,
         /// Return the text in English.
         #[schema(default = false)]
         translate: Option<bool>,
@@ -54,7 +54,7 @@ impl InferenceForm {
         let format = params.rendering.format;
         let words = format == Format::VerboseJson;
         params.rendering.granularities = Granularities { segments: true, words };
-        params.options.words = needs_words(format, params.rendering.granularities);
+        params.options.words = words || format.needs_words();
         if self.translate == Some(true) {
             params.options.task = Task::Translate;
         }

@@ -18,8 +18,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::error::{ApiError, UploadErrors};
 use super::fields::{
-    Fields, FromField, SelectionFields, Sent, SpeechFields, TaskName, TranscriptionParams, form,
-    needs_words,
+    Fields, SelectionFields, SpeechFields, TaskName, TranscriptionParams, form, from_field,
 };
 use super::response;
 use super::transcriptions;
@@ -29,16 +28,15 @@ use auris_format::{Format, Granularities, Rendering};
 use result::WhisperResult;
 
 form! {
-    /// The form of `POST /asr`. All but the file may also be in the query.
-    pub(super) struct AsrForm {
-        @file "audio_file",
+    /// The query of `POST /asr`.
+    pub(super) struct AsrQuery {
         /// `translate` returns the text in English.
-        #[schema(inline, default = "transcribe")]
+        #[schema(default = "transcribe")]
         task: Option<TaskName>,
         /// Text in the wanted style that could precede the audio.
         initial_prompt: Option<String>,
         /// The format of the response.
-        #[schema(inline, default = "txt")]
+        #[schema(default = "txt")]
         output: Option<AsrOutput>,
         /// Add words with their times to `json`.
         #[schema(default = false)]
@@ -52,14 +50,22 @@ form! {
 }
 
 form! {
-    /// The form of `POST /detect-language`. All but the file may also be in the query.
-    pub(super) struct DetectLanguageForm {
-        @file "audio_file",
+    /// The query of `POST /detect-language`.
+    pub(super) struct DetectLanguageQuery {
         /// `false` if the file is raw samples, as for `/asr`.
         #[schema(default = true)]
         encode: Option<bool>,
         ..selection: SelectionFields,
     }
+}
+
+/// The form of both endpoints. Fields of the query may also be in the form.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documented here, received by `Upload`")]
+pub(super) struct AudioFileForm {
+    /// The audio: almost any container and codec. Its name and type are ignored.
+    #[schema(value_type = String, format = Binary)]
+    audio_file: (),
 }
 
 /// The format of a response; `json` is that of openai-whisper.
@@ -94,8 +100,8 @@ pub(super) struct DetectedLanguage {
     path = "/asr",
     operation_id = "asr",
     tag = "compatible",
-    params(AsrForm),
-    request_body(content = AsrForm, content_type = "multipart/form-data"),
+    params(AsrQuery),
+    request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The text in the requested `output`; headers as for `/v1/audio/transcriptions`",
             content(
@@ -113,10 +119,10 @@ pub(super) async fn asr(
     Upload { file, fields, ticket }: Upload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(query.iter().chain(&fields));
-    let form = AsrForm::read(&mut fields)?;
+    let query = AsrQuery::read(&mut fields)?;
     let ignored = fields.ignored();
-    let is_raw = form.encode == Some(false);
-    let params = TranscriptionParams { ignored: ignored.clone(), ..form.params()? };
+    let is_raw = query.encode == Some(false);
+    let params = TranscriptionParams { ignored: ignored.clone(), ..query.params()? };
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
     if params.rendering.format != Format::Json {
         return transcriptions::respond(state, ticket, file, params).await;
@@ -137,8 +143,8 @@ pub(super) async fn asr(
     path = "/detect-language",
     operation_id = "detectLanguage",
     tag = "compatible",
-    params(DetectLanguageForm),
-    request_body(content = DetectLanguageForm, content_type = "multipart/form-data"),
+    params(DetectLanguageQuery),
+    request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The language; `x-device`, `x-model` and `x-fallback-reason` say where it was detected", body = DetectedLanguage),
         UploadErrors,
@@ -150,7 +156,7 @@ pub(super) async fn detect_language(
     Upload { file, fields, ticket }: Upload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(query.iter().chain(&fields));
-    let DetectLanguageForm { encode, selection, .. } = DetectLanguageForm::read(&mut fields)?;
+    let DetectLanguageQuery { encode, selection } = DetectLanguageQuery::read(&mut fields)?;
     let is_raw = encode == Some(false);
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
     let detection = state.pipeline.detect_language(file, selection.selection(), ticket).await?;
@@ -173,13 +179,9 @@ pub(super) async fn detect_language(
     Ok((headers, Json(detected)).into_response())
 }
 
-impl FromField for AsrOutput {
-    fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.choice()
-    }
-}
+from_field!(choice: AsrOutput);
 
-impl AsrForm {
+impl AsrQuery {
     fn params(self) -> Result<TranscriptionParams, ApiError> {
         let mut params = self.speech.params()?;
         let format = match self.output.unwrap_or(AsrOutput::Txt) {
@@ -194,7 +196,7 @@ impl AsrForm {
         params.rendering = Rendering { format, granularities, ..Rendering::default() };
         params.options.task = self.task.map(Task::from).unwrap_or_default();
         params.options.prompt = self.initial_prompt;
-        params.options.words = needs_words(format, granularities);
+        params.options.words = words || format.needs_words();
         Ok(params)
     }
 }

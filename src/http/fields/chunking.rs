@@ -6,7 +6,7 @@ use strum::{EnumString, VariantNames};
 use utoipa::ToSchema;
 
 use super::form::form;
-use super::reader::{Fields, FromField, Sent};
+use super::reader::{Fields, Sent, from_field};
 use crate::http::error::ApiError;
 use auris_audio::{ChunkPolicy, Vad};
 
@@ -63,7 +63,6 @@ form! {
     /// A strategy as fields with brackets, or as the members of an object in JSON.
     pub(in crate::http) struct StrategyFields {
         /// The strategy, if `chunking_strategy` itself is not sent.
-        #[schema(inline, examples("server_vad"))]
         kind as "chunking_strategy[type]": Option<ChunkingStrategy>,
         /// How much silence beside speech is kept, in milliseconds; at most a quarter of the longest
         /// chunk.
@@ -87,11 +86,7 @@ pub(in crate::http) enum ChunkingStrategy {
     ServerVad,
 }
 
-impl FromField for ChunkingStrategy {
-    fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.choice()
-    }
-}
+from_field!(choice: ChunkingStrategy);
 
 impl ChunkingFields {
     pub(super) fn silence(self) -> Result<SilencePolicy, ApiError> {
@@ -100,7 +95,7 @@ impl ChunkingFields {
             None => strategy.server_vad()?,
             Some(sent) if sent.value.starts_with('{') => from_json(&sent)?.server_vad()?,
             Some(sent) => {
-                let kind = Some(ChunkingStrategy::from_field(sent)?);
+                let kind = Some(sent.choice()?);
                 StrategyFields { kind, ..strategy }.server_vad()?
             }
         };

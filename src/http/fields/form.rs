@@ -8,12 +8,12 @@ use utoipa::openapi::{OpenApi, RefOr, Required, Schema};
 ///
 /// `name as "wire_name" in 1..=9: Type` is a field with another name on the wire and a range of
 /// numbers; both may be missing. `..part: Part` adds the fields of another such struct.
-/// `@file "name"` documents the file, which is received before the fields are read.
+/// `@file name` documents the file, which is received before the fields are read.
 macro_rules! form {
     (
         $(#[$meta:meta])*
         $vis:vis struct $Form:ident {
-            $(@file $file:tt,)?
+            $(@file $file:ident,)?
             $(
                 $(#[$attr:meta])*
                 $field:ident $(as $name:tt)? $(in $min:tt ..= $max:tt)?: $Type:ty,
@@ -27,8 +27,8 @@ macro_rules! form {
             $(
                 /// The audio: almost any container and codec. Its name and type are ignored.
                 #[allow(dead_code, reason = "documented here, received by `Upload`")]
-                #[schema(rename = $file, value_type = String, format = Binary)]
-                file: (),
+                #[schema(value_type = String, format = Binary)]
+                $file: (),
             )?
             $(
                 $(#[$attr])*
@@ -50,7 +50,7 @@ macro_rules! form {
                 fields: &mut $crate::http::fields::Fields<'_>,
             ) -> Result<Self, $crate::http::error::ApiError> {
                 Ok(Self {
-                    $(file: form!(@file $file),)?
+                    $($file: (),)?
                     $($field: form!(
                         @read fields, form!(@name $field $($name)?) $(, $min..=$max)?
                     ),)*
@@ -67,7 +67,6 @@ macro_rules! form {
             }
         }
     };
-    (@file $file:tt) => { () };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $name:tt) => { $name };
     (@read $fields:ident, $name:expr) => {

@@ -3,27 +3,23 @@
 use strum::{EnumString, VariantNames};
 use utoipa::ToSchema;
 
+use super::TranscriptionParams;
 use super::chunking::ChunkingFields;
 use super::form::form;
 use super::prompt::PromptFields;
-use super::reader::{Fields, FromField, Sent};
-use super::{TranscriptionParams, needs_words};
+use super::reader::{Fields, Sent, from_field};
 use crate::http::error::ApiError;
 use auris_core::language::Language;
 use auris_core::recording::{ChannelChoice, Selection, TrackChoice};
 use auris_core::transcript::Task;
 use auris_format::{CueRules, Format, Granularities, Rendering};
 
-/// The formats that can be sent before the whole text is known.
-pub(super) const STREAMED: [Format; 4] =
-    [Format::Json, Format::Text, Format::VerboseJson, Format::Ndjson];
-
 form! {
     /// The form of `POST /v1/audio/transcriptions` and `/v1/audio/translations`.
     ///
     /// Lists may be sent as `x[]`, `x[0]` or `x`, repeated or separated by commas.
     pub(in crate::http) struct TranscriptionForm {
-        @file "file",
+        @file file,
         /// Send the text while it is made; with `json`, `text`, `verbose_json` and `ndjson`.
         #[schema(value_type = Option<bool>, default = false)]
         stream: Option<Sent<bool>>,
@@ -34,9 +30,9 @@ form! {
 form! {
     /// The form of `POST /v1/jobs`.
     pub(in crate::http) struct JobForm {
-        @file "file",
+        @file file,
         /// `translate` returns the text in English.
-        #[schema(inline, default = "transcribe")]
+        #[schema(default = "transcribe")]
         task: Option<TaskName>,
         ..details: DetailFields,
     }
@@ -46,7 +42,7 @@ form! {
     /// What transcriptions and jobs have beyond other forms.
     pub(in crate::http) struct DetailFields {
         /// `logprobs` returns the log probability of each token, with `json` only.
-        #[schema(value_type = Vec<Include>, inline)]
+        #[schema(value_type = Vec<Include>)]
         include as "include[]": Vec<Sent<Include>>,
         /// The address to which the end of a job is reported, signed according to Standard Webhooks.
         /// Only for jobs: requests with `Prefer: respond-async` or an idempotency key.
@@ -124,7 +120,7 @@ form! {
     /// How a transcript is laid out.
     pub(in crate::http) struct LayoutFields {
         /// Which times `verbose_json` and `ndjson` have: `segment`, `word` or both.
-        #[schema(value_type = Vec<Granularity>, inline)]
+        #[schema(value_type = Vec<Granularity>)]
         granularities as "timestamp_granularities[]": Vec<Sent<Granularity>>,
         /// The most characters in a line of a subtitle; 42 by default.
         max_line_length in 10..=200: Option<usize>,
@@ -146,7 +142,7 @@ pub(in crate::http) enum TaskName {
     Translate,
 }
 
-/// What times are given of.
+/// What has times.
 #[derive(Debug, Clone, Copy, EnumString, VariantNames, ToSchema)]
 #[strum(serialize_all = "lowercase")]
 #[schema(rename_all = "lowercase")]
@@ -163,23 +159,7 @@ pub(in crate::http) enum Include {
     Logprobs,
 }
 
-impl FromField for TaskName {
-    fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.choice()
-    }
-}
-
-impl FromField for Granularity {
-    fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.choice()
-    }
-}
-
-impl FromField for Include {
-    fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.choice()
-    }
-}
+from_field!(choice: TaskName, Granularity, Include);
 
 impl From<TaskName> for Task {
     fn from(name: TaskName) -> Self {
@@ -195,9 +175,11 @@ impl TranscriptionForm {
         let params = self.details.params()?;
         let format = params.rendering.format;
         match self.stream {
-            Some(stream) if stream.value && !STREAMED.contains(&format) => {
-                let formats = STREAMED.map(Format::name).join(", ");
-                let message = format!("{format} cannot be streamed: give one of {formats}");
+            Some(stream) if stream.value && !format.can_stream() => {
+                let formats = Format::ALL.into_iter().filter(|format| format.can_stream());
+                let formats: Vec<&str> = formats.map(Format::name).collect();
+                let message =
+                    format!("{format} cannot be streamed: give one of {}", formats.join(", "));
                 Err(stream.wrong(message))
             }
             stream => {
@@ -229,7 +211,7 @@ impl DetailFields {
             params.rendering.logprobs = true;
             params.options.logprobs = true;
         }
-        params.options.words = needs_words(format, granularities);
+        params.options.words = granularities.words || format.needs_words();
         params.webhook_url = webhook_url;
         Ok(params)
     }
@@ -311,9 +293,7 @@ impl LayoutFields {
         for granularity in sent {
             match granularity.value {
                 Granularity::Segment => granularities.segments = true,
-                Granularity::Word if matches!(format, Format::VerboseJson | Format::Ndjson) => {
-                    granularities.words = true;
-                }
+                Granularity::Word if format.can_list_words() => granularities.words = true,
                 Granularity::Word => {
                     let message = format!(
                         "word times need response_format=verbose_json or ndjson, not {format}"

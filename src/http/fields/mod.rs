@@ -17,14 +17,15 @@ mod tests;
 use super::error::ApiError;
 use auris_core::recording::Selection;
 use auris_core::transcript::{Options, Task};
-use auris_format::{Format, Granularities, Rendering};
+use auris_format::Rendering;
 
-pub(super) use chunking::SilencePolicy;
+pub(super) use chunking::{ChunkingStrategy, SilencePolicy};
 pub(super) use form::{form, join_parts, query};
 pub(super) use forms::{
-    JobForm, LayoutFields, SelectionFields, SpeechFields, TaskName, TextFields, TranscriptionForm,
+    Granularity, JobForm, LayoutFields, SelectionFields, SpeechFields, TaskName, TextFields,
+    TranscriptionForm,
 };
-pub(super) use reader::{Fields, FromField, FromFields, Sent};
+pub(super) use reader::{Fields, FromField, FromFields, Sent, from_field};
 
 /// Where fields were sent to: some are for one endpoint only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +70,4 @@ impl TranscriptionParams {
         params.ignored = fields.ignored();
         Ok(params)
     }
-}
-
-/// Whether the engine must find the words' times. Subtitles are split at words.
-pub(super) fn needs_words(format: Format, granularities: Granularities) -> bool {
-    granularities.words || matches!(format, Format::Srt | Format::Vtt | Format::Lrc)
 }

@@ -193,23 +193,21 @@ impl FromField for Format {
     }
 }
 
-impl FromField for Language {
-    fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.parse()
-    }
+/// Types whose text is parsed, and enums whose text is the name of a variant.
+macro_rules! from_field {
+    ($read:ident: $($Type:ty),+) => {$(
+        impl $crate::http::fields::FromField for $Type {
+            fn from_field(
+                sent: $crate::http::fields::Sent,
+            ) -> Result<Self, $crate::http::error::ApiError> {
+                sent.$read()
+            }
+        }
+    )+};
 }
+pub(in crate::http) use from_field;
 
-impl FromField for TrackChoice {
-    fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.parse()
-    }
-}
-
-impl FromField for ChannelChoice {
-    fn from_field(sent: Sent) -> Result<Self, ApiError> {
-        sent.parse()
-    }
-}
+from_field!(parse: Language, TrackChoice, ChannelChoice);
 
 #[cfg(test)]
 mod tests {
@@ -269,9 +267,8 @@ mod tests {
 
     #[test]
     fn flags_are_four_words() {
-        let flag = |text: &str| {
-            bool::from_field(Sent { field: "stream".into(), value: text.into() }).ok()
-        };
+        let flag =
+            |text: &str| bool::from_field(Sent { field: "stream".into(), value: text.into() }).ok();
         for (text, expected) in [
             ("true", Some(true)),
             ("True", Some(true)),

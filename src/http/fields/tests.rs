@@ -5,11 +5,10 @@ use std::time::Duration;
 use axum::body::to_bytes;
 use axum::response::IntoResponse;
 
-use super::forms::STREAMED;
 use super::*;
 use auris_audio::{ChunkPolicy, Vad};
 use auris_core::language::Language;
-use auris_format::CueRules;
+use auris_format::{CueRules, Format, Granularities};
 
 fn read_at(endpoint: Endpoint, fields: &[(&str, &str)]) -> Result<TranscriptionParams, ApiError> {
     let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
@@ -187,7 +186,7 @@ fn log_probabilities_come_with_json_only() {
 fn subtitles_cannot_be_streamed() {
     for format in Format::ALL {
         let fields = [("stream", "True"), ("response_format", format.name())];
-        if STREAMED.contains(&format) {
+        if format.can_stream() {
             assert!(read(&fields).stream, "{format}");
         } else {
             refused(Endpoint::Transcriptions, &fields, "stream", "json, text");
