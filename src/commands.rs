@@ -19,7 +19,6 @@ use crate::output;
 use auris_core::device::{Backend, DeviceInfo};
 use auris_models::{Languages, ModelListing, ModelStore};
 
-/// How long a server may take to report that it is healthy.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints why the program ends, and returns its exit status.
@@ -29,9 +28,6 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 /// `auris devices`: lists the available devices without loading a model. Asks the GPU's driver.
-///
-/// # Errors
-/// An invalid option.
 pub async fn devices(args: &EngineArgs) -> anyhow::Result<ExitCode> {
     let plan = EnginePlan::new(args)?;
     let gpus = plan.look_for_gpus().await;
@@ -54,7 +50,7 @@ pub async fn devices(args: &EngineArgs) -> anyhow::Result<ExitCode> {
     };
     row(&plan.cpu.info, plan.cpu.slots)?;
     for info in gpus.iter().flatten() {
-        row(info, args.gpu.max_per_device)?;
+        row(info, args.devices.max_per_device)?;
     }
     if let Err(reason) = &gpus {
         writeln!(table, "{:<8} not used: {reason}", Backend::Cuda.to_string())?;
@@ -63,10 +59,6 @@ pub async fn devices(args: &EngineArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `auris models`.
-///
-/// # Errors
-/// Why a model cannot be found, downloaded or removed.
 pub async fn models(args: ModelsArgs) -> anyhow::Result<ExitCode> {
     let source = ModelSource::new(&args.store)?;
     let store = &source.store;
@@ -93,7 +85,6 @@ pub async fn models(args: ModelsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A model as `auris models list --json` prints it.
 #[derive(Serialize)]
 struct ListedModel {
     name: String,
@@ -126,51 +117,35 @@ fn models_table(store: &ModelStore) -> anyhow::Result<String> {
     Ok(table)
 }
 
-/// `auris keys`.
-///
-/// # Errors
-/// A name that cannot be used.
 pub fn keys(args: &KeysArgs) -> anyhow::Result<ExitCode> {
     let KeysCommand::New { name } = &args.command;
     let (key, entry) = config::new_key(name)?;
     output::result(&format!(
-        "The key, which is kept nowhere else:\n\n{key}\n\nFor the file of --api-keys-file:\n\n{entry}"
+        "The key, which is not stored anywhere:\n\n{key}\n\nFor the file of --api-keys-file:\n\n{entry}"
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// `auris openapi`: prints the document as it is committed.
-///
-/// # Errors
-/// Standard output cannot be written to.
 pub fn openapi() -> anyhow::Result<ExitCode> {
     output::result(&http::openapi_json()?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// `auris healthcheck`: succeeds if the server is healthy.
-///
-/// # Errors
-/// Why it is not.
 pub async fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     let path = if args.ready { "readyz" } else { "healthz" };
-    let url = format!("http://{}/{path}", config::reachable(args.listen));
+    let url = format!("http://{}/{path}", config::reachable(args.address.listen));
     let response = auris_models::local_http_client(HEALTH_TIMEOUT)?
         .get(&url)
         .send()
         .await
         .map_err(reqwest::Error::without_url)
-        .with_context(|| format!("no answer from {url}"))?;
+        .with_context(|| format!("no response from {url}"))?;
     let status = response.status();
     let body = response.text().await.unwrap_or_default();
     output::result(&format!("{status}: {}\n", body.trim_end()))?;
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// `auris completions`.
-///
-/// # Errors
-/// Standard output cannot be written to.
 pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "auris", &mut script);

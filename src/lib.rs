@@ -1,7 +1,8 @@
-//! auris: an HTTP transcription service on the best device that really works. This crate is the
-//! server and the command line; what they are made of is in `crates/`, see ARCHITECTURE.md.
+//! auris: an HTTP transcription service on the best working device. This crate is the server and the
+//! command line; what they are made of is in `crates/`, see ARCHITECTURE.md.
 
 #![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "the library serves its own program and tests only")]
 
 pub mod http;
 pub mod telemetry;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use auris::cli::Command;
+use auris::cli::CliCommand;
 use auris::{batch, commands, config, doctor, serve, telemetry};
 
 fn main() -> ExitCode {
@@ -12,15 +12,15 @@ fn main() -> ExitCode {
     }
     let run = async {
         match cli.command {
-            Command::Serve(args) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
-            Command::Transcribe(args) => batch::run(args).await,
-            Command::Devices(args) => commands::devices(&args).await,
-            Command::Doctor(args) => doctor::run(&args).await,
-            Command::Models(args) => commands::models(args).await,
-            Command::Keys(args) => commands::keys(&args),
-            Command::Openapi => commands::openapi(),
-            Command::Healthcheck(args) => commands::healthcheck(&args).await,
-            Command::Completions { shell } => commands::completions(shell),
+            CliCommand::Serve(args) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
+            CliCommand::Transcribe(args) => batch::run(args).await,
+            CliCommand::Devices(args) => commands::devices(&args).await,
+            CliCommand::Doctor(args) => doctor::run(&args).await,
+            CliCommand::Models(args) => commands::models(args).await,
+            CliCommand::Keys(args) => commands::keys(&args),
+            CliCommand::Openapi => commands::openapi(),
+            CliCommand::Healthcheck(args) => commands::healthcheck(&args).await,
+            CliCommand::Completions { shell } => commands::completions(shell),
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -6,10 +6,7 @@ use std::io::{self, ErrorKind, Write};
 
 use anyhow::Context;
 
-/// Prints a command's result.
-///
-/// # Errors
-/// Standard output cannot be written to. A reader that has read enough, such as `head`, is none.
+/// Prints a command's result. It is no error if the reader has read enough, like `head`.
 pub fn result(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -23,17 +23,14 @@ use auris_scheduler::provision::Provision;
 /// How often unread counters are cleaned up.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-/// How long answers may take to reach their clients after the last request is finished.
+/// How long responses may take to reach their clients after the last request.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the server until SIGTERM or SIGINT, then finishes what was accepted.
-///
-/// # Errors
-/// Whatever keeps it from starting, in words to act on.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     // Report every mistake before a model is downloaded, a port in use first.
-    let listener = TcpListener::bind(args.listen).await.with_context(|| {
-        format!("cannot listen on {}: give another address with --listen", args.listen)
+    let listener = TcpListener::bind(args.address.listen).await.with_context(|| {
+        format!("cannot listen on {}: give another address with --listen", args.address.listen)
     })?;
     let address = listener.local_addr()?;
     let uploads = config::uploads(&args)?;
@@ -45,9 +42,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let plan = EnginePlan::new(&args.engine)?;
     plan.check_cpu_program().await?;
     let source = ModelSource::new(&args.engine.store)?;
-    let asked = config::find_models(&args.engine.models_to_serve(), &source.store)?;
-    plan.check_aliases(&asked.files)?;
-    let (catalog, missing) = asked.begin(&source).await?;
+    let requested = config::find_models(&args.engine.models_to_serve(), &source.store)?;
+    plan.check_aliases(&requested.files)?;
+    let (catalog, missing) = requested.begin(&source).await?;
     let plan = plan.with_models(catalog.clone(), &source.store);
 
     let metrics = PrometheusBuilder::new()
@@ -63,7 +60,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     });
 
     let pipeline = match plan.start(capacity).await {
-        Err(error) if args.engine.gpu.require_gpu => {
+        Err(error) if args.engine.devices.require_gpu => {
             output::report(&doctor::explain(&args.engine).await?);
             return Err(error);
         }
@@ -74,24 +71,24 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let whole_windows = plan.whole_windows;
     Provision { store, download, catalog, scheduler: scheduler.clone(), whole_windows }
         .start(&missing);
-    let is_demanded = args.jobs.jobs_dir.is_some();
-    let jobs = keep_jobs(job_settings, is_demanded, &pipeline).await?;
+    let is_configured = args.jobs.jobs_dir.is_some();
+    let jobs = start_jobs(job_settings, is_configured, &pipeline).await?;
     let state = AppState { pipeline, jobs: jobs.clone(), uploads: uploads.into(), metrics };
     if access.keys.is_empty() && !address.ip().is_loopback() {
         tracing::warn!(
-            "whoever reaches {address} may use this server: set AURIS_API_KEYS (`auris keys new` \
-             makes keys) or listen on 127.0.0.1 only"
+            "anyone who can reach {address} can use this server: set AURIS_API_KEYS (`auris keys \
+             new` creates keys) or listen on 127.0.0.1 only"
         );
     }
     let app = http::router(state, access);
     // Before the address is printed: a script that reads it may send a signal at once.
-    let signals = Signals::catch().context("signals cannot be received")?;
+    let signals = StopSignals::catch().context("cannot receive signals")?;
     output::result(&format!("listening on http://{address}\n"))?;
     tracing::info!("API description at http://{address}/docs");
     let stop = CancellationToken::new();
     tokio::select! {
         () = http::serve(listener, app, idle, stop.clone()) => Ok(()),
-        () = scheduler.ended() => bail!("the scheduler failed; the log says why"),
+        () = scheduler.ended() => bail!("the scheduler failed; the log has the cause"),
         () = async {
             drained(signals, &scheduler, jobs.ok(), drain_limit).await;
             stop.cancel();
@@ -100,48 +97,53 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Takes up the jobs. If their folder cannot be used, the server does the rest without them,
-/// unless the folder is one that was asked for.
-async fn keep_jobs(
+/// Starts the jobs. If their folder cannot be used, the server runs without them, unless the folder
+/// was configured.
+async fn start_jobs(
     settings: Option<JobSettings>,
-    is_demanded: bool,
+    is_configured: bool,
     pipeline: &Pipeline,
 ) -> anyhow::Result<Result<Jobs, Arc<str>>> {
     let reason = match settings {
-        None => "there is no home folder to keep jobs in: give a folder with --jobs-dir".into(),
+        None => "there is no home folder for jobs: give a folder with --jobs-dir".into(),
         Some(settings) => match Jobs::start(pipeline.clone(), settings).await {
             Ok(jobs) => return Ok(Ok(jobs)),
-            Err(error) if is_demanded => return Err(error.into()),
+            Err(error) if is_configured => return Err(error.into()),
             Err(error) => error.to_string(),
         },
     };
-    tracing::warn!("only transcriptions that are waited for, and no jobs: {reason}");
+    tracing::warn!("this server runs no jobs: {reason}");
     Ok(Err(reason.into()))
 }
 
 /// Returns when the server may stop accepting connections: after a signal, once every accepted
-/// request is finished or out of time. Until then new requests get an answer that says so.
-async fn drained(mut signals: Signals, scheduler: &Scheduler, jobs: Option<Jobs>, limit: Duration) {
+/// request is finished or out of time. Until then new requests are refused.
+async fn drained(
+    mut signals: StopSignals,
+    scheduler: &Scheduler,
+    jobs: Option<Jobs>,
+    limit: Duration,
+) {
     signals.next().await;
-    tracing::info!("shutting down: accepted requests are finished first");
+    tracing::info!("shutting down after the accepted requests");
     // Background jobs continue at the next start, and make room for requests with a client.
     if let Some(jobs) = jobs {
         jobs.interrupt();
     }
     tokio::select! {
-        () = scheduler.drain() => tracing::info!("every accepted request is finished"),
-        () = tokio::time::sleep(limit) => tracing::warn!("requests are cut off after {limit:?}"),
-        () = signals.next() => tracing::warn!("requests are cut off by a second signal"),
+        () = scheduler.drain() => tracing::info!("all accepted requests are finished"),
+        () = tokio::time::sleep(limit) => tracing::warn!("stopping unfinished requests after {limit:?}"),
+        () = signals.next() => tracing::warn!("stopping unfinished requests after a second signal"),
     }
 }
 
 /// The signals that end the server. None is lost between two calls of `next`.
-struct Signals {
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl StopSignals {
     fn catch() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

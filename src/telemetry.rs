@@ -15,9 +15,6 @@ pub enum LogFormat {
 }
 
 /// Starts logging. `filter` is a level, or levels by target: `info,auris_worker=debug`.
-///
-/// # Errors
-/// A filter that cannot be read.
 pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| anyhow::anyhow!("the log filter {filter:?} cannot be read: {error}"))?;

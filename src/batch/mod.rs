@@ -25,21 +25,18 @@ use auris_scheduler::{Caller, Capacity};
 mod plan;
 mod results;
 
-use plan::{Plan, PlannedFile};
+use plan::{BatchItem, Plan};
 
 /// Transcribes everything that `args` names. Fails at the end if one of the files did.
-///
-/// # Errors
-/// What prevents the start.
 pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
     ensure!((0.0..=1.0).contains(&args.temperature), "--temperature must be from 0 to 1");
     args.cue_rules().map_err(anyhow::Error::msg)?;
     let Plan { jobs, mut failed } = plan::plan(&args)?;
-    let (finished, open): (Vec<PlannedFile>, Vec<PlannedFile>) =
+    let (finished, open): (Vec<BatchItem>, Vec<BatchItem>) =
         jobs.into_iter().partition(|job| !args.force && plan::is_finished(job));
     for job in &finished {
         let name = name(&job.input);
-        terminal::report(&format!("skipped  {name} (finished; --force does it again)"));
+        terminal::report(&format!("skipped  {name} (already done; --force repeats it)"));
     }
     if !open.is_empty() {
         transcribe_all(open, &args, &mut failed).await?;
@@ -52,7 +49,7 @@ pub async fn run(args: TranscribeArgs) -> anyhow::Result<ExitCode> {
 
 /// Loads the models and runs every job. Those that fail are added to `failed`.
 async fn transcribe_all(
-    jobs: Vec<PlannedFile>,
+    jobs: Vec<BatchItem>,
     args: &TranscribeArgs,
     failed: &mut Vec<(PathBuf, anyhow::Error)>,
 ) -> anyhow::Result<()> {
@@ -74,7 +71,7 @@ async fn transcribe_all(
 
     let bars = MultiProgress::new();
     let (pipeline, bars) = (&pipeline, &bars);
-    let transcribe = |job: PlannedFile| async move {
+    let transcribe = |job: BatchItem| async move {
         let result = transcribe(&job, args, pipeline, bars).await;
         (job.input, result)
     };
@@ -92,7 +89,7 @@ async fn transcribe_all(
 
 /// Transcribes one file and writes its results. Returns the report for its line.
 async fn transcribe(
-    job: &PlannedFile,
+    job: &BatchItem,
     args: &TranscribeArgs,
     pipeline: &Pipeline,
     bars: &MultiProgress,
@@ -104,16 +101,13 @@ async fn transcribe(
     let bar = bars.add(ProgressBar::new(0).with_style(bar_style()?));
     // The line is short, and the file name says more than the start of its path.
     bar.set_message(job.input.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    let timed = |format: &Format| {
-        use Format::{Lrc, Ndjson, Srt, VerboseJson, Vtt};
-        matches!(format, VerboseJson | Srt | Vtt | Lrc | Ndjson)
-    };
+    let has_words = |format: &Format| format.needs_words() || format.can_list_words();
     let options = Options {
         task: args.task(),
         language: args.language,
         prompt: args.prompt.clone(),
         temperature: args.temperature,
-        words: args.format.iter().any(timed),
+        words: args.format.iter().any(has_words),
         ..Options::default()
     };
     // The only one that is loaded, by the name that a path stands for.
@@ -151,29 +145,27 @@ async fn transcribe(
     Ok(report(&output, started))
 }
 
-/// A file that can be read from any place: a pipe is copied to one first.
 fn open(input: &Path) -> anyhow::Result<File> {
     if plan::is_standard_input(input) {
         return spool(io::stdin().lock());
     }
     let file = File::open(input).context("cannot be opened")?;
-    match file.metadata().context("cannot be opened")?.file_type().is_fifo() {
-        true => spool(file),
-        false => Ok(file),
-    }
+    let is_pipe = file.metadata().context("cannot be opened")?.file_type().is_fifo();
+    if is_pipe { spool(file) } else { Ok(file) }
 }
 
 fn spool(mut from: impl Read) -> anyhow::Result<File> {
-    let mut file = tempfile::tempfile().context("no temporary file can be made: set TMPDIR")?;
+    let mut file = tempfile::tempfile().context("cannot create a temporary file: set TMPDIR")?;
     io::copy(&mut from, &mut file).context("cannot be copied to a temporary file")?;
-    file.rewind().context("cannot be read again from its temporary file")?;
+    file.rewind().context("cannot be read from its temporary file")?;
     Ok(file)
 }
 
 fn name(input: &Path) -> String {
-    match plan::is_standard_input(input) {
-        true => "standard input".to_owned(),
-        false => input.display().to_string(),
+    if plan::is_standard_input(input) {
+        "standard input".to_owned()
+    } else {
+        input.display().to_string()
     }
 }
 

@@ -18,31 +18,26 @@ const EXTENSIONS: &[&str] = &[
     "mov", "mp2", "mp3", "mp4", "mpga", "oga", "ogg", "opus", "wav", "wave", "weba", "webm",
 ];
 
-/// A file to transcribe and where its results go.
 #[derive(Debug)]
-pub(super) struct PlannedFile {
+pub(super) struct BatchItem {
     pub(super) input: PathBuf,
     /// One for each format; none to print the only one.
     pub(super) outputs: Vec<(Format, PathBuf)>,
 }
 
-/// What a command line means.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub(super) jobs: Vec<PlannedFile>,
+    pub(super) jobs: Vec<BatchItem>,
     /// Inputs that are missing or cannot be read, and why.
     pub(super) failed: Vec<(PathBuf, anyhow::Error)>,
 }
 
 /// The files behind the named files and folders, and where their results go.
-///
-/// # Errors
-/// Results that would have no place, or the same one.
 pub(super) fn plan(args: &TranscribeArgs) -> anyhow::Result<Plan> {
     let Files { found, failed } = find(&args.inputs);
     ensure!(
         !(found.is_empty() && failed.is_empty()),
-        "no file has an audio file's ending here: name a file itself to try it all the same"
+        "no file here has the extension of an audio file: name a file directly to try it"
     );
     if found.iter().any(|(input, _)| is_standard_input(input)) {
         ensure!(
@@ -53,14 +48,14 @@ pub(super) fn plan(args: &TranscribeArgs) -> anyhow::Result<Plan> {
     let formats = formats(args);
     let Some(folder) = &args.output_dir else {
         if found.len() + failed.len() > 1 || formats.len() > 1 {
-            bail!("several results: say where they go with --output-dir");
+            bail!("several results need a folder: give one with --output-dir");
         }
-        let job = |(input, _)| PlannedFile { input, outputs: Vec::new() };
+        let job = |(input, _)| BatchItem { input, outputs: Vec::new() };
         return Ok(Plan { jobs: found.into_iter().map(job).collect(), failed });
     };
     ensure!(
         !(formats.contains(&Format::Json) && formats.contains(&Format::VerboseJson)),
-        "json and verbose_json would both be .json files: ask for one, or for each into another \
+        "json and verbose_json would both be .json files: choose one, or run each with its own \
          --output-dir"
     );
     let mut owners: HashMap<PathBuf, PathBuf> = HashMap::new();
@@ -75,17 +70,16 @@ pub(super) fn plan(args: &TranscribeArgs) -> anyhow::Result<Plan> {
             );
         }
         let output = |format: &Format| (*format, place.with_extension(format.file_extension()));
-        jobs.push(PlannedFile { input, outputs: formats.iter().map(output).collect() });
+        jobs.push(BatchItem { input, outputs: formats.iter().map(output).collect() });
     }
     Ok(Plan { jobs, failed })
 }
 
 /// Whether every result of `job` is there.
-pub(super) fn is_finished(job: &PlannedFile) -> bool {
+pub(super) fn is_finished(job: &BatchItem) -> bool {
     !job.outputs.is_empty() && job.outputs.iter().all(|(_, path)| path.is_file())
 }
 
-/// Whether an input is written `-`.
 pub(super) fn is_standard_input(input: &Path) -> bool {
     input.as_os_str() == "-"
 }
@@ -140,7 +134,6 @@ fn is_audio(path: &Path) -> bool {
     extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
-/// Each format once, in the order given.
 fn formats(args: &TranscribeArgs) -> Vec<Format> {
     let mut formats = args.format.clone();
     let mut seen = HashSet::new();

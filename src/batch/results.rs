@@ -7,20 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Creates the output folder before any work is done.
-///
-/// # Errors
-/// It cannot be created.
 pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| {
-        format!("cannot make the folder {}: give another with --output-dir", folder.display())
+        format!("cannot create the folder {}: give another with --output-dir", folder.display())
     })
 }
 
-/// Writes every text to a temporary file beside its place, and only then renames all of them.
-///
-/// # Errors
-/// One cannot be written; then none is left.
+/// Writes every text to a temporary file beside its place, and only then renames all of them. After
+/// an error none is left.
 pub(super) fn write_all(results: &[(PathBuf, String)]) -> anyhow::Result<()> {
     let mut written = Vec::new();
     for (path, text) in results {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-/// What files may ask for, and how they are cut
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Audio")]
 pub struct AudioArgs {
@@ -17,7 +16,7 @@ pub struct AudioArgs {
         long,
         env = "AURIS_MAX_DECODE_SECONDS",
         value_name = "SECONDS",
-        default_value_t = 3_600.0
+        default_value_t = 3600.0
     )]
     pub max_decode_seconds: f64,
     /// The most channels accepted
@@ -29,26 +28,17 @@ pub struct AudioArgs {
     /// The highest sample rate accepted, in Hz
     #[arg(long, env = "AURIS_MAX_SAMPLE_RATE", value_name = "HZ", default_value_t = 192_000)]
     pub max_sample_rate: u32,
-    /// The ffmpeg that decodes formats which auris does not know, or `off` [default: the one on the
-    /// PATH]
+    /// The ffmpeg that decodes formats unknown to auris, or `off` [default: the one on the PATH]
     #[arg(long, env = "AURIS_FFMPEG", value_name = "FILE")]
     pub ffmpeg: Option<PathBuf>,
     /// The longest chunk that a file is cut into, in seconds, from 5 to 30 [default: 30]
     #[arg(long, env = "AURIS_CHUNK_SECONDS", value_name = "SECONDS")]
     pub chunk_seconds: Option<f64>,
-    /// Encode whole windows of 30 s also for short audio: up to four times slower, and only
-    /// better if a model writes nonsense in short ones that the checks of results do not notice
-    #[arg(
-        long,
-        env = "AURIS_WHOLE_WINDOWS",
-        value_parser = BoolishValueParser::new()
-    )]
+    /// Encode whole windows of 30 s for short audio too: up to four times slower, and only useful
+    /// for a model that writes nonsense in short windows
+    #[arg(long, env = "AURIS_WHOLE_WINDOWS", value_parser = BoolishValueParser::new())]
     pub whole_windows: bool,
-    /// Transcribe silence too, instead of leaving it out; requests may choose
-    #[arg(
-        long,
-        env = "AURIS_NO_VAD",
-        value_parser = BoolishValueParser::new()
-    )]
+    /// Transcribe silence instead of skipping it; requests can override this
+    #[arg(long, env = "AURIS_NO_VAD", value_parser = BoolishValueParser::new())]
     pub no_vad: bool,
 }

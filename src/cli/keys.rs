@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// Who may use the server
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessArgs {
-    /// Keys of which requests must have one, as NAME:KEY or KEY; better in the variable, since
-    /// other users of the machine see the command line [default: none is asked for]
+    /// Accepted API keys, as NAME:KEY or KEY. Prefer the variable: other users of the machine can
+    /// see the command line [default: no key required]
     #[arg(
         long,
         env = "AURIS_API_KEYS",
@@ -18,29 +17,26 @@ pub struct AccessArgs {
         value_delimiter = ','
     )]
     pub api_keys: Vec<String>,
-    /// A TOML file of more keys, by their SHA-256 and with limits; `auris keys new` makes entries
+    /// A TOML file of more keys, by their SHA-256 and with limits; `auris keys new` prints entries
     #[arg(long, env = "AURIS_API_KEYS_FILE", value_name = "FILE")]
     pub api_keys_file: Option<PathBuf>,
-    /// Origins whose pages may use the server from a browser, such as https://app.example.org, or
-    /// `*` for all [default: none]
+    /// Origins whose web pages may use the server, such as https://app.example.org, or `*` for all
+    /// [default: none]
     #[arg(long, env = "AURIS_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
 }
 
-/// Make API keys
 #[derive(Debug, Args)]
 pub struct KeysArgs {
-    /// What to do
     #[command(subcommand)]
     pub command: KeysCommand,
 }
 
-/// What to do with keys
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Print a new key, which is kept nowhere, and its entry for the file of keys
+    /// Print a new key, which is not stored, and its entry for the file of keys
     New {
-        /// What its holder is called
+        /// The name of its holder
         name: String,
     },
 }

@@ -7,42 +7,32 @@ use std::thread::available_parallelism;
 use anyhow::{Context, bail, ensure};
 
 use super::{seconds, variable};
-use crate::cli::{DeviceChoice, EngineArgs};
+use crate::cli::{DeviceArgs, DeviceChoice};
 use auris_core::device::Backend;
 use auris_scheduler::discovery::{Discovery, GpuSelection};
 use auris_scheduler::supervisor::{WorkerProgram, detect};
 use auris_scheduler::{DevicePlan, UnusedDeviceKind};
 
-/// The worker programs, installed beside this one.
 const CPU_PROGRAM: &str = "auris-worker";
 const CUDA_PROGRAM: &str = "auris-worker-cuda";
 
-/// Whether to use GPUs.
 #[derive(Debug)]
 pub(super) enum Gpus {
-    /// Use them if there are any.
     Wanted(Discovery),
-    /// Do not use them, by choice.
     Unwanted(UnusedDeviceKind),
 }
 
-/// The CPU.
-pub(super) fn cpu(args: &EngineArgs) -> anyhow::Result<DevicePlan> {
+pub(super) fn cpu(args: &DeviceArgs) -> anyhow::Result<DevicePlan> {
     let (slots, threads) = slots_and_threads(args)?;
     let info = detect::cpu();
     let program = installed(args.cpu_program.as_ref(), CPU_PROGRAM)?;
     Ok(DevicePlan { info, program, slots, threads, warm: true })
 }
 
-/// Whether to use GPUs, and how to find them.
-///
-/// # Errors
-/// Invalid or contradictory options.
-pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
-    let gpu = &args.gpu;
-    ensure!((1..=64).contains(&gpu.max_per_device), "--max-per-device must be from 1 to 64");
-    ensure!(gpu.recycle_after > 0, "--recycle-after starts at 1");
-    let choice = match (&gpu.device, variable("DEVICE")) {
+pub(super) fn gpus(args: &DeviceArgs) -> anyhow::Result<Gpus> {
+    ensure!((1..=64).contains(&args.max_per_device), "--max-per-device must be from 1 to 64");
+    ensure!(args.recycle_after > 0, "--recycle-after starts at 1");
+    let choice = match (&args.device, variable("DEVICE")) {
         (Some(choice), _) => choice.clone(),
         (None, Some(text)) => {
             text.parse().map_err(|error| anyhow::anyhow!("DEVICE={text}: {error}"))?
@@ -50,13 +40,13 @@ pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
         (None, None) => DeviceChoice::Auto,
     };
     let unwanted = match gpu_available()? {
-        _ if gpu.no_gpu => Some("--no-gpu"),
+        _ if args.no_gpu => Some("--no-gpu"),
         Some(false) => Some("GPU_AVAILABLE=false"),
         _ if choice == DeviceChoice::Cpu => Some("--device cpu"),
         _ => None,
     };
     if let Some(reason) = unwanted {
-        if gpu.require_gpu {
+        if args.require_gpu {
             bail!("--require-gpu contradicts {reason}: leave one of them out");
         }
         if let DeviceChoice::Cuda(select) = choice {
@@ -69,16 +59,16 @@ pub(super) fn gpus(args: &EngineArgs) -> anyhow::Result<Gpus> {
             detail,
         }));
     }
-    let is_demanded = gpu.require_gpu || choice != DeviceChoice::Auto;
+    let is_demanded = args.require_gpu || choice != DeviceChoice::Auto;
     let select = match choice {
         DeviceChoice::Cuda(select) => select,
         _ => GpuSelection::All,
     };
     Ok(Gpus::Wanted(Discovery {
-        program: installed(gpu.cuda_program.as_ref(), CUDA_PROGRAM)?,
-        limit: seconds("--probe-seconds", gpu.probe_seconds)?,
+        program: installed(args.cuda_program.as_ref(), CUDA_PROGRAM)?,
+        limit: seconds("--probe-seconds", args.probe_seconds)?,
         select,
-        slots: gpu.max_per_device,
+        slots: args.max_per_device,
         is_demanded,
     }))
 }
@@ -106,7 +96,7 @@ fn gpu_available() -> anyhow::Result<Option<bool>> {
 /// ggml's threads spin at every barrier, so more threads than cores are many times slower, and
 /// parallel chunks use cores better than threads within one chunk. Few cores: a slot for each.
 /// Many: slots of several threads, so that a single request is fast too.
-fn slots_and_threads(args: &EngineArgs) -> anyhow::Result<(usize, usize)> {
+fn slots_and_threads(args: &DeviceArgs) -> anyhow::Result<(usize, usize)> {
     let cores = cores();
     ensure!(args.slots != Some(0) && args.threads != Some(0), "--slots and --threads start at 1");
     let slots = match (args.slots, args.threads) {

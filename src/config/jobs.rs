@@ -9,9 +9,6 @@ use crate::cli::{JobArgs, ServeArgs};
 use auris_jobs::{JobSettings, Secret, WebhookSettings};
 
 /// The settings of jobs, from the options of `serve`; `None` if there is no folder for them.
-///
-/// # Errors
-/// An invalid option.
 pub fn jobs(args: &ServeArgs) -> anyhow::Result<Option<JobSettings>> {
     let JobArgs { jobs_dir, max_jobs, job_retention_hours, .. } = &args.jobs;
     ensure!(*max_jobs > 0, "--max-jobs starts at 1");

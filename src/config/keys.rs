@@ -1,6 +1,5 @@
 //! Who may use the server: the keys of the options and of the file, and the origins.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::num::NonZeroU32;
 
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::cli::AccessArgs;
-use crate::http::{Access, Cors, Key, KeyDigest, Keys};
+use crate::http::{AccessControl, Cors, Key, KeyDigest, Keys};
 
 /// The prefix of generated keys, by which tools that search for leaked keys recognise them.
 const PREFIX: &str = "auris-";
@@ -22,10 +21,8 @@ const KEY_BYTES: usize = 24;
 /// Bytes of its digest that name a key without a name.
 const NAMING_BYTES: usize = 6;
 
-/// The longest name.
 const NAME_CHARS: usize = 64;
 
-/// The file of keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeysFile {
@@ -42,11 +39,8 @@ struct KeyEntry {
     queue_share: Option<f64>,
 }
 
-/// From `--api-keys`, `--api-keys-file` and `--cors-origins`.
-///
-/// # Errors
-/// An invalid key, file or origin. No message shows a key.
-pub fn access(args: &AccessArgs) -> anyhow::Result<Access> {
+/// From `--api-keys`, `--api-keys-file` and `--cors-origins`. No error shows a key.
+pub fn access(args: &AccessArgs) -> anyhow::Result<AccessControl> {
     let mut keys = listed(&args.api_keys)?;
     if let Some(path) = &args.api_keys_file {
         let shown = path.display();
@@ -62,21 +56,18 @@ pub fn access(args: &AccessArgs) -> anyhow::Result<Access> {
     check_different(&keys)?;
     let origins: Vec<String> = items(&args.cors_origins).map(str::to_owned).collect();
     let cors = (!origins.is_empty()).then(|| Cors::new(&origins));
-    Ok(Access { keys: Keys::new(keys), cors: cors.transpose().context("--cors-origins")? })
+    Ok(AccessControl { keys: Keys::new(keys), cors: cors.transpose().context("--cors-origins")? })
 }
 
 /// A new key and its entry for the file of keys.
-///
-/// # Errors
-/// A name that cannot be used, or a system without random numbers.
 pub fn new_key(name: &str) -> anyhow::Result<(String, String)> {
     check_name(name)?;
     let mut bytes = [0; KEY_BYTES];
-    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
+    getrandom::fill(&mut bytes).context("cannot get random numbers from the system")?;
     let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
     let entry = KeyEntry {
         name: name.to_owned(),
-        sha256: hex(&Key::digest(&key))?,
+        sha256: hex::encode(Key::digest(&key)),
         requests_per_minute: None,
         queue_share: None,
     };
@@ -92,15 +83,12 @@ fn listed(texts: &[String]) -> anyhow::Result<Vec<Key>> {
         };
         let digest = Key::digest(key);
         // Not its index in the list: the jobs of one key would become those of another.
-        let name = match name {
-            Some(name) => name,
-            None => format!("key-{}", hex(&digest[..NAMING_BYTES])?),
-        };
+        let name = name.unwrap_or_else(|| format!("key-{}", hex::encode(&digest[..NAMING_BYTES])));
         let place = || format!("key {number} of --api-keys");
         check_name(&name).with_context(place)?;
         ensure!(
             !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()),
-            "{}: a key is made of ASCII characters without spaces",
+            "{}: a key consists of ASCII characters without spaces",
             place()
         );
         Ok(Key { name, digest, requests_per_minute: None, queue_share: None })
@@ -108,7 +96,6 @@ fn listed(texts: &[String]) -> anyhow::Result<Vec<Key>> {
     (1..).zip(items(texts)).map(key).collect()
 }
 
-/// The keys of a file.
 fn in_file(text: &str) -> anyhow::Result<Vec<Key>> {
     let line =
         |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
@@ -127,7 +114,8 @@ fn in_file(text: &str) -> anyhow::Result<Vec<Key>> {
 fn read(entry: KeyEntry) -> anyhow::Result<Key> {
     let KeyEntry { name, sha256, requests_per_minute, queue_share } = entry;
     check_name(&name)?;
-    let digest = from_hex(&sha256).context(
+    let mut digest = KeyDigest::default();
+    hex::decode_to_slice(&sha256, &mut digest).context(
         "`sha256` is not a SHA-256 of 64 hexadecimal digits; the file must not hold the key \
          itself, and `auris keys new NAME` prints what belongs there",
     )?;
@@ -142,7 +130,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     let length = name.chars().count();
     ensure!(
         (1..=NAME_CHARS).contains(&length) && name.trim() == name && name.chars().all(is_plain),
-        "a key's name has from 1 to {NAME_CHARS} characters without spaces around them"
+        "a key's name has 1 to {NAME_CHARS} characters and no spaces around them"
     );
     Ok(())
 }
@@ -155,7 +143,7 @@ fn check_different(keys: &[Key]) -> anyhow::Result<()> {
                 bail!("`{}` and `{}` are the same API key: remove one", other.name, key.name);
             }
             if key.name == other.name {
-                bail!("two API keys are called `{}`: rename one of them", key.name);
+                bail!("two API keys have the name `{}`: rename one of them", key.name);
             }
         }
     }
@@ -165,21 +153,6 @@ fn check_different(keys: &[Key]) -> anyhow::Result<()> {
 /// What stands between commas, without what is blank.
 fn items(texts: &[String]) -> impl Iterator<Item = &str> {
     texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty())
-}
-
-fn hex(digest: &[u8]) -> Result<String, std::fmt::Error> {
-    digest
-        .iter()
-        .try_fold(String::new(), |mut text, byte| write!(text, "{byte:02x}").map(|()| text))
-}
-
-fn from_hex(text: &str) -> Option<KeyDigest> {
-    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
-    let bytes: Vec<u8> = digits?
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8))
-        .collect();
-    bytes.try_into().ok().filter(|_| text.len() == 64)
 }
 
 #[cfg(test)]
@@ -202,13 +175,13 @@ mod tests {
         let check = |text: &str, expected: &str| {
             check_refusal(listed(&["first".to_owned(), text.to_owned()]), expected);
         };
-        check("ann:", "key 2 of --api-keys: a key is made of ASCII characters");
-        check("ann:hush hush", "key 2 of --api-keys: a key is made of ASCII characters");
-        check(":hush", "key 2 of --api-keys: a key's name has from 1 to 64 characters");
+        check("ann:", "key 2 of --api-keys: a key consists of ASCII characters");
+        check("ann:hush hush", "key 2 of --api-keys: a key consists of ASCII characters");
+        check(":hush", "key 2 of --api-keys: a key's name has 1 to 64 characters");
     }
 
     #[test]
-    fn a_key_without_a_name_is_called_the_same_wherever_it_stands() {
+    fn a_key_without_a_name_gets_the_same_name_at_every_position() {
         let name_of_k2 = |texts: &[&str]| {
             let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
             let keys = listed(&texts).unwrap();
@@ -259,7 +232,7 @@ mod tests {
         };
         let check =
             |texts: &[&str], expected| check_refusal(check_different(&keys(texts)), expected);
-        check(&["a:1", "a:2"], "two API keys are called `a`");
+        check(&["a:1", "a:2"], "two API keys have the name `a`");
         check(&["a:hush", "b:hush"], "`a` and `b` are the same API key");
         check(&["hush", "hush"], "are the same API key");
     }

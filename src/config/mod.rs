@@ -35,27 +35,20 @@ pub fn command_line() -> Cli {
 /// Treats an empty variable, as compose files set with `${AURIS_SLOTS:-}`, as not set.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
-    let unset = |arg: clap::Arg| match arg.get_env().is_some_and(is_empty) {
-        true => arg.env(None::<&'static str>),
-        false => arg,
+    let unset = |arg: clap::Arg| {
+        if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg }
     };
     command.mut_args(unset).mut_subcommands(without_empty_variables)
 }
 
-/// Where models are and come from.
 #[derive(Debug)]
 pub struct ModelSource {
-    /// The folders.
     pub store: ModelStore,
-    /// The network.
     pub download: DownloadConfig,
 }
 
 impl ModelSource {
     /// From `--models-dir`, `--offline`, `HF_ENDPOINT` and `HF_TOKEN`.
-    ///
-    /// # Errors
-    /// No folder is given and the user has no cache folder.
     pub fn new(args: &StoreArgs) -> anyhow::Result<Self> {
         let folder = match &args.models_dir {
             Some(folder) => folder.clone(),
@@ -75,47 +68,38 @@ impl ModelSource {
 
 /// The requested models, and those of them that are not installed.
 #[derive(Debug)]
-pub struct AskedModels {
+pub struct RequestedModels {
     /// All of them, the default first.
     pub files: Vec<ModelFile>,
-    /// Those that can be downloaded.
     pub missing: Vec<&'static PublishedModel>,
 }
 
-/// Looks for the models called `names` on the disk.
-///
-/// # Errors
-/// An unknown name or an unusable file, with what to do about it.
-pub fn find_models(names: &[String], store: &ModelStore) -> anyhow::Result<AskedModels> {
-    let mut asked = AskedModels { files: Vec::new(), missing: Vec::new() };
+pub fn find_models(names: &[String], store: &ModelStore) -> anyhow::Result<RequestedModels> {
+    let mut requested = RequestedModels { files: Vec::new(), missing: Vec::new() };
     for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
         let resolved = store.resolve(name);
         let entry = match &resolved {
             Err(ModelError::NotInstalled { name, .. }) => auris_models::find(name),
             _ => None,
         };
-        asked.missing.extend(entry);
+        requested.missing.extend(entry);
         let model = entry.map_or(resolved, |entry| Ok(store.file_after_download(entry)))?;
         ensure!(
-            asked.files.iter().all(|other| other.name != model.name),
-            "two models are called `{}`: load one of them",
+            requested.files.iter().all(|other| other.name != model.name),
+            "two models have the name `{}`: load one of them",
             model.name
         );
-        asked.files.push(model);
+        requested.files.push(model);
     }
     ensure!(
-        !asked.files.is_empty(),
-        "no model is named: give one with --models, such as `{}`",
+        !requested.files.is_empty(),
+        "no model is given: name one with --models, such as `{}`",
         auris_models::BUNDLED
     );
-    Ok(asked)
+    Ok(requested)
 }
 
-impl AskedModels {
-    /// Downloads those that are missing.
-    ///
-    /// # Errors
-    /// A model that cannot be obtained, with what to do about it.
+impl RequestedModels {
     pub async fn obtain(self, source: &ModelSource) -> anyhow::Result<Catalog> {
         for entry in &self.missing {
             let progress = auris_models::progress_bar(entry.name);
@@ -126,9 +110,6 @@ impl AskedModels {
 
     /// Lets the bundled model stand in for the missing ones, which are returned. Without it, they
     /// are downloaded first.
-    ///
-    /// # Errors
-    /// There is no model to start with.
     pub async fn begin(
         self,
         source: &ModelSource,
@@ -144,7 +125,7 @@ impl AskedModels {
             }
             Err(error) => {
                 tracing::warn!(
-                    "nothing does the work of models while they are downloaded: {error}"
+                    "downloading models before the start, since no model can stand in: {error}"
                 );
                 Ok((self.obtain(source).await?, Vec::new()))
             }
@@ -152,10 +133,6 @@ impl AskedModels {
     }
 }
 
-/// How much may wait, from the options of `serve`.
-///
-/// # Errors
-/// An invalid option.
 pub fn capacity(args: &ServeArgs) -> anyhow::Result<Capacity> {
     let total = seconds("--max-queue-minutes", args.max_queue_minutes * 60.0)?;
     let share = args.caller_share;
@@ -163,10 +140,6 @@ pub fn capacity(args: &ServeArgs) -> anyhow::Result<Capacity> {
     Ok(Capacity { total_seconds: total.as_secs_f64(), caller_share: share })
 }
 
-/// How uploads are received, from the options of `serve`.
-///
-/// # Errors
-/// A spool folder that cannot be written to, or an invalid option.
 pub fn uploads(args: &ServeArgs) -> anyhow::Result<UploadSettings> {
     let spool = spool(args.spool_dir.as_deref())?;
     let idle_timeout = seconds("--upload-idle-seconds", args.upload_idle_seconds)?;
@@ -174,9 +147,6 @@ pub fn uploads(args: &ServeArgs) -> anyhow::Result<UploadSettings> {
 }
 
 /// The folder that uploads wait in: `given`, or else the system's folder for temporary files.
-///
-/// # Errors
-/// It cannot be written to.
 pub fn spool(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let spool = given.map_or_else(env::temp_dir, Path::to_owned);
     tempfile::tempfile_in(&spool).with_context(|| {
@@ -187,9 +157,6 @@ pub fn spool(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// A number of seconds above 0 as a duration.
-///
-/// # Errors
-/// An invalid number, with the option's name.
 pub fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
     match Duration::try_from_secs_f64(value) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -213,9 +180,6 @@ fn limits(args: &EngineArgs) -> anyhow::Result<Limits> {
 }
 
 /// The given ffmpeg, or else the one on the path; none if it is missing or `off`.
-///
-/// # Errors
-/// What is given cannot be run.
 pub fn ffmpeg(given: Option<&Path>) -> anyhow::Result<Option<Ffmpeg>> {
     match given {
         None => Ok(env::var_os("PATH").and_then(|path| Ffmpeg::find(&path))),
@@ -262,9 +226,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = ModelStore::new(folder.path().to_owned(), Vec::new());
         let download = DownloadConfig { offline: true, ..DownloadConfig::default() };
-        let asked = find_models(&["tiny".to_owned()], &store).unwrap();
+        let requested = find_models(&["tiny".to_owned()], &store).unwrap();
         let source = ModelSource { store, download };
-        let error = asked.begin(&source).await.unwrap_err().to_string();
+        let error = requested.begin(&source).await.unwrap_err().to_string();
         assert!(
             error.contains("`tiny` is not installed and downloads are switched off"),
             "{error}"

@@ -22,14 +22,11 @@ use auris_scheduler::{Capacity, DevicePlan, ModelPlan, Scheduler, Settings};
 /// How long requests wait for a slow driver before the CPU alone is used meanwhile.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// See the module.
 #[derive(Debug)]
 pub struct EnginePlan {
-    /// The CPU.
     pub cpu: DevicePlan,
     /// The models that every device may load.
     pub models: Vec<ModelPlan>,
-    /// Whether whole windows of 30 s are encoded also for short audio.
     pub whole_windows: bool,
     catalog: Catalog,
     gpus: Gpus,
@@ -44,9 +41,6 @@ pub struct EnginePlan {
 
 impl EnginePlan {
     /// Checks that the worker program for the CPU can run here.
-    ///
-    /// # Errors
-    /// Why it cannot, and what to do.
     pub async fn check_cpu_program(&self) -> anyhow::Result<()> {
         let checked = detect::check_cpu_program(&self.cpu.program, detect::PROBE_LIMIT).await;
         checked.map_err(|error| anyhow::anyhow!("{error}: {}", error.fix()))
@@ -54,25 +48,22 @@ impl EnginePlan {
 
     /// Determines devices, slots and threads. Needs no model and asks no driver, so that a wrong
     /// option is reported before anything is downloaded or waited for.
-    ///
-    /// # Errors
-    /// An invalid option.
     pub fn new(args: &EngineArgs) -> anyhow::Result<Self> {
         let routing = match &args.routing {
             Some(table) => table.parse()?,
             None => Routing::default(),
         };
-        let unload_after = args.gpu.unload_after_minutes;
+        let unload_after = args.devices.unload_after_minutes;
         let unload_after =
             unload_after.map(|minutes| seconds("--unload-after-minutes", minutes * 60.0));
         Ok(Self {
-            cpu: devices::cpu(args)?,
+            cpu: devices::cpu(&args.devices)?,
             models: Vec::new(),
             whole_windows: args.audio.whole_windows,
             catalog: Catalog::installed(Vec::new()),
-            gpus: devices::gpus(args)?,
-            require_gpu: args.gpu.require_gpu,
-            standby: args.gpu.cpu_standby,
+            gpus: devices::gpus(&args.devices)?,
+            require_gpu: args.devices.require_gpu,
+            standby: args.devices.cpu_standby,
             routing,
             aliases: args.model_aliases.clone().unwrap_or_default(),
             limits: limits(args)?,
@@ -80,13 +71,13 @@ impl EnginePlan {
             settings: Settings {
                 capacity: Capacity::default(),
                 start: StartLimits {
-                    load: seconds("--load-seconds", args.load_seconds)?,
+                    load: seconds("--load-seconds", args.devices.load_seconds)?,
                     ..StartLimits::default()
                 },
-                stall: seconds("--stall-seconds", args.stall_seconds)?,
-                recycle_after: args.gpu.recycle_after,
+                stall: seconds("--stall-seconds", args.devices.stall_seconds)?,
+                recycle_after: args.devices.recycle_after,
                 unload_after: unload_after.transpose()?,
-                swap_variants: args.gpu.on_oom == OnOom::Quantized,
+                swap_variants: args.devices.on_oom == OnOom::Quantized,
             },
         })
     }
@@ -115,9 +106,6 @@ impl EnginePlan {
     }
 
     /// How to find GPUs, or why none is used.
-    ///
-    /// # Errors
-    /// The reason.
     pub fn discovery(&self) -> Result<&Discovery, &str> {
         match &self.gpus {
             Gpus::Wanted(discovery) => Ok(discovery),
@@ -134,9 +122,6 @@ impl EnginePlan {
     }
 
     /// Starts the scheduler, and with it the workers. Waits for the GPUs, but not for long.
-    ///
-    /// # Errors
-    /// A GPU is required, and none can be used.
     pub async fn start(&self, capacity: Capacity) -> anyhow::Result<Pipeline> {
         let settings = Settings { capacity, ..self.settings };
         let scheduler = Scheduler::start(settings);

@@ -12,16 +12,13 @@ use auris_core::probe::{
 use auris_scheduler::discovery::Discovery;
 use auris_scheduler::supervisor::{WorkerProgram, detect};
 
-/// How long a library may take to answer.
 const LIBRARY_LIMIT: Duration = Duration::from_secs(10);
 
-/// A library's report, or why there is none.
-pub(super) type Said = Result<DriverReport, Unavailable>;
+pub(super) type LibraryReport = Result<DriverReport, Unavailable>;
 
-/// All answers, each from a process of its own.
+/// All reports, each from a process of its own.
 #[derive(Debug)]
-pub(super) struct Answers {
-    /// The CUDA driver.
+pub(super) struct DriverReports {
     pub(super) cuda: Library,
     /// NVML, which reports GPUs without using them.
     pub(super) nvml: Library,
@@ -29,30 +26,27 @@ pub(super) struct Answers {
     pub(super) program: Option<Result<ProbeReport, Unavailable>>,
 }
 
-/// A library of the driver.
 #[derive(Debug)]
 pub(super) struct Library {
     /// The one that the loader finds, and every program uses.
-    pub(super) used: Said,
-    /// Its other copies.
-    pub(super) others: Vec<(PathBuf, Said)>,
+    pub(super) used: LibraryReport,
+    pub(super) others: Vec<(PathBuf, LibraryReport)>,
 }
 
 impl Library {
     /// Why the copy in use does not work.
-    pub(super) fn trouble(&self) -> Option<&Unavailable> {
-        trouble(&self.used)
+    pub(super) fn failure(&self) -> Option<&Unavailable> {
+        failure(&self.used)
     }
 
-    /// The file that is in use.
     pub(super) fn file(&self) -> Option<&Path> {
         self.used.as_ref().ok()?.file.as_deref()
     }
 }
 
 /// Why a library does not work.
-pub(super) fn trouble(said: &Said) -> Option<&Unavailable> {
-    match said {
+pub(super) fn failure(report: &LibraryReport) -> Option<&Unavailable> {
+    match report {
         Ok(report) => report.unavailable.as_ref(),
         Err(unavailable) => Some(unavailable),
     }
@@ -60,7 +54,11 @@ pub(super) fn trouble(said: &Said) -> Option<&Unavailable> {
 
 /// Asks the libraries through `worker`, which is any program of this release, and the program for
 /// GPUs.
-pub(super) async fn ask(host: &Host, worker: &WorkerProgram, gpus: Option<&Discovery>) -> Answers {
+pub(super) async fn ask(
+    host: &Host,
+    worker: &WorkerProgram,
+    gpus: Option<&Discovery>,
+) -> DriverReports {
     let program = async {
         match gpus {
             Some(gpus) => Some(detect::report(&gpus.program, gpus.limit).await),
@@ -70,13 +68,13 @@ pub(super) async fn ask(host: &Host, worker: &WorkerProgram, gpus: Option<&Disco
     let cuda = library(worker, CUDA_DRIVER, &host.cuda);
     let nvml = library(worker, NVML, &host.nvml);
     let (cuda, nvml, program) = join3(cuda, nvml, program).await;
-    Answers { cuda, nvml, program }
+    DriverReports { cuda, nvml, program }
 }
 
 async fn library(worker: &WorkerProgram, name: &str, copies: &[DriverCandidate]) -> Library {
     let ask = |path: PathBuf| async move {
-        let said = detect::driver_report(worker, &path, LIBRARY_LIMIT).await;
-        (path, said)
+        let report = detect::driver_report(worker, &path, LIBRARY_LIMIT).await;
+        (path, report)
     };
     let others = join_all(copies.iter().map(|copy| ask(copy.path.clone())));
     let ((_, used), mut others) = join(ask(name.into()), others).await;

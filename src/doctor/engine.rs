@@ -7,7 +7,7 @@ use indicatif::BinaryBytes;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::report::{Area, Check, GpuExpectation, Level};
+use super::report::{Area, Check, GpuExpectation, Severity};
 use auris_core::device::DeviceInfo;
 use auris_core::ipc::{LoadReport, LoadSpec};
 use auris_models::ModelFile;
@@ -16,7 +16,6 @@ use auris_scheduler::supervisor::{
     self, ExitKind, StartLimits, WorkerEvent, WorkerExit, WorkerProgram,
 };
 
-/// How long to wait for a worker that was asked to exit.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether each of `devices` has memory for `plans` with one chunk at a time.
@@ -47,11 +46,11 @@ fn memory_of(info: &DeviceInfo, plans: &[ModelPlan]) -> Check {
     let smaller = plans.iter().rev().flat_map(|plan| &plan.variants);
     let smaller = smaller.map(|variant| variant.name.as_str()).next();
     check.with_problem(
-        Level::Warn,
+        Severity::Warn,
         if free < total / 2 {
-            "other programs have most of it"
+            "other programs use most of the memory"
         } else {
-            "it is not enough for all"
+            "there is not enough for all models"
         },
         match smaller {
             Some(name) => format!(
@@ -65,17 +64,12 @@ fn memory_of(info: &DeviceInfo, plans: &[ModelPlan]) -> Check {
     )
 }
 
-/// A device and what is needed to try it.
 pub(super) struct Trial<'a> {
-    /// The device.
     pub(super) info: &'a DeviceInfo,
-    /// The program that drives it.
     pub(super) program: &'a WorkerProgram,
-    /// How many threads it gets.
     pub(super) threads: usize,
 }
 
-/// Loads `model` on the CPU.
 pub(super) async fn cpu_load(
     trial: &Trial<'_>,
     model: Option<&ModelFile>,
@@ -85,10 +79,10 @@ pub(super) async fn cpu_load(
     let Some(model) = model else { return not_tried(check("not tried".to_owned())) };
     match try_model(trial, model, limits).await {
         Ok(report) => check(loaded(trial.info, model, &report)),
-        Err(ending) => check(format!("{} does not load on the CPU", model.name)).with_problem(
-            Level::Fail,
-            ending.detail,
-            fix(ending.kind, &model.name),
+        Err(exit) => check(format!("{} does not load on the CPU", model.name)).with_problem(
+            Severity::Fail,
+            exit.detail,
+            fix(exit.kind, &model.name),
         ),
     }
 }
@@ -119,18 +113,18 @@ pub(super) async fn gpu_loads(
     let checks = results.into_iter().map(|(trial, result)| match result {
         None => not_tried(check(format!("{} not tried", trial.info.id))),
         Some((model, Ok(report))) => check(loaded(trial.info, model, &report)),
-        Some((model, Err(ending))) => {
+        Some((model, Err(exit))) => {
             // With another GPU that works, only speed is lost.
-            let level = if usable.is_empty() { expectation.level() } else { Level::Warn };
+            let level = if usable.is_empty() { expectation.level() } else { Severity::Warn };
             let observed = format!("{} does not load on {}", model.name, trial.info.id);
-            check(observed).with_problem(level, ending.detail, fix(ending.kind, &model.name))
+            check(observed).with_problem(level, exit.detail, fix(exit.kind, &model.name))
         }
     });
     (usable.clone(), checks.collect())
 }
 
 fn not_tried(check: Check) -> Check {
-    check.with_problem(Level::Warn, "no model is installed", "`auris models pull tiny`")
+    check.with_problem(Severity::Warn, "no model is installed", "`auris models pull tiny`")
 }
 
 fn loaded(info: &DeviceInfo, model: &ModelFile, report: &LoadReport) -> String {
@@ -147,18 +141,19 @@ fn fix(kind: ExitKind, model: &str) -> String {
         }
         ExitKind::BadModel => format!("`auris models rm {model}` and `auris models pull {model}`"),
         ExitKind::NotStarted | ExitKind::Protocol => {
-            "install all of auris from the same release".to_owned()
+            "install all programs of auris from the same release".to_owned()
         }
         ExitKind::StartTimeout => {
-            "give --load-seconds more time if the disk is slow; else restart the driver".to_owned()
+            "raise --load-seconds if the disk is slow; else restart the driver".to_owned()
         }
         ExitKind::Killed => {
-            "look into the kernel's log (`dmesg`): it kills for lack of memory".into()
+            "check the kernel's log (`dmesg`): it kills processes when memory runs out".into()
         }
-        _ => "look whether other programs can use the device; update its driver".to_owned(),
+        _ => "check whether other programs can use the device; update its driver".to_owned(),
     }
 }
 
+/// Starts a worker, waits until it has loaded its model and warmed up, and ends it.
 async fn try_model(
     trial: &Trial<'_>,
     model: &ModelFile,
@@ -188,9 +183,9 @@ pub(super) async fn load(
         match received.recv().await {
             Some(WorkerEvent::Loaded(report)) => break Ok(report),
             Some(WorkerEvent::Chunk(_)) => {}
-            Some(WorkerEvent::Ended(ending)) => return Err(ending),
+            Some(WorkerEvent::Ended(exit)) => return Err(exit),
             None => {
-                let detail = "the worker's task is gone".to_owned();
+                let detail = "the worker's task ended without a result".to_owned();
                 return Err(WorkerExit { kind: ExitKind::Exited, detail });
             }
         }
@@ -228,8 +223,8 @@ mod tests {
         };
         let plans = [plan("tiny"), plan("medium")];
         let level = |free| memory_of(&gpu(free), &plans).level;
-        assert_eq!(level(8 << 30), Level::Pass);
-        assert_eq!(level(3 << 30), Level::Warn);
+        assert_eq!(level(8 << 30), Severity::Pass);
+        assert_eq!(level(3 << 30), Severity::Warn);
         let check = memory_of(&gpu(1 << 20), &plans);
         assert!(check.observed.contains("1.00 MiB of 8.00 GiB free"), "{check:?}");
         assert!(

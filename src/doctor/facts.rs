@@ -9,7 +9,6 @@ use auris_core::probe::{
     CUDA_DRIVER, DriverCandidate, GpuEnvironment, HostKind, NVML, library_candidates,
 };
 
-/// NVIDIA's number on the PCI bus.
 const NVIDIA: &str = "0x10de";
 
 /// Files by which processes reach GPUs. All but the first are NVIDIA's own driver's.
@@ -18,30 +17,23 @@ const NODES: [&str; 3] = ["dxg", "nvidiactl", "nvidia-uvm"];
 /// The observed facts. Made up in tests.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Host {
-    /// WSL and containers.
     pub(super) place: HostKind,
     /// Kernel and distribution.
     pub(super) system: String,
-    /// Device files of GPUs.
     pub(super) nodes: Vec<Node>,
     /// NVIDIA's display adapters on the PCI bus.
     pub(super) pci_gpus: usize,
     /// The version of NVIDIA's kernel module, such as `550.54.14`.
     pub(super) kernel_module: Option<String>,
-    /// Copies of the CUDA driver.
     pub(super) cuda: Vec<DriverCandidate>,
-    /// Copies of NVML.
     pub(super) nvml: Vec<DriverCandidate>,
-    /// Variables about GPUs.
     pub(super) environment: GpuEnvironment,
     /// The container's or service's CPU quota, in cores.
     pub(super) quota_cores: Option<f64>,
 }
 
-/// A device file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Node {
-    /// Such as `/dev/nvidia0`.
     pub(super) path: PathBuf,
     /// Whether this user may use it.
     pub(super) usable: bool,
@@ -156,7 +148,6 @@ mod tests {
     use super::*;
     use auris_core::probe::Wsl;
 
-    /// A machine with these files.
     fn host(files: &[(&str, &str)]) -> Host {
         let root = tempfile::tempdir().unwrap();
         for (path, content) in files {

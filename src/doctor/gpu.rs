@@ -1,11 +1,11 @@
-//! Checks of the driver's answers.
+//! Checks of what the driver reports.
 
 use std::path::{Path, PathBuf};
 
-use super::driver::{Answers, Library, Said, trouble};
+use super::driver::{DriverReports, Library, LibraryReport, failure};
 use super::facts::Host;
-use super::report::{Area, Check, GpuExpectation, Level};
-use auris_core::probe::{CUDA_DRIVER, NVML, ProbeReport, Unavailable, UnavailableCause, Wsl};
+use super::report::{Area, Check, GpuExpectation, Severity};
+use auris_core::probe::{CUDA_DRIVER, UnavailableCause, NVML, ProbeReport, Unavailable, Wsl};
 use auris_scheduler::discovery::GpuSelection;
 
 /// The oldest driver that runs programs of a major version of CUDA, and the oldest that is known to
@@ -15,25 +15,25 @@ const DRIVERS: [(u32, u32, u32); 2] = [(12, 525, 550), (13, 580, 580)];
 /// The checks of the driver and of the program that uses it, without loading a model.
 pub(super) fn checks(
     host: &Host,
-    answers: &Answers,
+    drivers: &DriverReports,
     select: Option<&GpuSelection>,
     expectation: GpuExpectation,
 ) -> Vec<Check> {
-    let mut checks = vec![cuda(host, &answers.cuda, expectation)];
-    checks.extend(copies("libcuda", &answers.cuda));
-    checks.push(nvml(host, &answers.nvml, expectation));
-    checks.extend(copies("nvml", &answers.nvml));
-    let report = answers.program.as_ref().and_then(|report| report.as_ref().ok());
-    checks.push(driver_version(host, &answers.nvml, report, expectation));
-    checks.push(gpus(answers, select, expectation));
+    let mut checks = vec![cuda(host, &drivers.cuda, expectation)];
+    checks.extend(copies("libcuda", &drivers.cuda));
+    checks.push(nvml(host, &drivers.nvml, expectation));
+    checks.extend(copies("nvml", &drivers.nvml));
+    let report = drivers.program.as_ref().and_then(|report| report.as_ref().ok());
+    checks.push(driver_version(host, &drivers.nvml, report, expectation));
+    checks.push(gpus(drivers, select, expectation));
     checks.extend(report.map(|report| architecture(report, expectation)));
     checks.push(visible_devices(host, expectation));
-    checks.push(compat_path(host, answers, expectation));
+    checks.push(compat_path(host, drivers, expectation));
     checks
 }
 
-fn version(said: &Said) -> String {
-    match said {
+fn version(report: &LibraryReport) -> String {
+    match report {
         Ok(report) => {
             let version = report.driver_version.as_deref().unwrap_or("of an unknown version");
             let what =
@@ -54,19 +54,19 @@ fn named(name: &str, library: &Library) -> String {
 }
 
 fn cuda(host: &Host, library: &Library, expectation: GpuExpectation) -> Check {
-    let Some(trouble) = library.trouble() else {
+    let Some(failure) = library.failure() else {
         return Check::pass(Area::Gpu, "libcuda", named(CUDA_DRIVER, library));
     };
-    if trouble.cause == UnavailableCause::NoDriver {
+    if failure.cause == UnavailableCause::NoDriver {
         let check = Check::pass(Area::Gpu, "libcuda", format!("{CUDA_DRIVER} is not found"));
         return match healthy(library) {
             Some(path) => check.with_problem(
                 expectation.level(),
-                format!("the loader does not look for it where {} is", path.display()),
+                format!("the loader does not search the folder of {}", path.display()),
                 where_to_look(path),
             ),
             None => {
-                check.with_problem(expectation.level(), trouble.problem(), trouble.fix.as_str())
+                check.with_problem(expectation.level(), failure.problem(), failure.fix.as_str())
             }
         };
     }
@@ -75,7 +75,7 @@ fn cuda(host: &Host, library: &Library, expectation: GpuExpectation) -> Check {
     if let (Some(Wsl::Two), false, Some(file)) = (host.place.wsl, host.place.container, foreign) {
         return check.with_problem(
             expectation.level(),
-            format!("a Linux driver inside of WSL hides that of Windows; {}", trouble.problem()),
+            format!("a Linux driver inside WSL hides the driver of Windows; {}", failure.problem()),
             format!(
                 "remove the package that {} belongs to (`dpkg -S`), then `sudo ldconfig`",
                 file.display()
@@ -85,17 +85,17 @@ fn cuda(host: &Host, library: &Library, expectation: GpuExpectation) -> Check {
     match healthy(library) {
         Some(path) => check.with_problem(
             expectation.level(),
-            format!("{}; the copy {} works and is not used", trouble.problem(), path.display()),
+            format!("{}; the copy {} works and is not used", failure.problem(), path.display()),
             where_to_look(path),
         ),
-        None => check.with_problem(expectation.level(), trouble.problem(), trouble.fix.as_str()),
+        None => check.with_problem(expectation.level(), failure.problem(), failure.fix.as_str()),
     }
 }
 
-/// A copy that works and is not the one in use.
+/// A working copy that is not in use.
 fn healthy(library: &Library) -> Option<&Path> {
     let mut others = library.others.iter();
-    others.find(|(_, said)| trouble(said).is_none()).map(|(path, _)| path.as_path())
+    others.find(|(_, report)| failure(report).is_none()).map(|(path, _)| path.as_path())
 }
 
 fn where_to_look(path: &Path) -> String {
@@ -109,38 +109,40 @@ fn where_to_look(path: &Path) -> String {
 /// unknown, so each copy may be the one in use.
 fn copies(id: &'static str, library: &Library) -> Vec<Check> {
     let is_known = library.used.is_ok();
-    let check = |(path, said): &(PathBuf, Said)| {
+    let check = |(path, report): &(PathBuf, LibraryReport)| {
         let unused = if is_known { ", which is not used" } else { "" };
-        let observed = format!("{}{unused}{}", path.display(), version(said));
+        let observed = format!("{}{unused}{}", path.display(), version(report));
         let check = Check::pass(Area::Gpu, id, observed);
-        let Some(trouble) = trouble(said) else { return check };
-        let fix = match is_known {
-            true => "remove it if it is left over: another program may find it first",
-            false => trouble.fix.as_str(),
+        let Some(failure) = failure(report) else { return check };
+        let fix = if is_known {
+            "remove it if it is left over: another program may find it first"
+        } else {
+            failure.fix.as_str()
         };
-        check.with_problem(Level::Warn, trouble.problem(), fix)
+        check.with_problem(Severity::Warn, failure.problem(), fix)
     };
     library.others.iter().map(check).collect()
 }
 
 fn nvml(host: &Host, library: &Library, expectation: GpuExpectation) -> Check {
-    match library.trouble() {
+    match library.failure() {
         None => Check::pass(Area::Gpu, "nvml", named(NVML, library)),
-        Some(trouble) if trouble.cause == UnavailableCause::NoDriver => {
+        Some(failure) if failure.cause == UnavailableCause::NoDriver => {
             let check = Check::pass(Area::Gpu, "nvml", format!("{NVML} is not found"));
             if !expectation.there {
                 return check;
             }
-            let fix = match host.place.container {
-                true => "set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
-                false => "install the driver's own tools (nvidia-smi and its library)",
+            let fix = if host.place.container {
+                "set NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+            } else {
+                "install the driver's own tools (nvidia-smi and its library)"
             };
-            check.with_problem(Level::Warn, "the driver's version and use cannot be told", fix)
+            check.with_problem(Severity::Warn, "the driver's version and load are unknown", fix)
         }
-        Some(trouble) => Check::pass(Area::Gpu, "nvml", named(NVML, library)).with_problem(
-            Level::Warn,
-            trouble.problem(),
-            trouble.fix.as_str(),
+        Some(failure) => Check::pass(Area::Gpu, "nvml", named(NVML, library)).with_problem(
+            Severity::Warn,
+            failure.problem(),
+            failure.fix.as_str(),
         ),
     }
 }
@@ -167,7 +169,7 @@ fn driver_version(
             UnavailableCause::DriverTooOld.fix(host.place),
         ),
         (Some(major), Some((_, _, good))) if major < *good => check.with_problem(
-            Level::Warn,
+            Severity::Warn,
             format!("CUDA {cuda} is known to run well from driver {good} on"),
             UnavailableCause::DriverTooOld.fix(host.place),
         ),
@@ -175,15 +177,15 @@ fn driver_version(
     }
 }
 
-fn gpus(answers: &Answers, select: Option<&GpuSelection>, expectation: GpuExpectation) -> Check {
+fn gpus(drivers: &DriverReports, select: Option<&GpuSelection>, expectation: GpuExpectation) -> Check {
     let check = |observed: String| Check::pass(Area::Gpu, "gpu", observed);
-    let unavailable = match (&answers.program, select) {
+    let unavailable = match (&drivers.program, select) {
         (Some(Ok(report)), Some(select)) if report.unavailable.is_none() => {
             return listed(report, select, expectation);
         }
         (Some(Ok(report)), _) => report.unavailable.as_ref(),
         (Some(Err(unavailable)), _) => Some(unavailable),
-        (None, _) => return check("none is wanted".to_owned()),
+        (None, _) => return check("none, as configured".to_owned()),
     };
     let missing =
         unavailable.is_some_and(|reason| reason.cause == UnavailableCause::ProgramMissing);
@@ -193,7 +195,7 @@ fn gpus(answers: &Answers, select: Option<&GpuSelection>, expectation: GpuExpect
             check("none".to_owned())
         }
         Some(reason) => check("none can be used".to_owned()).with_problem(
-            if missing && !expectation.demanded { Level::Warn } else { expectation.level() },
+            if missing && !expectation.demanded { Severity::Warn } else { expectation.level() },
             reason.problem(),
             reason.fix.as_str(),
         ),
@@ -221,7 +223,7 @@ fn listed(report: &ProbeReport, select: &GpuSelection, expectation: GpuExpectati
 fn architecture(report: &ProbeReport, expectation: GpuExpectation) -> Check {
     let check = |observed: String| Check::pass(Area::Gpu, "architecture", observed);
     let Some(built) = &report.build.architectures else {
-        return check("what the program is built for is not known".to_owned());
+        return check("the program does not report its architectures".to_owned());
     };
     let capability = |info: &auris_core::device::DeviceInfo| info.compute_capability.clone();
     let list: Vec<String> = report
@@ -241,7 +243,7 @@ fn architecture(report: &ProbeReport, expectation: GpuExpectation) -> Check {
     }
     check.with_problem(
         // Other GPUs may work.
-        if without.len() < report.devices.len() { Level::Warn } else { expectation.level() },
+        if without.len() < report.devices.len() { Severity::Warn } else { expectation.level() },
         format!("the program has no kernels for {}", without.join(", ")),
         UnavailableCause::NoKernel.fix(auris_core::probe::HostKind::default()),
     )
@@ -261,11 +263,11 @@ fn visible_devices(host: &Host, expectation: GpuExpectation) -> Check {
     check.with_problem(expectation.level(), UnavailableCause::Hidden.meaning(), fix)
 }
 
-fn compat_path(host: &Host, answers: &Answers, expectation: GpuExpectation) -> Check {
+fn compat_path(host: &Host, drivers: &DriverReports, expectation: GpuExpectation) -> Check {
     let is_compat = |path: &Path| path.components().any(|part| part.as_os_str() == "compat");
     let path = host.environment.library_path.as_deref().unwrap_or_default();
     let listed = path.split(':').find(|folder| is_compat(Path::new(folder)));
-    let used = answers.cuda.file().filter(|file| is_compat(file));
+    let used = drivers.cuda.file().filter(|file| is_compat(file));
     let Some(folder) = listed.map(str::to_owned).or(used.map(|file| file.display().to_string()))
     else {
         return Check::pass(Area::Gpu, "compat-path", "no cuda-compat in use");
@@ -276,14 +278,14 @@ fn compat_path(host: &Host, answers: &Answers, expectation: GpuExpectation) -> C
             UnavailableCause::DriverMismatch | UnavailableCause::ForwardCompat
         )
     };
-    let level = match answers.cuda.trouble() {
-        Some(trouble) if harmed(trouble) => expectation.level(),
-        _ => Level::Warn,
+    let level = match drivers.cuda.failure() {
+        Some(failure) if harmed(failure) => expectation.level(),
+        _ => Severity::Warn,
     };
     Check::pass(Area::Gpu, "compat-path", folder).with_problem(
         level,
-        "cuda-compat is for data centre GPUs and keeps others from working",
-        "take it out of LD_LIBRARY_PATH and of /etc/ld.so.conf.d",
+        "cuda-compat supports data centre GPUs only and breaks others",
+        "remove it from LD_LIBRARY_PATH and /etc/ld.so.conf.d",
     )
 }
 

@@ -1,11 +1,11 @@
 //! Checks of the machine: system, container, device files, CPU.
 
 use super::facts::Host;
-use super::report::{Area, Check, GpuExpectation, Level};
+use super::report::{Area, Check, GpuExpectation, Severity};
 use auris_core::probe::{UnavailableCause, Wsl};
 use auris_scheduler::supervisor::detect::CpuProgramError;
 
-/// The checks that come before any driver is asked.
+/// The checks that need no driver.
 pub(super) fn checks(host: &Host, expectation: GpuExpectation) -> Vec<Check> {
     vec![os(host, expectation), container(host, expectation), device_nodes(host, expectation)]
 }
@@ -41,7 +41,7 @@ fn container(host: &Host, expectation: GpuExpectation) -> Check {
         Area::Gpu,
         "container",
         format!(
-            "inside of one{}{}",
+            "yes{}{}",
             shown("NVIDIA_VISIBLE_DEVICES", visible),
             shown("NVIDIA_DRIVER_CAPABILITIES", capabilities)
         ),
@@ -78,8 +78,8 @@ fn device_nodes(host: &Host, expectation: GpuExpectation) -> Check {
     if let Some(node) = host.nodes.iter().find(|node| !node.usable) {
         return check.with_problem(
             expectation.level(),
-            format!("this user may not use {}", node.path.display()),
-            "run auris as a user or group that may (`ls -l /dev/nvidia* /dev/dxg`), or change the \
+            format!("this user has no access to {}", node.path.display()),
+            "run auris as a user or group with access (`ls -l /dev/nvidia* /dev/dxg`), or change the \
              permissions",
         );
     }
@@ -87,27 +87,27 @@ fn device_nodes(host: &Host, expectation: GpuExpectation) -> Check {
         Some(Wsl::One) => check,
         Some(Wsl::Two) if !has("dxg") => check.with_problem(
             expectation.level(),
-            "without /dev/dxg WSL has no GPU",
+            "WSL has no GPU without /dev/dxg",
             if host.place.container {
                 UnavailableCause::NoDevice.fix(host.place)
             } else {
-                "run `wsl --update` and `wsl --shutdown` in Windows, and look whether Windows \
+                "run `wsl --update` and `wsl --shutdown` in Windows, and check that Windows \
                  itself shows the GPU"
             },
         ),
         None if !host.nodes.is_empty() && !has("nvidia-uvm") => check.with_problem(
             expectation.level(),
-            "without /dev/nvidia-uvm CUDA cannot start",
+            "CUDA cannot start without /dev/nvidia-uvm",
             "run `sudo nvidia-modprobe -u -c=0` on the host",
         ),
         None if host.nodes.is_empty() && host.pci_gpus > 0 => check.with_problem(
             expectation.level(),
-            "no driver runs these GPUs",
+            "no driver is loaded for these GPUs",
             UnavailableCause::NoDriver.fix(host.place),
         ),
         None if host.nodes.is_empty() && expectation.demanded => check.with_problem(
             expectation.level(),
-            "a GPU is asked for",
+            "a GPU is required",
             UnavailableCause::NoDriver.fix(host.place),
         ),
         _ => check,
@@ -120,7 +120,7 @@ pub(super) fn cpu_features(name: &str, program: Result<(), CpuProgramError>) -> 
     let check = Check::pass(Area::Service, "cpu-features", name);
     match program {
         Ok(()) => check,
-        Err(error) => check.with_problem(Level::Fail, error.to_string(), error.fix()),
+        Err(error) => check.with_problem(Severity::Fail, error.to_string(), error.fix()),
     }
 }
 
@@ -138,7 +138,7 @@ pub(super) fn threads(host: &Host, slots: usize, threads: usize, cores: usize) -
         return check;
     }
     check.with_problem(
-        Level::Warn,
+        Severity::Warn,
         "threads that share a core spin while they wait for each other, and are many times slower",
         format!(
             "give --slots and --threads whose product is at most {}, or more cores",
@@ -164,55 +164,55 @@ mod tests {
     }
 
     /// The level, and the fix if there is one.
-    fn told(check: &Check) -> (Level, &str) {
-        assert_eq!(check.fix.is_some(), check.level != Level::Pass, "{check:?}");
-        assert_eq!(check.cause.is_some(), check.level != Level::Pass, "{check:?}");
+    fn level_and_fix(check: &Check) -> (Severity, &str) {
+        assert_eq!(check.fix.is_some(), check.level != Severity::Pass, "{check:?}");
+        assert_eq!(check.cause.is_some(), check.level != Severity::Pass, "{check:?}");
         (check.level, check.fix.as_deref().unwrap_or_default())
     }
 
     #[track_caller]
-    fn has(check: &Check, level: Level, words: &str) {
-        let (told_level, fix) = told(check);
-        assert_eq!(told_level, level, "{check:?}");
+    fn has(check: &Check, level: Severity, words: &str) {
+        let (found, fix) = level_and_fix(check);
+        assert_eq!(found, level, "{check:?}");
         assert!(fix.contains(words), "{words:?} is missing: {check:?}");
     }
 
     #[test]
-    fn a_machine_without_a_gpu_is_well() {
+    fn a_machine_without_a_gpu_passes() {
         for check in checks(&Host::default(), AUTO) {
-            assert_eq!(check.level, Level::Pass, "{check:?}");
+            assert_eq!(check.level, Severity::Pass, "{check:?}");
         }
     }
 
     #[test]
-    fn the_first_wsl_is_reported_how_to_become_the_second() {
+    fn wsl_1_is_reported_with_the_way_to_wsl_2() {
         let check = os(&in_place(false, Some(Wsl::One)), AUTO);
-        has(&check, Level::Warn, "wsl --set-version <distro> 2");
+        has(&check, Severity::Warn, "wsl --set-version <distro> 2");
         let there = GpuExpectation { demanded: true, ..AUTO };
-        has(&os(&in_place(false, Some(Wsl::One)), there), Level::Fail, "--set-version");
-        assert_eq!(os(&in_place(false, Some(Wsl::Two)), AUTO).level, Level::Pass);
+        has(&os(&in_place(false, Some(Wsl::One)), there), Severity::Fail, "--set-version");
+        assert_eq!(os(&in_place(false, Some(Wsl::Two)), AUTO).level, Severity::Pass);
     }
 
     #[test]
     fn windows_needs_its_device() {
         let mut host = in_place(false, Some(Wsl::Two));
-        has(&device_nodes(&host, AUTO), Level::Warn, "wsl --update");
+        has(&device_nodes(&host, AUTO), Severity::Warn, "wsl --update");
         host.nodes = vec![node("/dev/dxg")];
-        assert_eq!(device_nodes(&host, AUTO).level, Level::Pass);
-        has(&device_nodes(&in_place(true, Some(Wsl::Two)), AUTO), Level::Warn, "--profile gpu");
+        assert_eq!(device_nodes(&host, AUTO).level, Severity::Pass);
+        has(&device_nodes(&in_place(true, Some(Wsl::Two)), AUTO), Severity::Warn, "--profile gpu");
     }
 
     #[test]
     fn device_files_must_be_complete_and_usable() {
         let there = GpuExpectation { there: true, ..AUTO };
         let mut host = Host { nodes: vec![node("/dev/nvidia0")], ..Host::default() };
-        has(&device_nodes(&host, there), Level::Fail, "nvidia-modprobe");
+        has(&device_nodes(&host, there), Severity::Fail, "nvidia-modprobe");
         host.nodes.push(node("/dev/nvidia-uvm"));
-        assert_eq!(device_nodes(&host, there).level, Level::Pass);
+        assert_eq!(device_nodes(&host, there).level, Severity::Pass);
         host.nodes[0].usable = false;
-        has(&device_nodes(&host, there), Level::Fail, "ls -l");
+        has(&device_nodes(&host, there), Severity::Fail, "ls -l");
         let driverless = Host { pci_gpus: 1, ..Host::default() };
-        has(&device_nodes(&driverless, AUTO), Level::Warn, "install the NVIDIA driver");
+        has(&device_nodes(&driverless, AUTO), Severity::Warn, "install the NVIDIA driver");
     }
 
     #[test]
@@ -225,11 +225,11 @@ mod tests {
             };
             container(&Host { environment, ..in_place(true, None) }, AUTO)
         };
-        assert_eq!(with(None, None).level, Level::Pass);
-        assert_eq!(with(Some("all"), Some("compute,utility")).level, Level::Pass);
-        assert_eq!(with(Some("void"), Some("all")).level, Level::Pass);
-        has(&with(Some("none"), None), Level::Warn, "NVIDIA_VISIBLE_DEVICES=all");
-        has(&with(Some("all"), Some("utility")), Level::Warn, "compute,utility");
+        assert_eq!(with(None, None).level, Severity::Pass);
+        assert_eq!(with(Some("all"), Some("compute,utility")).level, Severity::Pass);
+        assert_eq!(with(Some("void"), Some("all")).level, Severity::Pass);
+        has(&with(Some("none"), None), Severity::Warn, "NVIDIA_VISIBLE_DEVICES=all");
+        has(&with(Some("all"), Some("utility")), Severity::Warn, "compute,utility");
     }
 
     #[test]
@@ -237,11 +237,11 @@ mod tests {
         let with = |quota_cores, slots, per_slot| {
             threads(&Host { quota_cores, ..Host::default() }, slots, per_slot, 8)
         };
-        assert_eq!(with(None, 2, 4).level, Level::Pass);
-        assert_eq!(with(Some(1.5), 1, 2).level, Level::Pass);
-        has(&with(None, 4, 4), Level::Warn, "at most 8");
-        has(&with(Some(2.0), 2, 4), Level::Warn, "at most 2");
-        has(&with(Some(0.5), 2, 1), Level::Warn, "at most 1");
-        assert_eq!(with(Some(0.5), 1, 1).level, Level::Pass);
+        assert_eq!(with(None, 2, 4).level, Severity::Pass);
+        assert_eq!(with(Some(1.5), 1, 2).level, Severity::Pass);
+        has(&with(None, 4, 4), Severity::Warn, "at most 8");
+        has(&with(Some(2.0), 2, 4), Severity::Warn, "at most 2");
+        has(&with(Some(0.5), 2, 1), Severity::Warn, "at most 1");
+        assert_eq!(with(Some(0.5), 1, 1).level, Severity::Pass);
     }
 }

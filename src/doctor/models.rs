@@ -3,7 +3,7 @@
 use indicatif::BinaryBytes;
 use tokio::task::spawn_blocking;
 
-use super::report::{Area, Check, Level};
+use super::report::{Area, Check, Severity};
 use crate::config::ModelSource;
 use auris_models::{ModelError, ModelFile};
 
@@ -53,20 +53,21 @@ async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
     let sum = spawn_blocking(move || auris_models::sha256(&path)).await;
     match sum.map_err(Into::into).and_then(|sum| sum) {
         Ok(sum) if sum == entry.sha256 => {
-            let check = check(", SHA-256 is the right one");
+            let check = check(", SHA-256 matches");
             (Some(file), check)
         }
         Ok(sum) => {
             let cause = format!("its SHA-256 is {sum} instead of {}", entry.sha256);
-            let fix = match entry.bundled {
-                true => "install auris again: this file comes with it".to_owned(),
-                false => format!("`auris models rm {0}` and `auris models pull {0}`", file.name),
+            let fix = if entry.bundled {
+                "reinstall auris, which includes this file".to_owned()
+            } else {
+                format!("`auris models rm {0}` and `auris models pull {0}`", file.name)
             };
-            (None, check("").with_problem(Level::Fail, cause, fix))
+            (None, check("").with_problem(Severity::Fail, cause, fix))
         }
         Err(error) => {
             let check = check("").with_problem(
-                Level::Fail,
+                Severity::Fail,
                 format!("it cannot be read: {error}"),
                 "make the file readable for the user that runs auris",
             );
@@ -76,27 +77,25 @@ async fn verified(file: ModelFile) -> (Option<ModelFile>, Check) {
 }
 
 fn missing(name: &str, error: &ModelError, offline: bool, stands_in: bool) -> Check {
-    let check = Check::pass(Area::Service, "model", format!("{name} is not here"));
+    let check = Check::pass(Area::Service, "model", format!("{name} is not installed"));
     let bundled = auris_models::BUNDLED;
     match error {
         ModelError::NotInstalled { url, path, .. } if offline && stands_in => check.with_problem(
-            Level::Warn,
-            format!("downloads are switched off, so that {bundled} does its work"),
+            Severity::Warn,
+            format!("downloads are switched off, and {bundled} stands in"),
             format!("put the file {url} at {}", path.display()),
         ),
         ModelError::NotInstalled { .. } if stands_in => check.with_problem(
-            Level::Warn,
-            format!(
-                "it is downloaded while the server runs, and {bundled} does its work until then"
-            ),
-            format!("to have it before, `auris models pull {name}`"),
+            Severity::Warn,
+            format!("the server downloads it in the background; {bundled} stands in until then"),
+            format!("to download it now, `auris models pull {name}`"),
         ),
         ModelError::NotInstalled { .. } if !offline => check.with_problem(
-            Level::Warn,
-            "it is downloaded when the server starts",
-            format!("to have it before, `auris models pull {name}`"),
+            Severity::Warn,
+            "the server downloads it before it starts",
+            format!("to download it now, `auris models pull {name}`"),
         ),
-        error => check.with_problem(Level::Fail, error.to_string(), "see `auris models list`"),
+        error => check.with_problem(Severity::Fail, error.to_string(), "see `auris models list`"),
     }
 }
 
@@ -112,11 +111,11 @@ mod tests {
             path: "/models/ggml-tiny.bin".into(),
         };
         for stands_in in [false, true] {
-            assert_eq!(missing("tiny", &error, false, stands_in).level, Level::Warn);
+            assert_eq!(missing("tiny", &error, false, stands_in).level, Severity::Warn);
             let offline = missing("tiny", &error, true, stands_in);
-            assert_eq!(offline.level == Level::Fail, !stands_in, "{offline:?}");
+            assert_eq!(offline.level == Severity::Fail, !stands_in, "{offline:?}");
             let unknown = ModelError::Unknown("x".to_owned());
-            assert_eq!(missing("x", &unknown, false, stands_in).level, Level::Fail);
+            assert_eq!(missing("x", &unknown, false, stands_in).level, Severity::Fail);
         }
     }
 }

@@ -10,10 +10,9 @@ use indicatif::BinaryBytes;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::report::{Area, Check, GpuExpectation, Level};
+use super::report::{Area, Check, GpuExpectation, Severity};
 use crate::config;
 
-/// How long a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The default largest upload. Less room than for one is worth a warning.
@@ -26,7 +25,7 @@ pub(super) async fn listen(address: SocketAddr, expectation: GpuExpectation) -> 
     if error.kind() != ErrorKind::AddrInUse {
         let cause = format!("it cannot be listened on: {error}");
         let fix = "give an address of this machine and a port above 1023 with --listen";
-        return vec![check("is no use").with_problem(Level::Fail, cause, fix)];
+        return vec![check("cannot be used").with_problem(Severity::Fail, cause, fix)];
     }
     match devices_of(address).await {
         Some(devices) => {
@@ -36,14 +35,14 @@ pub(super) async fn listen(address: SocketAddr, expectation: GpuExpectation) -> 
         }
         // Another address works as well, and the user may mean another machine's.
         None => vec![check("is taken").with_problem(
-            Level::Warn,
-            "another program listens there, or an auris that does not answer",
+            Severity::Warn,
+            "another program listens there, or an auris that does not respond",
             "end it, or give another address with --listen",
         )],
     }
 }
 
-/// What a running auris says about its devices; `None` if it is none.
+/// What a running auris reports about its devices; `None` if another program listens there.
 async fn devices_of(address: SocketAddr) -> Option<Value> {
     let client = auris_models::local_http_client(ANSWER_TIMEOUT).ok()?;
     let get = async |path: &str| {
@@ -59,7 +58,6 @@ async fn devices_of(address: SocketAddr) -> Option<Value> {
     get("/v1/devices").await.filter(|devices| devices["devices"].is_array())
 }
 
-/// A check for each device of a running server.
 fn running(list: &Value, expectation: GpuExpectation) -> Vec<Check> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let array = |key: &str| list[key].as_array().cloned().unwrap_or_default();
@@ -69,16 +67,17 @@ fn running(list: &Value, expectation: GpuExpectation) -> Vec<Check> {
         let state = format!("{} is {}", text(&device["id"]), text(&device["state"]));
         let check = Check::pass(area, "server-device", state);
         let advice = text(&device["advice"]);
-        let tried = "it is tried again by itself; the other lines say what is wrong now";
+        let tried =
+            "the server tries it again automatically; the other lines show what is wrong now";
         // The server itself recovers a failed device, which costs time but no transcript.
         checks.push(match (text(&device["reason"]), advice) {
             (reason, advice) if !reason.is_empty() => check.with_problem(
-                Level::Warn,
+                Severity::Warn,
                 reason,
                 if advice.is_empty() { tried } else { &advice },
             ),
             (_, advice) if !advice.is_empty() => {
-                check.with_problem(Level::Warn, "it runs out of memory at times", advice)
+                check.with_problem(Severity::Warn, "it runs out of memory at times", advice)
             }
             _ => check,
         });
@@ -87,17 +86,19 @@ fn running(list: &Value, expectation: GpuExpectation) -> Vec<Check> {
         let reason = text(&unused["reason"]);
         let observed = format!("{} is not used", text(&unused["backend"]));
         let check = Check::pass(Area::Gpu, "server-device", observed);
-        checks.push(match expectation.wanted && (expectation.there || expectation.demanded) {
-            true => {
-                check.with_problem(Level::Warn, reason, "mend it; the server looks again by itself")
-            }
-            false => Check { observed: format!("{}: {reason}", check.observed), ..check },
+        checks.push(if expectation.level() == Severity::Fail {
+            check.with_problem(
+                Severity::Warn,
+                reason,
+                "fix it; the server checks again automatically",
+            )
+        } else {
+            Check { observed: format!("{}: {reason}", check.observed), ..check }
         });
     }
     checks
 }
 
-/// The folder that uploads wait in.
 pub(super) fn spool(given: Option<&Path>) -> Check {
     let check = |observed: String| Check::pass(Area::Service, "spool", observed);
     let folder = match config::spool(given) {
@@ -105,7 +106,7 @@ pub(super) fn spool(given: Option<&Path>) -> Check {
         Err(error) => {
             let observed = given.map_or_else(String::new, |folder| folder.display().to_string());
             let fix = "create it, make it writable, or give another one with --spool-dir";
-            return check(observed).with_problem(Level::Fail, format!("{error:#}"), fix);
+            return check(observed).with_problem(Severity::Fail, format!("{error:#}"), fix);
         }
     };
     let Ok(room) = rustix::fs::statvfs(&folder) else {
@@ -117,9 +118,9 @@ pub(super) fn spool(given: Option<&Path>) -> Check {
         return check;
     }
     check.with_problem(
-        Level::Warn,
+        Severity::Warn,
         format!("one upload may take {}", BinaryBytes(ROOM_BYTES)),
-        "make room, give another folder with --spool-dir, or lower --max-upload-bytes",
+        "free space, give another folder with --spool-dir, or lower --max-upload-bytes",
     )
 }
 
@@ -130,7 +131,7 @@ pub(super) fn ffmpeg(given: Option<&Path>) -> Check {
         Ok(Some(ffmpeg)) => check(ffmpeg.program().display().to_string()),
         Ok(None) => check("none: files such as AMR, WMA, AC-3 and AVI are refused".to_owned()),
         Err(error) => check(String::new()).with_problem(
-            Level::Fail,
+            Severity::Fail,
             format!("{error:#}"),
             "give another --ffmpeg",
         ),
@@ -155,12 +156,12 @@ mod tests {
         });
         let expectation = GpuExpectation { wanted: true, demanded: false, there: true };
         let checks = running(&list, expectation);
-        let levels: Vec<Level> = checks.iter().map(|check| check.level).collect();
-        assert_eq!(levels, [Level::Pass, Level::Warn, Level::Warn, Level::Warn]);
+        let levels: Vec<Severity> = checks.iter().map(|check| check.level).collect();
+        assert_eq!(levels, [Severity::Pass, Severity::Warn, Severity::Warn, Severity::Warn]);
         assert_eq!(checks[1].cause.as_deref(), Some("the worker crashed"));
         assert_eq!(checks[2].fix.as_deref(), Some("start with --max-per-device 2"));
         let quiet = running(&list, GpuExpectation { there: false, ..expectation });
-        assert_eq!(quiet[3].level, Level::Pass);
+        assert_eq!(quiet[3].level, Severity::Pass);
         assert_eq!(quiet[3].observed, "cuda is not used: no driver");
         assert!(running(&Value::Null, expectation).is_empty());
     }
@@ -168,9 +169,9 @@ mod tests {
     #[test]
     fn a_spool_must_be_writable() {
         let folder = tempfile::tempdir().unwrap();
-        assert_ne!(spool(Some(folder.path())).level, Level::Fail);
+        assert_ne!(spool(Some(folder.path())).level, Severity::Fail);
         let check = spool(Some(Path::new("/nowhere")));
-        assert_eq!(check.level, Level::Fail);
+        assert_eq!(check.level, Severity::Fail);
         assert!(check.fix.unwrap().contains("--spool-dir"));
     }
 }

@@ -10,7 +10,6 @@ use axum::http::request::Parts;
 
 use auris_scheduler::Caller;
 
-/// Who sent a request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client {
     /// The caller that its work counts against.

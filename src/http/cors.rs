@@ -2,56 +2,36 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-/// Stands for every origin.
+use super::response::HEADERS;
+
 const EVERYONE: &str = "*";
 
 /// How long a browser may cache the answer to a preflight request.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// The headers of answers that a page may read.
-const EXPOSED: [HeaderName; 14] = [
-    header::RETRY_AFTER,
-    header::LOCATION,
-    HeaderName::from_static("x-device"),
-    HeaderName::from_static("x-model"),
-    HeaderName::from_static("x-fallback-reason"),
-    HeaderName::from_static("x-queue-time"),
-    HeaderName::from_static("x-inference-time"),
-    HeaderName::from_static("x-audio-duration"),
-    HeaderName::from_static("x-rtf"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("x-ignored-fields"),
-    HeaderName::from_static("x-job-id"),
-    HeaderName::from_static("preference-applied"),
-    HeaderName::from_static("x-should-retry"),
-];
+/// What a page may read beside the headers of transcripts.
+const EXPOSED: [&str; 6] =
+    ["retry-after", "location", "x-request-id", "x-job-id", "preference-applied", "x-should-retry"];
 
-/// The origins whose pages may use the service.
 #[derive(Debug, Clone)]
 pub struct Cors(pub(super) CorsLayer);
 
-/// Why origins are invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsError {
-    /// It is not an origin.
     #[error(
         "`{0}` is not an origin: write scheme, host and port in lower case and nothing behind \
          them, such as https://app.example.org or http://localhost:3000, or * for every origin"
     )]
     NoOrigin(String),
-    /// `*` together with others.
     #[error("* stands for every origin: leave the others out")]
     EveryoneAndMore,
 }
 
 impl Cors {
     /// From origins such as `https://app.example.org`, or `*` alone for every one.
-    ///
-    /// # Errors
-    /// [`CorsError`].
     pub fn new(origins: &[String]) -> Result<Self, CorsError> {
         let allowed = match origins {
             [everyone] if everyone == EVERYONE => AllowOrigin::any(),
@@ -63,18 +43,18 @@ impl Cors {
                 AllowOrigin::list(origins.collect::<Result<Vec<HeaderValue>, CorsError>>()?)
             }
         };
+        let exposed = HEADERS.into_iter().map(|(name, ..)| name).chain(EXPOSED);
         let layer = CorsLayer::new()
             .allow_origin(allowed)
             .allow_methods([Method::GET, Method::POST, Method::DELETE])
             // `*` would leave out Authorization, and OpenAI's client sends a dozen of its own.
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(EXPOSED)
+            .expose_headers(exposed.map(HeaderName::from_static).collect::<Vec<_>>())
             .max_age(MAX_AGE);
         Ok(Self(layer))
     }
 }
 
-/// Reads an origin as browsers send it.
 fn parse(origin: &str) -> Result<HeaderValue, CorsError> {
     let is_origin = origin.parse::<Uri>().is_ok_and(|uri| {
         let whole = |scheme, authority| format!("{scheme}://{authority}") == origin;

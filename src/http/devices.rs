@@ -1,4 +1,4 @@
-//! `GET /v1/devices`: what there is to run on, what it does, and why the rest is not used.
+//! `GET /v1/devices`: every device, what it does, and why others are not used.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,187 +13,183 @@ use super::error::{ApiError, ErrorBody};
 use auris_scheduler::supervisor::WorkerExit;
 use auris_scheduler::{BreakerStatus, DeviceStatus, ModelState, ModelStatus, Snapshot};
 
-/// Every device and the queue before them.
+/// Every device and the queue.
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeviceList {
-    /// The devices in use.
-    devices: Vec<Device>,
-    /// Kinds of devices that are not used.
-    unused: Vec<UnusedBackend>,
-    /// Chunks that wait.
+    devices: Vec<DeviceView>,
+    /// Backends that are not used, and why.
+    unused: Vec<UnusedBackendView>,
+    /// Chunks in the queue.
     queued_chunks: usize,
-    /// Seconds of audio that wait or run.
+    /// Seconds of audio in the queue and on the devices.
     backlog_audio_seconds: f64,
     /// Chunks that are refused because they crashed two workers.
     quarantined_chunks: usize,
-    /// Whether new requests are refused because the server is about to end.
+    /// Whether new requests are refused because the server is shutting down.
     draining: bool,
 }
 
 /// A device in use.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Device {
-    /// Its name here, as in the header `x-device`.
+#[schema(as = Device)]
+pub(super) struct DeviceView {
+    /// The id, as in the header `x-device`.
     #[schema(examples("cpu"))]
     id: String,
-    /// What drives it.
     #[schema(examples("cpu"))]
     backend: &'static str,
-    /// The name that it gives itself.
+    /// The name that the driver reports.
     name: String,
-    /// `ready` if at least one model can be used, `recovering` while it is left alone after a
-    /// failure, else the best of its models' states.
+    /// `ready` if at least one model can be used, `recovering` during the pause after a failure,
+    /// else the best state of its models.
     #[schema(examples("ready"))]
     state: &'static str,
-    /// Why it cannot be used, if so.
+    /// Why the device cannot be used.
     #[schema(required)]
     reason: Option<String>,
-    /// The name that stays the same when devices are added or hidden.
+    /// Stays the same when devices are added or hidden.
     #[schema(required)]
     uuid: Option<String>,
-    /// The CUDA architecture.
+    /// CUDA compute capability.
     #[schema(required, examples("8.6"))]
     compute_capability: Option<String>,
-    /// How many chunks it can run at once.
+    /// The most chunks at once.
     slots: usize,
-    /// How many it is running.
+    /// The chunks that are running.
     busy_slots: usize,
-    /// All of its memory in bytes.
     memory_total_bytes: u64,
-    /// The memory that was free when it was found, in bytes.
+    /// Free memory when the device was found, in bytes.
     memory_free_at_start_bytes: u64,
-    /// Its free memory as the driver told last, in bytes; of GPUs only.
+    /// Free memory as the driver last reported it, in bytes; GPUs only.
     #[schema(required)]
     memory_free_bytes: Option<u64>,
-    /// Its memory that is promised to workers, in bytes; of GPUs only.
+    /// Memory reserved for workers, in bytes; GPUs only.
     #[schema(required)]
     memory_reserved_bytes: Option<u64>,
-    /// How busy the driver says it is, from 0 to 100. Under WSL2 it does not say.
+    /// Utilisation as the driver reports it, from 0 to 100. WSL2's driver does not report it.
     #[schema(required)]
     utilisation_percent: Option<u8>,
-    /// `closed` while it is used, `open` while it is left alone after a failure, `half-open`
-    /// while it is tried again.
+    /// The circuit breaker: `closed` in use, `open` during the pause after a failure, `half-open`
+    /// while the device is tried again.
     #[schema(examples("closed"))]
     breaker: &'static str,
-    /// Seconds until it is tried again.
+    /// Seconds until the device is tried again.
     #[schema(required)]
     retry_in_seconds: Option<f64>,
-    /// What to change so that it runs out of memory less often.
+    /// How to avoid that it runs out of memory.
     #[schema(required)]
     advice: Option<String>,
-    /// How often a chunk ran elsewhere because of it, by reason.
+    /// Chunks that ran elsewhere because of this device, by reason.
     fallbacks: BTreeMap<String, u64>,
-    /// How often it was used again after it had failed.
+    /// How often the device recovered.
     returns: u64,
-    /// How often it failed again when it was tried.
+    /// How often it failed again when tried.
     probe_failures: u64,
-    /// Seconds lost to attempts that failed on it.
+    /// Seconds lost in failed attempts.
     seconds_lost: f64,
-    /// What has happened to it, the oldest first.
-    history: Vec<DeviceEvent>,
-    /// The models that it runs.
-    models: Vec<DeviceModel>,
+    /// The latest events, the oldest first.
+    history: Vec<DeviceEventView>,
+    models: Vec<DeviceModelView>,
 }
 
-/// Something that happened to a device.
+/// An event of a device.
 #[derive(Serialize, ToSchema)]
-pub(super) struct DeviceEvent {
-    /// When, in seconds since 1970.
+#[schema(as = DeviceEvent)]
+pub(super) struct DeviceEventView {
+    /// Seconds since 1970.
     at: u64,
     /// `failure`, `opened`, `probe-failed`, `returned`, `squeezed`, `unloaded` or `recycled`.
     #[schema(examples("failure"))]
     kind: &'static str,
-    /// The model that it happened with.
     #[schema(required)]
     model: Option<String>,
-    /// The reason in a word.
+    /// The reason as a word, as in `x-fallback-reason`.
     #[schema(examples("out-of-memory"))]
     reason: String,
-    /// The reason in words.
+    /// The reason in a sentence.
     detail: String,
 }
 
 /// A model on a device.
 #[derive(Serialize, ToSchema)]
-pub(super) struct DeviceModel {
-    /// Its name.
+#[schema(as = DeviceModel)]
+pub(super) struct DeviceModelView {
     #[schema(examples("tiny"))]
     name: String,
-    /// What is loaded for it: itself, or a quantised variant for lack of memory.
+    /// The loaded model: this one, or a quantised variant if memory is short.
     #[schema(required)]
     loaded: Option<String>,
     /// `starting`, `ready`, `restarting`, `unloaded`, `no-room` or `unavailable`.
     #[schema(examples("ready"))]
     state: &'static str,
-    /// How many chunks its worker runs at once; 0 without one.
+    /// The most chunks at once; 0 without a worker.
     slots: usize,
-    /// Memory of its worker, in bytes.
+    /// Memory of the worker process, in bytes.
     #[schema(required)]
     memory_bytes: Option<u64>,
-    /// Device memory that its worker took, in bytes.
+    /// DeviceView memory that its worker took, in bytes.
     #[schema(required)]
     device_memory_bytes: Option<u64>,
-    /// Memory that it would be expected to need on a GPU, in bytes.
+    /// Estimated need of GPU memory, in bytes.
     device_memory_needed_bytes: u64,
-    /// Seconds that loading took.
     #[schema(required)]
     load_seconds: Option<f64>,
-    /// Seconds of audio that one slot transcribes in a second, as measured.
+    /// Measured speed of one slot: seconds of audio per second.
     #[schema(required)]
     speed: Option<f64>,
-    /// Workers started so far; more than one means that some ended.
+    /// Workers started so far; more than one means that some have ended.
     workers_started: u64,
-    /// Chunks finished.
+    /// Finished chunks.
     chunks: u64,
-    /// Seconds of audio in them.
+    /// Seconds of audio in finished chunks.
     audio_seconds: f64,
-    /// How the last worker that ended badly did.
+    /// The last failure of a worker.
     #[schema(required)]
     last_failure: Option<WorkerFailure>,
 }
 
-/// How a worker ended.
+/// A failure of a worker.
 #[derive(Serialize, ToSchema)]
 pub(super) struct WorkerFailure {
-    /// The class.
+    /// The reason as a word, as in `x-fallback-reason`.
     #[schema(examples("out-of-memory"))]
     reason: String,
-    /// What happened, and what the worker last said.
+    /// What happened, and the last output of the worker.
     detail: String,
-    /// When, in seconds since 1970.
+    /// Seconds since 1970.
     at: u64,
 }
 
-/// A kind of device that is not used.
+/// A backend that is not used.
 #[derive(Serialize, ToSchema)]
-pub(super) struct UnusedBackend {
-    /// The kind.
+#[schema(as = UnusedBackend)]
+pub(super) struct UnusedBackendView {
     #[schema(examples("cuda"))]
     backend: &'static str,
-    /// The reason in a word, as in the header `x-fallback-reason`; `null` if it is by choice.
+    /// The reason as a word, as in `x-fallback-reason`; `null` if it was configured.
     #[schema(required, examples("no-driver"))]
     cause: Option<String>,
-    /// Why, and what to do about it.
+    /// The reason in a sentence, and what to do about it.
     reason: String,
 }
 
-/// Tell what every device is doing
+/// List the devices
 #[utoipa::path(get, path = "/v1/devices", operation_id = "listDevices", tag = "service", responses(
     (status = 200, description = "Every device", body = DeviceList),
-    (status = 500, description = "The scheduler has ended", body = ErrorBody),
+    (status = 500, description = "The scheduler failed", body = ErrorBody),
 ))]
 pub(super) async fn list(State(state): State<AppState>) -> Result<Json<DeviceList>, ApiError> {
     let snapshot = state.pipeline.scheduler.snapshot().await;
     let snapshot = snapshot.ok_or_else(|| ApiError::internal(&"the scheduler has ended"))?;
     let Snapshot { devices, unused, queued_chunks, backlog_seconds, draining, .. } = snapshot;
     let quarantined_chunks = snapshot.quarantined_chunks;
-    let unused = unused.into_iter().map(|unused| UnusedBackend {
-        backend: unused.backend.into_str(),
-        cause: unused.cause.map(|cause| cause.to_string()),
+    let unused = unused.into_iter().map(|unused| UnusedBackendView {
+        backend: unused.backend.as_str(),
+        cause: unused.cause,
         reason: unused.detail,
     });
     Ok(Json(DeviceList {
-        devices: devices.into_iter().map(Device::from).collect(),
+        devices: devices.into_iter().map(DeviceView::from).collect(),
         unused: unused.collect(),
         queued_chunks,
         backlog_audio_seconds: backlog_seconds,
@@ -202,7 +198,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<DeviceLis
     }))
 }
 
-impl From<DeviceStatus> for Device {
+impl From<DeviceStatus> for DeviceView {
     fn from(status: DeviceStatus) -> Self {
         let (state, reason) = state_and_reason(&status);
         let retry_in_seconds = match status.breaker {
@@ -236,13 +232,13 @@ impl From<DeviceStatus> for Device {
             returns: event_log.returns,
             probe_failures: event_log.probe_failures,
             seconds_lost: event_log.seconds_lost,
-            history: event_log.events.into_iter().map(DeviceEvent::from).collect(),
-            models: status.models.into_iter().map(DeviceModel::from).collect(),
+            history: event_log.events.into_iter().map(DeviceEventView::from).collect(),
+            models: status.models.into_iter().map(DeviceModelView::from).collect(),
         }
     }
 }
 
-/// What a device is good for, and why it is not, if so.
+/// The state of a device, and why it cannot be used.
 fn state_and_reason(status: &DeviceStatus) -> (&'static str, Option<String>) {
     let failures = status.models.iter().filter_map(|model| model.last_failure.as_ref());
     let latest = failures.max_by_key(|(_, at)| *at);
@@ -270,8 +266,8 @@ fn since_1970(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl From<auris_scheduler::LoggedEvent> for DeviceEvent {
-    fn from(event: auris_scheduler::LoggedEvent) -> Self {
+impl From<auris_scheduler::DeviceEvent> for DeviceEventView {
+    fn from(event: auris_scheduler::DeviceEvent) -> Self {
         Self {
             at: since_1970(event.at),
             kind: event.kind.into_str(),
@@ -282,7 +278,7 @@ impl From<auris_scheduler::LoggedEvent> for DeviceEvent {
     }
 }
 
-impl From<ModelStatus> for DeviceModel {
+impl From<ModelStatus> for DeviceModelView {
     fn from(status: ModelStatus) -> Self {
         let failure = |(exit, at): (WorkerExit, SystemTime)| WorkerFailure {
             reason: exit.kind.to_string(),

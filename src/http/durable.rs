@@ -7,11 +7,12 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
+use utoipa::IntoResponses;
 
 use super::AppState;
 use super::error::ApiError;
 use super::fields::TranscriptionParams;
-use super::jobs::PATH;
+use super::preferences::JOBS_PATH;
 use super::response;
 use super::stream;
 use super::upload::{KeptUpload, Room};
@@ -20,14 +21,24 @@ use auris_jobs::{
     Job, JobId, JobRequest, JobSubscription, Jobs, JobsError, Submission, TranscriptionEnd,
 };
 
-/// The id of the job behind a response.
 const JOB_ID: HeaderName = HeaderName::from_static("x-job-id");
 
-/// RFC 7240: which preference was applied.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
+/// The request was accepted as a job
+#[derive(IntoResponses)]
+#[response(
+    status = 202,
+    headers(
+        ("location" = String, description = "The address of the job"),
+        ("preference-applied" = String, description = "`respond-async`, if requested"),
+        ("x-job-id" = String, description = "The id of the job; also with a transcript"),
+    )
+)]
+pub(super) struct JobAccepted(Job);
+
 /// Accepts a job and responds as its client prefers.
-pub(super) async fn answer(
+pub(super) async fn respond(
     state: &AppState,
     upload: KeptUpload,
     params: TranscriptionParams,
@@ -44,7 +55,7 @@ pub(super) async fn answer(
     let JobSubscription { subscriber, .. } = jobs.subscribe(&owner, id).await?.ok_or_else(gone)?;
     let wait = if preferences.respond_async { preferences.wait } else { Some(Duration::MAX) };
     let mut response = if stream && !preferences.respond_async {
-        stream::answer(subscriber, &rendering, ())
+        stream::respond(subscriber, &rendering, ())
     } else {
         let end = match wait {
             Some(wait) => timeout(wait, subscriber.end()).await.ok(),
@@ -56,7 +67,7 @@ pub(super) async fn answer(
                 let audio_seconds = output.transcript.duration.max(1e-3);
                 let elapsed = received.elapsed().as_secs_f64();
                 response::number(&mut headers, "x-rtf", elapsed / audio_seconds);
-                response::answer(headers, &output, &rendering)
+                response::respond(headers, &output, &rendering)
             }
             Some(TranscriptionEnd::Failed(failure)) => ApiError::from(failure).into_response(),
             Some(TranscriptionEnd::Cancelled) => ApiError::cancelled().into_response(),
@@ -65,7 +76,7 @@ pub(super) async fn answer(
             }
             // It continues when the server starts again.
             Some(TranscriptionEnd::Interrupted) | None => {
-                accepted(jobs.job(&owner, id).await?.ok_or_else(gone)?)
+                JobAccepted(jobs.job(&owner, id).await?.ok_or_else(gone)?).into_response()
             }
         }
     };
@@ -96,7 +107,7 @@ async fn accept(
     let TranscriptionParams {
         model, mut options, silence, selection, rendering, webhook_url, ..
     } = params;
-    // The format that its transcript will be asked for in is not known yet.
+    // Its transcript may be requested in any format later.
     options.words = true;
     let chunks = silence.policy(state.pipeline.chunks);
     let submission = Submission {
@@ -114,11 +125,13 @@ async fn accept(
     Ok(jobs.submit(submission).await?)
 }
 
-fn accepted(job: Job) -> Response {
-    let location = HeaderValue::from_str(&format!("{PATH}/{}", job.id));
-    let mut response = (StatusCode::ACCEPTED, Json(job)).into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
+impl IntoResponse for JobAccepted {
+    fn into_response(self) -> Response {
+        let location = HeaderValue::from_str(&format!("{JOBS_PATH}/{}", self.0.id));
+        let mut response = (StatusCode::ACCEPTED, Json(self.0)).into_response();
+        if let Ok(location) = location {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
     }
-    response
 }

@@ -1,12 +1,14 @@
-//! The one place that knows status codes: every error's JSON answer, in OpenAI's shape.
+//! The one place that knows status codes: every error as JSON in OpenAI's shape.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 use super::keys::AuthError;
 use auris_jobs::pipeline::{ApiFailure, FailureCode, PipelineError};
@@ -25,29 +27,63 @@ const LONGEST_RETRY: f64 = 120.0;
 /// When to retry if there are too many jobs, in seconds.
 const JOBS_RETRY: u64 = 30;
 
-/// Body of every error answer.
+/// The errors of every endpoint that takes an upload, as the document describes them.
+pub(super) struct UploadErrors;
+
+impl IntoResponses for UploadErrors {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let errors = [
+            ("400", "The form or one of its fields is invalid"),
+            ("408", "The client stopped sending"),
+            ("409", "The job behind the request was cancelled"),
+            ("413", "The file or its audio is longer than the server accepts"),
+            ("415", "The file is not audio that auris can decode"),
+            (
+                "422",
+                "The file has no audio, it crashes the engine, or the idempotency key belongs to \
+                 another request",
+            ),
+            (
+                "429",
+                "This client sends too many requests, or has too much audio in the queue; see Retry-After",
+            ),
+            ("500", "The server failed; its log has the cause"),
+            ("501", "The server runs no jobs, or has no model that can detect the language"),
+            ("503", "The queue is full, or the server is starting or stopping; see Retry-After"),
+            ("507", "The server has no disk space left for the upload"),
+        ];
+        errors.map(|(status, text)| (status.to_owned(), described(text))).into()
+    }
+}
+
+/// An error response, as the document describes it.
+pub(super) fn described(description: &str) -> RefOr<utoipa::openapi::Response> {
+    let body = Content::new(Some(Ref::from_schema_name(ErrorBody::name())));
+    ResponseBuilder::new().description(description).content("application/json", body).build().into()
+}
+
+/// The body of every error.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
-    /// What went wrong.
     pub error: ErrorDetail,
 }
 
-/// What went wrong, with OpenAI's four keys.
+/// An error with OpenAI's four keys.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorDetail {
-    /// What failed, for what, and what to do about it.
+    /// What failed, where, and what to do about it.
     #[schema(examples(
         "unknown response format \"xml\": give one of json, verbose_json, text, srt, vtt"
     ))]
     pub message: String,
-    /// The class: `invalid_request_error`, `rate_limit_error` or `server_error`.
+    /// `invalid_request_error`, `rate_limit_error` or `server_error`.
     #[serde(rename = "type")]
     #[schema(examples("invalid_request_error"))]
     pub kind: &'static str,
-    /// The field that is at fault.
+    /// The invalid field.
     #[schema(required, examples("response_format"))]
     pub param: Option<String>,
-    /// A name for programs.
+    /// A fixed name of the error, for programs.
     #[schema(required, examples("invalid_value"))]
     pub code: Option<Cow<'static, str>>,
 }
@@ -64,7 +100,7 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    /// An answer with `status` that would be the same if the request were repeated.
+    /// An error that the same request would get again.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -89,7 +125,7 @@ impl ApiError {
     /// 500: an internal error; its cause is logged and not sent.
     pub(super) fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!("internal error: {cause}");
-        let message = "the server failed on this request; its log says why";
+        let message = "the server failed; its log has the cause";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
@@ -98,10 +134,20 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).after(SHORT_RETRY)
     }
 
-    /// 501: this server cannot keep jobs.
+    /// 401: the API key is missing or wrong.
+    pub(super) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
+    }
+
+    /// 429: the client sends too much.
+    pub(super) fn rate_limited(message: impl Into<String>, retry_after: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message).after(retry_after)
+    }
+
+    /// 501: this server cannot run jobs.
     pub(super) fn no_jobs(reason: &str) -> Self {
         tracing::debug!("a job is refused: {reason}");
-        let message = "this server keeps no jobs; its log says why";
+        let message = "this server runs no jobs; its log has the reason";
         Self::new(StatusCode::NOT_IMPLEMENTED, "jobs_unavailable", message)
     }
 
@@ -145,9 +191,7 @@ impl ApiError {
             _ => "invalid_request_error",
         }
     }
-}
 
-impl ApiError {
     /// The body alone, for a stream whose status has already been sent.
     pub(super) fn into_body(self) -> ErrorBody {
         let kind = self.kind();
@@ -226,10 +270,7 @@ impl From<JobsError> for ApiError {
             JobsError::DiskFull => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message)
             }
-            JobsError::Share { .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
-                    .after(JOBS_RETRY)
-            }
+            JobsError::Share { .. } => Self::rate_limited(message, JOBS_RETRY),
             error => Self::internal(&error),
         }
     }
@@ -249,21 +290,6 @@ impl From<Refusal> for ApiError {
                 error.after(retry_after)
             }
             Refusal::Draining => error,
-        }
-    }
-}
-
-impl From<AuthError> for ApiError {
-    fn from(denial: AuthError) -> Self {
-        let message = denial.to_string();
-        match denial {
-            AuthError::Missing | AuthError::Misplaced { .. } | AuthError::Unknown => {
-                Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
-            }
-            AuthError::TooMany { retry_after, .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
-                    .after(retry_after)
-            }
         }
     }
 }

@@ -8,54 +8,53 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
 
-/// A short word.
+/// The state of the server.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Status {
-    /// `ok`.
+    /// Always `ok`.
     #[schema(examples("ok"))]
     status: &'static str,
 }
 
-/// Tell whether the process lives
+/// Liveness check
 ///
-/// Answers in milliseconds whatever the devices are doing.
+/// Responds within milliseconds, whatever the devices are doing.
 #[utoipa::path(get, path = "/healthz", operation_id = "checkHealth", tag = "service",
-    responses((status = 200, description = "It lives", body = Status)))]
+    responses((status = 200, description = "The server is alive", body = Status)))]
 pub(super) async fn healthz() -> Json<Status> {
     Json(Status { status: "ok" })
 }
 
-/// That the service can transcribe, and with which models.
+/// The server is ready.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Readiness {
-    /// `ready`.
+    /// Always `ready`.
     #[schema(examples("ready"))]
     status: &'static str,
-    /// The models that this server was started with.
+    /// The requested models.
     models: Vec<ModelReadiness>,
 }
 
-/// How it stands with a model.
+/// The state of a model.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ModelReadiness {
-    /// Its name.
     #[schema(examples("tiny"))]
     id: String,
-    /// `installed`; or `downloading`, `loading` or `missing`, while another model does its work.
+    /// `installed`; or `downloading`, `loading` or `missing`, while another model stands in.
     #[schema(examples("installed"))]
     state: &'static str,
-    /// The model that does its work.
+    /// The model that runs its requests.
     #[schema(examples("tiny"))]
     served_by: String,
 }
 
-/// Tell whether a request can be transcribed now
+/// Readiness check
 ///
-/// True when the default model, or the one that does its work while it is downloaded, is loaded
-/// on at least one device.
+/// Succeeds once the default model, or the one that stands in for it, is loaded on at least one
+/// device.
 #[utoipa::path(get, path = "/readyz", operation_id = "checkReadiness", tag = "service", responses(
-    (status = 200, description = "It can", body = Readiness),
-    (status = 503, description = "It cannot, and why", body = ErrorBody),
+    (status = 200, description = "The server can transcribe", body = Readiness),
+    (status = 503, description = "The server cannot transcribe; the message has the reason", body = ErrorBody),
 ))]
 pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Readiness>, ApiError> {
     let models = state.pipeline.models.now();

@@ -9,23 +9,19 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::client::Client;
-use super::durable;
-use super::error::{ApiError, ErrorBody};
-use super::fields::{self, Endpoint, Fields, JobForm, TranscriptionParams};
-use super::response;
+use super::durable::{self, JobAccepted};
+use super::error::{ApiError, ErrorBody, UploadErrors};
+use super::fields::{
+    Endpoint, Fields, FromField, JobForm, LayoutFields, Sent, TranscriptionParams, form,
+};
+use super::preferences::Preferences;
+use super::response::{self, TranscriptResponse};
 use super::stream::{self, EventId, ServerSentEvent, StreamOptions};
 use super::upload::KeptUpload;
-use auris_format::{Format, TranscriptionLine};
-use auris_jobs::{Job, JobId, JobSubscription, Removed, TranscriptionEnd};
+use auris_format::{Format, Rendering};
+use auris_jobs::{End, JobSubscription, Job, JobId, Removed};
 
-/// The path under which jobs are created.
-pub(super) const PATH: &str = "/v1/jobs";
-
-/// How many jobs a list holds by default.
 const DEFAULT_LIMIT: u32 = 20;
-
-/// The most jobs that a list holds.
-const MAX_LIMIT: u32 = 100;
 
 /// Jobs, the newest first.
 #[derive(Serialize, ToSchema)]
@@ -33,85 +29,63 @@ pub(super) struct JobList {
     /// Always `list`.
     #[schema(examples("list"))]
     object: &'static str,
-    /// The jobs.
     data: Vec<Job>,
-    /// Whether there are older ones: ask for them with `after` and the last one's id.
+    /// Whether there are older jobs: ask for them with `after` and the last one's id.
     has_more: bool,
 }
 
-/// Which jobs to list.
-#[derive(utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "described to clients; the query is read field by field")]
-pub(super) struct ListParams {
-    /// How many, from 1 to 100.
-    #[param(default = 20, minimum = 1, maximum = 100, nullable = false)]
-    limit: Option<u32>,
-    /// Only jobs that are older than the one with this id.
-    #[param(format = Uuid, nullable = false)]
-    after: Option<String>,
+form! {
+    /// Which jobs to list.
+    pub(super) struct ListQuery {
+        /// The most jobs to return.
+        #[schema(default = 20)]
+        limit in 1..=100: Option<u32>,
+        /// Only jobs that are older than the one with this id.
+        #[schema(value_type = Option<String>, format = Uuid)]
+        after: Option<JobId>,
+    }
 }
 
-/// How a transcript is to look.
-#[derive(utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "described to clients; the query is read field by field")]
-pub(super) struct TranscriptParams {
-    /// Its format; `response_format` means the same. Without it, the one that the job was made
-    /// with.
-    #[param(nullable = false)]
-    format: Option<Format>,
-    /// The most characters of a subtitle's line.
-    #[param(minimum = 10, maximum = 200, nullable = false)]
-    max_line_length: Option<u32>,
-    /// The most lines of a subtitle.
-    #[param(minimum = 1, maximum = 10, nullable = false)]
-    max_lines: Option<u32>,
-    /// The most characters of a subtitle for each second.
-    #[param(minimum = 5, maximum = 100, nullable = false)]
-    max_chars_per_second: Option<f32>,
+form! {
+    /// How to lay a transcript out.
+    pub(super) struct TranscriptQuery {
+        /// The format. By default the one that the job was created with.
+        #[schema(value_type = Option<Format>)]
+        format: Option<Sent<Format>>,
+        /// The same as `format`.
+        response_format: Option<Format>,
+        ..layout: LayoutFields,
+    }
 }
 
-/// Accept a file, to be transcribed without anybody waiting
+impl FromField for JobId {
+    fn from_field(sent: Sent) -> Result<Self, ApiError> {
+        sent.value
+            .parse()
+            .map_err(|_| sent.wrong(format!("{} must be the id of a job", sent.field)))
+    }
+}
+
+/// Create a job
 ///
-/// The form is that of `/v1/audio/transcriptions`. The answer is the job; it goes on when the
-/// client leaves, and after a restart of the server where it was. Its end can be waited for with
-/// `/v1/jobs/{id}/events`, asked for with `/v1/jobs/{id}`, or told to a `webhook_url`.
+/// The form is that of `/v1/audio/transcriptions`. The job runs in the background: it continues
+/// after the client disconnects, and resumes after a restart of the server. Wait for its end with
+/// `/v1/jobs/{id}/events`, ask for it with `/v1/jobs/{id}`, or pass a `webhook_url`.
 #[utoipa::path(
     post,
     path = "/v1/jobs",
     operation_id = "createJob",
     tag = "jobs",
-    params(
-        ("Prefer" = Option<String>, Header, description = "`wait=10` for the transcript itself if it takes no longer than 10 seconds", example = "wait=10"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Your name for the request, such as a UUID: sending it again makes no second job", min_length = 1, max_length = 255, pattern = "^[!#-~]+$"),
-    ),
+    params(Preferences),
     request_body(content = JobForm, content_type = "multipart/form-data"),
-    responses(
-        (status = 202, description = "The job is accepted", body = Job,
-            headers(
-                ("location" = String, description = "Where to ask for it"),
-                ("preference-applied" = String, description = "`respond-async`"),
-                ("x-job-id" = String, description = "Its id"),
-            )),
-        (status = 200, description = "`Prefer: wait=10` asked to wait, and the job has finished: its transcript; headers as for a job's transcript, and `x-job-id`",
-            content(
-                (super::schema::JsonAnswer = "application/json"),
-                (String = "text/plain"),
-                (String = "text/vtt"),
-                (String = "text/tab-separated-values"),
-                (TranscriptionLine = "application/x-ndjson"),
-            )),
-        (status = "4XX", description = "As for transcriptions; 422 also if the idempotency key belongs to another request", body = ErrorBody),
-        (status = "5XX", description = "As for transcriptions", body = ErrorBody),
-    )
+    responses(JobAccepted, TranscriptResponse, UploadErrors)
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
     upload: KeptUpload,
 ) -> Result<Response, ApiError> {
     let params = TranscriptionParams::read(Endpoint::Jobs, &upload.fields)?;
-    durable::answer(&state, upload, params).await
+    durable::respond(&state, upload, params).await
 }
 
 /// List jobs
@@ -120,11 +94,11 @@ pub(super) async fn create(
     path = "/v1/jobs",
     operation_id = "listJobs",
     tag = "jobs",
-    params(ListParams),
+    params(ListQuery),
     responses(
         (status = 200, description = "The newest first, without their texts", body = JobList),
-        (status = "4XX", description = "A parameter cannot be used", body = ErrorBody),
-        (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
+        (status = "4XX", description = "A parameter is invalid", body = ErrorBody),
+        (status = "5XX", description = "This server runs no jobs; its log has the reason", body = ErrorBody),
     )
 )]
 pub(super) async fn list(
@@ -133,12 +107,9 @@ pub(super) async fn list(
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(&query);
-    let limit = fields.one("limit")?.map(|limit| limit.number(1..=MAX_LIMIT)).transpose()?;
+    let ListQuery { limit, after } = ListQuery::read(&mut fields)?;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    let after = fields.one("after")?.map(|after| {
-        after.text.parse::<JobId>().map_err(|_| after.wrong("after must be the id of a job"))
-    });
-    let mut data = state.jobs()?.list(&client.owner, after.transpose()?, limit + 1).await?;
+    let mut data = state.jobs()?.list(&client.owner, after, limit + 1).await?;
     let has_more = data.len() > limit as usize;
     data.truncate(limit as usize);
     let mut response = Json(JobList { object: "list", data, has_more }).into_response();
@@ -146,9 +117,9 @@ pub(super) async fn list(
     Ok(response)
 }
 
-/// Tell how far a job is
+/// Get a job
 ///
-/// With its text so far.
+/// With its progress, and its text so far.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}",
@@ -158,7 +129,7 @@ pub(super) async fn list(
     responses(
         (status = 200, description = "The job", body = Job),
         (status = "4XX", description = "The job does not exist, or belongs to another client", body = ErrorBody),
-        (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
+        (status = "5XX", description = "This server runs no jobs; its log has the reason", body = ErrorBody),
     )
 )]
 pub(super) async fn get(
@@ -170,11 +141,11 @@ pub(super) async fn get(
     Ok(Json(job.ok_or_else(ApiError::no_such_job)?))
 }
 
-/// Hear a job's text while it is made
+/// Stream a job
 ///
 /// Server-sent events from the start of the file, as in a streaming transcription, with
-/// `job.progress` between them. A client that lost the connection sends the last event's id as
-/// `Last-Event-ID`, and goes on behind it.
+/// `job.progress` between them. After a lost connection, send the id of the last event as
+/// `Last-Event-ID` to continue after it.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/events",
@@ -182,12 +153,12 @@ pub(super) async fn get(
     tag = "jobs",
     params(
         ("id" = String, Path, format = Uuid, description = "The job's id"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last received event"),
     ),
     responses(
         (status = 200, description = "Events until the job's end, then `[DONE]`", body = ServerSentEvent, content_type = "text/event-stream"),
         (status = "4XX", description = "The job does not exist, or belongs to another client", body = ErrorBody),
-        (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
+        (status = "5XX", description = "This server runs no jobs; its log has the reason", body = ErrorBody),
     )
 )]
 pub(super) async fn events(
@@ -200,10 +171,11 @@ pub(super) async fn events(
     let JobSubscription { request, subscriber, .. } =
         subscription.ok_or_else(ApiError::no_such_job)?;
     // An invalid id counts as none: the client gets everything from the start.
-    let heard = headers.get("last-event-id").and_then(|id| EventId::parse(id.to_str().ok()?));
-    let heard = heard.unwrap_or_default();
-    let telling = StreamOptions { progress: true, heard, ..StreamOptions::of(&request.rendering) };
-    Ok(stream::respond_with(subscriber, telling, ()))
+    let received = headers.get("last-event-id").and_then(|id| EventId::parse(id.to_str().ok()?));
+    let received = received.unwrap_or_default();
+    let options =
+        StreamOptions { progress: true, received, ..StreamOptions::of(&request.rendering) };
+    Ok(stream::respond_with(subscriber, options, ()))
 }
 
 /// Get a job's transcript in any format
@@ -212,19 +184,12 @@ pub(super) async fn events(
     path = "/v1/jobs/{id}/transcript",
     operation_id = "getJobTranscript",
     tag = "jobs",
-    params(("id" = String, Path, format = Uuid, description = "The job's id"), TranscriptParams),
+    params(("id" = String, Path, format = Uuid, description = "The job's id"), TranscriptQuery),
     responses(
-        (status = 200, description = "The transcript; headers and formats as for transcriptions, but no `x-rtf`: nobody waited",
-            content(
-                (super::schema::JsonAnswer = "application/json"),
-                (String = "text/plain"),
-                (String = "text/vtt"),
-                (String = "text/tab-separated-values"),
-                (TranscriptionLine = "application/x-ndjson"),
-            )),
-        (status = 409, description = "The job is unfinished; see Retry-After", body = ErrorBody),
-        (status = "4XX", description = "The job does not exist, a parameter cannot be used, or the job failed: as the transcription would have", body = ErrorBody),
-        (status = "5XX", description = "This server keeps no jobs, or the job failed", body = ErrorBody),
+        TranscriptResponse,
+        (status = 409, description = "The job is unfinished, see Retry-After; or it was cancelled", body = ErrorBody),
+        (status = "4XX", description = "The job does not exist, a parameter is invalid, or the job failed with this error", body = ErrorBody),
+        (status = "5XX", description = "This server runs no jobs, or the job failed", body = ErrorBody),
     )
 )]
 pub(super) async fn transcript(
@@ -239,7 +204,7 @@ pub(super) async fn transcript(
     let JobSubscription { request, job, subscriber } =
         subscription.ok_or_else(ApiError::no_such_job)?;
     let mut fields = Fields::new(&query);
-    let rendering = fields::rendering(&mut fields, request.rendering)?;
+    let rendering = TranscriptQuery::read(&mut fields)?.rendering(request.rendering)?;
     if !job.state.is_ended() {
         return Err(ApiError::unfinished_job(job.percent, job.eta_seconds));
     }
@@ -247,16 +212,16 @@ pub(super) async fn transcript(
         TranscriptionEnd::Finished(output) => {
             let mut headers = response::provenance(&output);
             response::report_ignored(&mut headers, &fields.ignored());
-            Ok(response::answer(headers, &output, &rendering))
+            Ok(response::respond(headers, &output, &rendering))
         }
         TranscriptionEnd::Failed(failure) => Err(failure.into()),
         TranscriptionEnd::Cancelled | TranscriptionEnd::Interrupted => Err(ApiError::cancelled()),
     }
 }
 
-/// Cancel and forget a job
+/// Delete a job
 ///
-/// An unfinished job is cancelled. Nothing is left of either but an event for its webhook.
+/// An unfinished job is cancelled first, and its webhook called.
 #[utoipa::path(
     delete,
     path = "/v1/jobs/{id}",
@@ -264,10 +229,10 @@ pub(super) async fn transcript(
     tag = "jobs",
     params(("id" = String, Path, format = Uuid, description = "The job's id")),
     responses(
-        (status = 200, description = "It was unfinished, and is cancelled and forgotten: as it was at last", body = Job),
-        (status = 204, description = "It had ended, and is forgotten"),
+        (status = 200, description = "The job was unfinished and is now cancelled and deleted; its last state", body = Job),
+        (status = 204, description = "The job had ended and is now deleted"),
         (status = "4XX", description = "The job does not exist, or belongs to another client", body = ErrorBody),
-        (status = "5XX", description = "This server keeps no jobs; its log says why", body = ErrorBody),
+        (status = "5XX", description = "This server runs no jobs; its log has the reason", body = ErrorBody),
     )
 )]
 pub(super) async fn delete(
@@ -279,6 +244,16 @@ pub(super) async fn delete(
     match removed.ok_or_else(ApiError::no_such_job)? {
         Removed::Cancelled(job) => Ok(Json(*job).into_response()),
         Removed::Ended => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+impl TranscriptQuery {
+    fn rendering(self, default: Rendering) -> Result<Rendering, ApiError> {
+        let format = match (self.format, self.response_format) {
+            (Some(format), Some(_)) => return Err(format.wrong("give format or response_format")),
+            (format, response_format) => format.map(|sent| sent.value).or(response_format),
+        };
+        self.layout.rendering(Rendering { format: format.unwrap_or(default.format), ..default })
     }
 }
 

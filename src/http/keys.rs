@@ -26,25 +26,19 @@ const OTHER_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-auth-token"];
 const OTHER_PARAMETERS: [&str; 6] =
     ["api_key", "api-key", "apikey", "key", "token", "access_token"];
 
-/// The SHA-256 of a key.
 pub type KeyDigest = [u8; 32];
 
-/// A key that is accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
-    /// The holder's name. Jobs belong to the name: a new key with a name that was used before gets
-    /// its jobs.
+    /// The holder's name, which owns the jobs: a new key with an earlier name gets its jobs.
     pub name: String,
-    /// The digest that identifies the key.
     pub digest: KeyDigest,
-    /// How many transcriptions it may request in a minute.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// The share of the queue that it may use, if not the default: above 0, at most 1.
+    /// The share of the queue that it may use: above 0, at most 1; `None` for the default.
     pub queue_share: Option<f64>,
 }
 
 impl Key {
-    /// The digest that identifies `key`.
     pub fn digest(key: &str) -> KeyDigest {
         Sha256::digest(key).into()
     }
@@ -52,33 +46,43 @@ impl Key {
 
 /// The accepted keys. Without any, no key is required. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Keys(Arc<[Entry]>);
+pub struct Keys(Arc<[AcceptedKey]>);
 
 #[derive(Debug)]
-struct Entry {
+struct AcceptedKey {
     client: Client,
     digest: KeyDigest,
     limit: Option<(NonZeroU32, DefaultDirectRateLimiter)>,
 }
 
-/// Why a request is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AuthError {
     #[error("no API key was sent: send it in the header `Authorization: Bearer KEY`")]
     Missing,
     #[error("the API key was sent in {place}: send it in the header `Authorization: Bearer KEY`")]
     Misplaced { place: String },
-    #[error("this API key is not known: check it, or ask whoever runs this server for one")]
+    #[error("unknown API key: check it, or ask the operator of this server for one")]
     Unknown,
     #[error("this key may send {limit} requests a minute; try again in {retry_after} s")]
     TooMany { limit: NonZeroU32, retry_after: u64 },
 }
 
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        let message = error.to_string();
+        match error {
+            AuthError::TooMany { retry_after, .. } => Self::rate_limited(message, retry_after),
+            AuthError::Missing | AuthError::Misplaced { .. } | AuthError::Unknown => {
+                Self::unauthorized(message)
+            }
+        }
+    }
+}
+
 impl Keys {
-    /// Keys with different names and digests. A key with the name of an earlier one, such as its
-    /// replacement, takes over the jobs of that key.
+    /// `keys` have different names and digests.
     pub fn new(keys: Vec<Key>) -> Self {
-        let entry = |Key { name, digest, requests_per_minute, queue_share }: Key| Entry {
+        let entry = |Key { name, digest, requests_per_minute, queue_share }: Key| AcceptedKey {
             client: Client {
                 caller: Caller { name: name.as_str().into(), share: queue_share },
                 owner: name,
@@ -90,13 +94,12 @@ impl Keys {
         Self(keys.into_iter().map(entry).collect())
     }
 
-    /// Whether no key is required.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Finds a key in constant time, wherever it is in the list and also if it is not.
-    fn find(&self, key: &str) -> Option<&Entry> {
+    fn find(&self, key: &str) -> Option<&AcceptedKey> {
         let digest = Key::digest(key);
         let mut found = 0; // counted from 1
         for (number, entry) in (1_u64..).zip(self.0.iter()) {
@@ -105,7 +108,6 @@ impl Keys {
         self.0.get(usize::try_from(found).ok()?.checked_sub(1)?)
     }
 
-    /// The client that sent a request.
     fn admit(&self, request: &Request) -> Result<&Client, AuthError> {
         let entry = self.find(presented(request.headers(), request.uri())?);
         let entry = entry.ok_or(AuthError::Unknown)?;
@@ -135,11 +137,11 @@ pub(super) async fn authenticate(
             request.extensions_mut().insert(client.clone());
             next.run(request).await
         }
-        Err(denial) => {
-            if matches!(denial, AuthError::TooMany { .. }) {
+        Err(error) => {
+            if matches!(error, AuthError::TooMany { .. }) {
                 counter!(names::REFUSALS, "reason" => "rate").increment(1);
             }
-            ApiError::from(denial).into_response()
+            ApiError::from(error).into_response()
         }
     }
 }
@@ -155,7 +157,6 @@ fn is_transcription(request: &Request) -> bool {
     request.method() == Method::POST
 }
 
-/// The key that a request was sent with.
 fn presented<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<&'a str, AuthError> {
     let misplaced = |place: &str| Err(AuthError::Misplaced { place: place.to_owned() });
     let Some(value) = headers.get(header::AUTHORIZATION) else {
@@ -167,9 +168,10 @@ fn presented<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<&'a str, AuthError
             let name = parameter.split('=').next().unwrap_or_default();
             OTHER_PARAMETERS.iter().any(|other| other.eq_ignore_ascii_case(name))
         };
-        return match parameters.any(is_other) {
-            true => misplaced("the address, where logs keep it"),
-            false => Err(AuthError::Missing),
+        return if parameters.any(is_other) {
+            misplaced("the address, where logs keep it")
+        } else {
+            Err(AuthError::Missing)
         };
     };
     let Ok(value) = value.to_str() else { return Err(AuthError::Unknown) };
@@ -215,7 +217,7 @@ mod tests {
             match presented(&headers, &uri.parse().unwrap()) {
                 Ok(key) => key.to_owned(),
                 Err(AuthError::Misplaced { place }) => format!("misplaced: {place}"),
-                Err(denial) => format!("{denial:?}"),
+                Err(error) => format!("{error:?}"),
             }
         };
         assert_eq!(check("authorization", "Bearer k", "/"), "k");

@@ -51,15 +51,17 @@ pub use connections::serve;
 pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
 pub use keys::{Key, KeyDigest, Keys};
-pub use state::{Access, AppState, UploadSettings};
+pub use state::{AccessControl, AppState, UploadSettings};
 #[doc(hidden)]
 pub use upload::receive_form;
 
+use auris_format::TranscriptionLine;
 use error::ApiError;
+use schema::JsonTranscript;
+use stream::ServerSentEvent;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The content type of this server's errors.
 const JSON: &str = "application/json";
 
 /// The largest size of a form without its file, in bytes.
@@ -73,11 +75,16 @@ const FORM_BYTES: u64 = 16 << 20;
                        Speaks OpenAI's audio API.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
+    // Referenced by descriptions that are built by hand.
+    components(schemas(
+        asr::AsrOutput, fields::ChunkingStrategy, fields::Granularity, fields::TaskName,
+        ErrorBody, JsonTranscript, ServerSentEvent, TranscriptionLine,
+    )),
     tags(
         (name = "audio", description = "Transcription and translation"),
-        (name = "jobs", description = "Transcriptions that nobody needs to wait for"),
-        (name = "compatible", description = "The same, as other servers are asked for it"),
-        (name = "models", description = "What can be asked for"),
+        (name = "jobs", description = "Transcriptions in the background"),
+        (name = "compatible", description = "The interfaces of other servers"),
+        (name = "models", description = "Available models"),
         (name = "service", description = "Devices, health and metrics"),
     )
 )]
@@ -103,15 +110,15 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(health::metrics))
 }
 
-/// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes().into_openapi();
+    fields::join_parts(&mut document);
     security::describe(&mut document);
     document
 }
 
 /// The whole application. Serve it with connect info, which identifies callers.
-pub fn router(state: AppState, access: Access) -> Router {
+pub fn router(state: AppState, access: AccessControl) -> Router {
     let body_limit = state.uploads.max_bytes.saturating_add(FORM_BYTES);
     let router = Router::from(routes())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
@@ -120,7 +127,10 @@ pub fn router(state: AppState, access: Access) -> Router {
 }
 
 /// Layers for every route: errors in OpenAI's shape whatever happens, and tracing.
-fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>, access: Access) -> Router<S> {
+fn guarded<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    access: AccessControl,
+) -> Router<S> {
     let cors = access.cors.map(|Cors(layer)| layer);
     router
         .fallback(not_found)
@@ -144,12 +154,12 @@ fn span(request: &Request) -> Span {
 }
 
 async fn not_found() -> ApiError {
-    let message = "there is nothing at this address: GET /docs shows what there is";
+    let message = "unknown path: GET /docs lists the paths";
     ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
 async fn method_not_allowed() -> ApiError {
-    let message = "this address does not take this method: GET /docs shows what it takes";
+    let message = "this path does not support this method: GET /docs lists the methods";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
@@ -195,9 +205,6 @@ async fn count(request: Request, next: Next) -> Response {
 }
 
 /// The document as it is committed: pretty, with a newline at its end.
-///
-/// # Errors
-/// None that is known: the document has a JSON form.
 pub fn openapi_json() -> Result<String, serde_json::Error> {
     openapi().to_pretty_json().map(|json| json + "\n")
 }
@@ -213,7 +220,7 @@ mod tests {
     /// The status and the error that `GET path` is answered with.
     async fn check(path: &str, handler: axum::routing::MethodRouter) -> (u16, serde_json::Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let router = guarded(Router::new().route("/", handler), Access::default());
+        let router = guarded(Router::new().route("/", handler), AccessControl::default());
         let response = router.oneshot(request).await.unwrap();
         assert!(response.headers().contains_key(REQUEST_ID));
         assert_eq!(response.headers()["x-should-retry"], "false");

@@ -21,20 +21,21 @@ pub(super) struct ModelList {
     /// Always `list`.
     #[schema(examples("list"))]
     object: &'static str,
-    /// The models, and `whisper-1` for the choice by language.
-    data: Vec<Model>,
+    /// The models, and `whisper-1`, which chooses by language.
+    data: Vec<ModelView>,
 }
 
 /// A model.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Model {
-    /// What to send as `model`.
+#[schema(as = Model)]
+pub(super) struct ModelView {
+    /// The value for `model` in requests.
     #[schema(examples("tiny"))]
     id: String,
     /// Always `model`.
     #[schema(examples("model"))]
     object: &'static str,
-    /// When its file was written, in seconds since 1970; 0 while it is not here.
+    /// The time of the file, in seconds since 1970; 0 while it is missing.
     created: u64,
     /// Always `auris`.
     #[schema(examples("auris"))]
@@ -43,16 +44,16 @@ pub(super) struct Model {
     availability: ModelAvailability,
 }
 
-/// Whether a model does its own work.
+/// Whether a model is installed.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ModelAvailability {
-    /// `installed`; or `downloading`, `loading` or `missing`, while another model does its work.
+    /// `installed`; or `downloading`, `loading` or `missing`, while another model stands in.
     #[schema(examples("installed"))]
     state: &'static str,
-    /// The model that does its work: itself, or the one that comes with the program.
+    /// The model that runs its requests: itself or the bundled one.
     #[schema(examples("tiny"))]
     served_by: String,
-    /// What has arrived of its download, from 0 to 100; only while it is downloading.
+    /// Progress of the download, from 0 to 100.
     #[schema(required)]
     download_percent: Option<u8>,
     /// Why it is missing, and what to do about it.
@@ -61,7 +62,6 @@ pub(super) struct ModelAvailability {
 }
 
 impl ModelAvailability {
-    /// Of one of the `models`.
     pub(super) fn new(models: &Models, model: &ModelFile) -> Self {
         let found = models.iter().find(|(own, _)| own.name == model.name);
         let availability = found.map_or(&Availability::Installed, |(_, availability)| availability);
@@ -80,8 +80,7 @@ impl ModelAvailability {
     }
 }
 
-impl Model {
-    /// `model` under the name `id`.
+impl ModelView {
     fn new(id: &str, models: &Models, model: &ModelFile) -> Self {
         let created = std::fs::metadata(&model.path)
             .and_then(|metadata| metadata.modified())
@@ -98,25 +97,25 @@ impl Model {
     responses((status = 200, description = "The models", body = ModelList)))]
 pub(super) async fn list(State(state): State<AppState>) -> Json<ModelList> {
     let models = state.pipeline.models.now();
-    let own = models.requested.iter().map(|model| Model::new(&model.name, &models, model));
-    let routed = models.default_model().map(|model| Model::new(ALIAS, &models, model));
+    let own = models.requested.iter().map(|model| ModelView::new(&model.name, &models, model));
+    let routed = models.default_model().map(|model| ModelView::new(ALIAS, &models, model));
     let aliases = state.pipeline.aliases.of_models().filter(|(alias, _)| *alias != ALIAS);
     let aliases = aliases.filter_map(|(alias, model)| Some((alias, models.find(model)?)));
-    let aliases = aliases.map(|(alias, model)| Model::new(alias, &models, model));
+    let aliases = aliases.map(|(alias, model)| ModelView::new(alias, &models, model));
     Json(ModelList { object: "list", data: own.chain(routed).chain(aliases).collect() })
 }
 
-/// Describe a model
+/// Get a model
 #[utoipa::path(get, path = "/v1/models/{id}", operation_id = "retrieveModel", tag = "models",
     params(("id" = String, Path, description = "The model's id", example = "tiny")),
     responses(
-        (status = 200, description = "The model", body = Model),
+        (status = 200, description = "The model", body = ModelView),
         (status = 404, description = "No such model", body = ErrorBody),
     ))]
 pub(super) async fn get(
     State(state): State<AppState>,
     Path(id): Path<String>,
-) -> Result<Json<Model>, ApiError> {
+) -> Result<Json<ModelView>, ApiError> {
     let models = state.pipeline.models.now();
     let model = match state.pipeline.find_model(Some(&id)) {
         Ok(Some(model)) => Some(model),
@@ -124,7 +123,7 @@ pub(super) async fn get(
         Err(_) => None,
     };
     match model {
-        Some(model) => Ok(Json(Model::new(&id, &models, &model))),
+        Some(model) => Ok(Json(ModelView::new(&id, &models, &model))),
         None => {
             let message = "no such model: GET /v1/models lists what this server runs";
             Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message))

@@ -16,7 +16,7 @@ use auris_jobs::{ProgressSubscriber, ProgressUpdate, TranscriptionEnd};
 
 /// Responds with a line for each segment that `subscriber` receives. `held` is dropped when the
 /// client disconnects.
-pub(super) fn answer(
+pub(super) fn respond(
     subscriber: ProgressSubscriber,
     rendering: &Rendering,
     held: impl Send + 'static,
@@ -24,10 +24,10 @@ pub(super) fn answer(
     let words = rendering.granularities.words;
     let state = (subscriber, SegmentMerger::default(), 0, held);
     let lines =
-        stream::unfold(state, move |(mut subscriber, mut merger, mut sent, held)| async move {
+        stream::unfold(state, move |(mut subscriber, mut merger, mut count, held)| async move {
             let mut line = |(segment, run): (Segment, Run)| {
-                let id = sent;
-                sent += 1;
+                let id = count;
+                count += 1;
                 ndjson_segment_line(id, &segment, from_ref(&run), words)
             };
             let lines = match subscriber.next().await? {
@@ -44,7 +44,7 @@ pub(super) fn answer(
                     error(ApiFailure::interrupted())
                 }
             };
-            Some((Ok::<String, Infallible>(lines), (subscriber, merger, sent, held)))
+            Some((Ok::<String, Infallible>(lines), (subscriber, merger, count, held)))
         });
     let content_type = [(header::CONTENT_TYPE, Format::Ndjson.content_type())];
     (content_type, Body::from_stream(lines)).into_response()

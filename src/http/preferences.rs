@@ -1,11 +1,17 @@
-//! What a client's headers say about how it wants to be answered: RFC 7240's `Prefer`, and
-//! `Idempotency-Key`.
+//! How a client wants the response: RFC 7240's `Prefer`, and `Idempotency-Key`.
 
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName};
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::error::ApiError;
+
+/// The path under which every request is a job.
+pub(super) const JOBS_PATH: &str = "/v1/jobs";
 
 /// RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -16,21 +22,21 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The most characters of an idempotency key.
 const MAX_KEY_CHARS: usize = 255;
 
-/// How a client wants to be answered.
+/// How a client wants the response.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Preferences {
-    /// With a job at once, instead of a transcript later.
+    /// A job at once, instead of a transcript later.
     pub(super) respond_async: bool,
-    /// Whether it said so itself.
+    /// Whether the client itself asked for that.
     pub(super) is_preferred: bool,
-    /// How long it would wait for the transcript even so.
+    /// How long it would wait for the transcript all the same.
     pub(super) wait: Option<Duration>,
     /// Its name for the request: the same one makes no second job.
     pub(super) idempotency_key: Option<String>,
 }
 
 impl Preferences {
-    /// Reads the headers. Preferences that are not known are passed over, as RFC 7240 has it.
+    /// Reads the headers. Unknown preferences are ignored, as RFC 7240 requires.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
         let mut preferences = Self::default();
         let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
@@ -51,9 +57,40 @@ impl Preferences {
         Ok(preferences)
     }
 
-    /// Whether the request is to outlive its client.
-    pub(super) fn keeps(&self) -> bool {
+    /// Whether the request outlives its client.
+    pub(super) fn is_durable(&self) -> bool {
         self.respond_async || self.idempotency_key.is_some()
+    }
+}
+
+impl IntoParams for Preferences {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let header = |name: &str, description: &str, schema: ObjectBuilder| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Header)
+                .required(Required::False)
+                .description(Some(description))
+                .schema(Some(schema.schema_type(Type::String)))
+                .build()
+        };
+        vec![
+            header(
+                "Prefer",
+                "`respond-async` returns a job instead of the transcript; with `wait=10`, only if \
+                 the transcript takes longer than 10 seconds. `/v1/jobs` always responds so",
+                ObjectBuilder::new().examples(["respond-async, wait=10"]),
+            ),
+            header(
+                "Idempotency-Key",
+                "Your name for the request, such as a UUID. The request then continues without \
+                 you, and sending it again returns the same response without new work",
+                ObjectBuilder::new()
+                    .min_length(Some(1))
+                    .max_length(Some(MAX_KEY_CHARS))
+                    .pattern(Some("^[!#-~]+$")),
+            ),
+        ]
     }
 }
 

@@ -1,17 +1,89 @@
 //! A complete transcript as a response: its body, and headers that say where it was made.
 
+use std::collections::BTreeMap;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-use auris_format::Rendering;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Content, HeaderBuilder, Ref, RefOr, ResponseBuilder, Schema};
+use utoipa::{IntoResponses, ToSchema};
+
+use super::schema::JsonTranscript;
+use super::stream::ServerSentEvent;
+use auris_format::{Format, Rendering, TranscriptionLine};
 use auris_jobs::pipeline::TranscriptionOutput;
 
-/// The answer for `output`, with `headers`.
-pub(super) fn answer(
-    mut headers: HeaderMap,
-    output: &TranscriptionOutput,
-    rendering: &Rendering,
-) -> Response {
+/// The headers of a response with a transcript.
+pub(super) const HEADERS: [(&str, Type, &str); 8] = [
+    ("x-device", Type::String, "The devices that ran the request, separated by commas"),
+    ("x-model", Type::String, "The models that ran, separated by commas"),
+    (
+        "x-fallback-reason",
+        Type::String,
+        "Why another model than the requested one, a slower device or a second attempt was needed",
+    ),
+    ("x-ignored-fields", Type::String, "Unknown fields of the request"),
+    ("x-queue-time", Type::Number, "The longest wait of a chunk for a slot, in seconds"),
+    (
+        "x-inference-time",
+        Type::Number,
+        "Seconds in the engine, summed over all chunks and language detection, which may overlap",
+    ),
+    ("x-audio-duration", Type::Number, "Seconds of audio"),
+    (
+        "x-rtf",
+        Type::Number,
+        "Real-time factor: seconds from the end of the upload to the response, divided by the \
+         seconds of audio; only if the client waited",
+    ),
+];
+
+/// 200 with a transcript, as the document describes it.
+pub(super) struct TranscriptResponse;
+
+/// The same where it can also be streamed.
+pub(super) struct StreamableTranscriptResponse;
+
+impl IntoResponses for TranscriptResponse {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        [("200".to_owned(), transcript_response().build().into())].into()
+    }
+}
+
+impl IntoResponses for StreamableTranscriptResponse {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let events = Content::new(Some(Ref::from_schema_name(ServerSentEvent::name())));
+        let response = transcript_response().content("text/event-stream", events).build();
+        [("200".to_owned(), response.into())].into()
+    }
+}
+
+fn transcript_response() -> ResponseBuilder {
+    let description = "The transcript in the requested format";
+    let response = Format::ALL.iter().copied().fold(
+        ResponseBuilder::new().description(description),
+        |response, format| {
+            let schema: RefOr<Schema> = match format {
+                Format::Json | Format::VerboseJson => {
+                    Ref::from_schema_name(JsonTranscript::name()).into()
+                }
+                Format::Ndjson => Ref::from_schema_name(TranscriptionLine::name()).into(),
+                _ => ObjectBuilder::new().schema_type(Type::String).into(),
+            };
+            let media_type = format.content_type().split(';').next().unwrap_or_default();
+            response.content(media_type, Content::new(Some(schema)))
+        },
+    );
+    HEADERS.into_iter().fold(response, |response, (name, kind, description)| {
+        let schema = ObjectBuilder::new().schema_type(kind);
+        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description));
+        response.header(name, header.build())
+    })
+}
+
+/// The response for `output`, with `headers`.
+pub(super) fn respond(mut headers: HeaderMap, output: &TranscriptionOutput, rendering: &Rendering) -> Response {
     let content_type = HeaderValue::from_static(rendering.format.content_type());
     headers.insert(header::CONTENT_TYPE, content_type);
     (headers, auris_format::render(&output.transcript, rendering)).into_response()
@@ -39,7 +111,6 @@ pub(super) fn provenance(output: &TranscriptionOutput) -> HeaderMap {
     headers
 }
 
-/// Reports the unknown fields of a request.
 pub(super) fn report_ignored(headers: &mut HeaderMap, fields: &[String]) {
     text(headers, "x-ignored-fields", fields.iter().map(String::as_str).collect());
 }

@@ -1,4 +1,4 @@
-//! What an answer in JSON looks like, for the document only.
+//! The schema of a transcript in JSON.
 
 use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
@@ -6,23 +6,23 @@ use utoipa::{PartialSchema, ToSchema};
 
 use auris_format::{TranscriptionJson, TranscriptionVerbose};
 
-/// Either of the two.
+/// `json` or `verbose_json`.
 ///
-/// Written by hand, since `derive` says `oneOf`: a long answer has all that makes a short one, and
-/// so is both.
-pub(super) struct JsonAnswer;
+/// Written by hand, since `derive` writes `oneOf`: `verbose_json` has every field of `json`, and so
+/// matches both.
+pub(super) struct JsonTranscript;
 
-impl PartialSchema for JsonAnswer {
+impl PartialSchema for JsonTranscript {
     fn schema() -> RefOr<Schema> {
         AnyOfBuilder::new()
             .item(Ref::from_schema_name(TranscriptionVerbose::name()))
-            .item(Ref::from_schema_name(TranscriptionJson::name()))
-            .description(Some("The answer in `verbose_json`, or else in `json`."))
+            .item(Ref::from_schema_name(Transcription::name()))
+            .description(Some("A transcript in `verbose_json` or `json`."))
             .into()
     }
 }
 
-impl ToSchema for JsonAnswer {
+impl ToSchema for JsonTranscript {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((TranscriptionVerbose::name().into(), TranscriptionVerbose::schema()));
         schemas.push((TranscriptionJson::name().into(), TranscriptionJson::schema()));

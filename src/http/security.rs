@@ -1,23 +1,20 @@
-//! What the OpenAPI document says about keys, in one place for all routes.
+//! API keys in the OpenAPI document, for all routes.
 
+use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
 
+use super::error::described;
 use super::keys::is_open;
 
 const SCHEME: &str = "bearer";
 
-/// Adds the scheme, and to each route that asks for a key that it may do so.
+/// Adds the scheme, and the optional key to each route that may require one.
 pub(super) fn describe(document: &mut OpenApi) {
     let mut scheme = Http::new(HttpAuthScheme::Bearer);
-    scheme.description = Some("A key of this server, if it asks for one".to_owned());
+    scheme.description = Some("An API key, if the server requires one".to_owned());
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
-    let error = Ref::from_schema_name("ErrorBody");
-    let denied = ResponseBuilder::new()
-        .description("The API key is missing or not known")
-        .content("application/json", ContentBuilder::new().schema(Some(error)).build())
-        .build();
+    let denied = described("The API key is missing or unknown");
     let none = SecurityRequirement::default();
     let key = SecurityRequirement::new(SCHEME, [""; 0]);
     for (path, item) in &mut document.paths.paths {
@@ -26,7 +23,7 @@ pub(super) fn describe(document: &mut OpenApi) {
         }
         for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
             operation.security = Some(vec![none.clone(), key.clone()]);
-            operation.responses.responses.insert("401".to_owned(), denied.clone().into());
+            operation.responses.responses.insert("401".to_owned(), denied.clone());
         }
     }
 }

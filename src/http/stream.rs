@@ -33,31 +33,31 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What ends a stream, as in OpenAI's.
 const DONE: &str = "[DONE]";
 
-/// What an event of a stream tells, as JSON in its field `data`.
+/// An event of a stream, as JSON in its field `data`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(tag = "type")]
 pub(super) enum StreamEvent {
     /// More text. All deltas joined are the text of `transcript.text.done`.
     #[serde(rename = "transcript.text.delta")]
     Delta {
-        /// The text that is added.
+        /// The added text.
         #[schema(examples(" fox jumps"))]
         delta: String,
-        /// How sure the model was of each token, if `include[]=logprobs`.
+        /// The log probability of each token, with `include[]=logprobs`.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         logprobs: Option<Vec<TranscriptionLogprob>>,
     },
-    /// A segment with its times, if the format is `verbose_json`.
+    /// A segment with its times, with `verbose_json` only.
     #[serde(rename = "transcript.text.segment")]
     Segment(Box<TranscriptionSegment>),
-    /// How far a job has come.
+    /// The progress of a job.
     #[serde(rename = "job.progress")]
     Progress {
-        /// The part of the audio that is transcribed.
+        /// The share of the audio that is transcribed, in percent.
         #[schema(examples(42.5), minimum = 0, maximum = 100)]
         percent: f64,
-        /// Seconds until it is done, once that can be estimated.
+        /// Estimated seconds until the job ends, once known.
         #[schema(required, examples(12.5))]
         eta_seconds: Option<f64>,
     },
@@ -67,40 +67,40 @@ pub(super) enum StreamEvent {
         /// The whole text.
         #[schema(examples("The quick brown fox jumps over the lazy dog."))]
         text: String,
-        /// How sure the model was of each token, if `include[]=logprobs`.
+        /// The log probability of each token, with `include[]=logprobs`.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         logprobs: Option<Vec<TranscriptionLogprob>>,
-        /// How much audio was transcribed.
+        /// The amount of transcribed audio.
         usage: TranscriptionUsage,
         /// The language of the text: its English name in lower case.
         #[schema(examples("english"))]
         language: String,
-        /// Where each stretch of the audio was transcribed.
+        /// Which device and model transcribed each part of the audio.
         runs: Vec<TranscriptionRun>,
     },
 }
 
 /// Responds with events for what `subscriber` receives, for a client that asked for `rendering`.
-/// `held` is dropped when the client leaves.
-pub(super) fn answer(
+/// `held` is dropped when the client disconnects.
+pub(super) fn respond(
     subscriber: ProgressSubscriber,
     rendering: &Rendering,
     held: impl Send + 'static,
 ) -> Response {
     match rendering.format {
-        Format::Ndjson => ndjson::answer(subscriber, rendering, held),
+        Format::Ndjson => ndjson::respond(subscriber, rendering, held),
         _ => respond_with(subscriber, StreamOptions::of(rendering), held),
     }
 }
 
-/// The same, of what `telling` says.
+/// The same with `options`.
 pub(super) fn respond_with(
     subscriber: ProgressSubscriber,
-    telling: StreamOptions,
+    options: StreamOptions,
     held: impl Send + 'static,
 ) -> Response {
-    let events = events(subscriber, Teller::new(telling), held);
+    let events = events(subscriber, EventWriter::new(options), held);
     let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("working");
     let mut response = Sse::new(events).keep_alive(heartbeat).into_response();
     // Proxies that buffer responses would hold the events back.
@@ -111,36 +111,32 @@ pub(super) fn respond_with(
 
 fn events(
     subscriber: ProgressSubscriber,
-    teller: Teller,
+    writer: EventWriter,
     held: impl Send + 'static,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let state = (subscriber, teller, VecDeque::new(), held);
-    stream::unfold(state, |(mut subscriber, mut teller, mut waiting, held)| async move {
+    let state = (subscriber, writer, VecDeque::new(), held);
+    stream::unfold(state, |(mut subscriber, mut writer, mut waiting, held)| async move {
         while waiting.is_empty() {
-            waiting.extend(teller.tell(&subscriber.next().await?));
+            waiting.extend(writer.events(&subscriber.next().await?));
         }
         let event: Event = waiting.pop_front()?;
-        Some((Ok(event), (subscriber, teller, waiting, held)))
+        Some((Ok(event), (subscriber, writer, waiting, held)))
     })
 }
 
-/// What a stream is about.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StreamOptions {
-    /// How sure the model was of each token.
     pub(super) logprobs: bool,
-    /// Segments with their times.
     pub(super) segments: bool,
     /// A line of the text for each turn, with its channel.
     pub(super) turn_lines: bool,
-    /// How far it has come; events then have ids.
+    /// Progress events; events then have ids.
     pub(super) progress: bool,
     /// The last event that the client has received; it gets those after it.
-    pub(super) heard: EventId,
+    pub(super) received: EventId,
 }
 
 impl StreamOptions {
-    /// A stream for a client that asked for `rendering`.
     pub(super) fn of(rendering: &Rendering) -> Self {
         Self {
             logprobs: rendering.logprobs,
@@ -177,47 +173,47 @@ impl fmt::Display for EventId {
 }
 
 /// Turns progress updates into events.
-struct Teller {
-    telling: StreamOptions,
+struct EventWriter {
+    options: StreamOptions,
     merger: SegmentMerger,
     lines: TurnLines,
     deltas: Deltas,
-    segments_told: usize,
-    chunks_told: usize,
+    segment_count: usize,
+    chunks: usize,
 }
 
-impl Teller {
-    fn new(telling: StreamOptions) -> Self {
+impl EventWriter {
+    fn new(options: StreamOptions) -> Self {
         Self {
-            telling,
+            options,
             merger: SegmentMerger::default(),
             lines: TurnLines::default(),
             deltas: Deltas::default(),
-            segments_told: 0,
-            chunks_told: 0,
+            segment_count: 0,
+            chunks: 0,
         }
     }
 
-    fn tell(&mut self, news: &ProgressUpdate) -> Vec<Event> {
-        match news {
+    fn events(&mut self, update: &ProgressUpdate) -> Vec<Event> {
+        match update {
             ProgressUpdate::Chunk { result, progress, eta_seconds } => {
                 let settled: Vec<(Segment, Run)> = self.merger.push(result).collect();
                 let mut events = self.segments(settled);
-                if let (true, Some(progress)) = (self.telling.progress, progress) {
+                if let (true, Some(progress)) = (self.options.progress, progress) {
                     let percent = percent(progress.done_seconds, progress.total_seconds);
                     let eta_seconds = *eta_seconds;
                     events.push(StreamEvent::Progress { percent, eta_seconds });
                 }
-                self.chunks_told += 1;
+                self.chunks += 1;
                 self.new_of(&events)
             }
             ProgressUpdate::End(TranscriptionEnd::Finished(output)) => {
                 let left: Vec<(Segment, Run)> = std::mem::take(&mut self.merger).end().collect();
                 let left = self.segments(left);
-                self.chunks_told += 1;
-                let id = EventId { chunk: self.chunks_told, event: left.len() + 1 };
+                self.chunks += 1;
+                let id = EventId { chunk: self.chunks, event: left.len() + 1 };
                 let last =
-                    (id != self.telling.heard).then(|| self.numbered(&self.done(output), id));
+                    (id != self.options.received).then(|| self.numbered(&self.done(output), id));
                 self.new_of(&left).into_iter().chain(last).chain([done()]).collect()
             }
             // Without an id: after a restart of the server, other events may be in their place.
@@ -236,8 +232,8 @@ impl Teller {
     /// The events of the newest chunk that the client has not received yet.
     fn new_of(&self, events: &[StreamEvent]) -> Vec<Event> {
         let new = events.iter().zip(1..).filter_map(|(event, number)| {
-            let id = EventId { chunk: self.chunks_told, event: number };
-            (id > self.telling.heard).then(|| self.numbered(event, id))
+            let id = EventId { chunk: self.chunks, event: number };
+            (id > self.options.received).then(|| self.numbered(event, id))
         });
         new.collect()
     }
@@ -247,15 +243,16 @@ impl Teller {
     }
 
     fn segment(&mut self, segment: &Segment, run: &Run) -> Vec<StreamEvent> {
-        let id = self.segments_told;
-        self.segments_told += 1;
-        let logprobs = self.telling.logprobs.then(|| logprobs([segment]));
-        let delta = match self.telling.turn_lines {
-            true => self.deltas.push(&self.lines.piece(segment)),
-            false => self.deltas.push(&segment.text),
+        let id = self.segment_count;
+        self.segment_count += 1;
+        let logprobs = self.options.logprobs.then(|| logprobs([segment]));
+        let delta = if self.options.turn_lines {
+            self.deltas.push(&self.lines.piece(segment))
+        } else {
+            self.deltas.push(&segment.text)
         };
         let delta = delta.map(|delta| StreamEvent::Delta { delta, logprobs });
-        let timed = self.telling.segments.then(|| {
+        let timed = self.options.segments.then(|| {
             StreamEvent::Segment(Box::new(TranscriptionSegment::new(id, segment, from_ref(run))))
         });
         delta.into_iter().chain(timed).collect()
@@ -263,15 +260,15 @@ impl Teller {
 
     fn numbered(&self, event: &StreamEvent, id: EventId) -> Event {
         let event = data(event);
-        if self.telling.progress { event.id(id.to_string()) } else { event }
+        if self.options.progress { event.id(id.to_string()) } else { event }
     }
 
     fn done(&self, output: &TranscriptionOutput) -> StreamEvent {
         let transcript = &output.transcript;
         let whole = TranscriptionVerbose::new(transcript, Granularities::default());
         StreamEvent::Done {
-            text: if self.telling.turn_lines { with_turns(transcript) } else { whole.text },
-            logprobs: self.telling.logprobs.then(|| logprobs(&transcript.segments)),
+            text: if self.options.turn_lines { with_turns(transcript) } else { whole.text },
+            logprobs: self.options.logprobs.then(|| logprobs(&transcript.segments)),
             usage: whole.usage,
             language: whole.language,
             runs: whole.runs,
@@ -297,26 +294,28 @@ fn done() -> Event {
     Event::default().data(DONE)
 }
 
-/// An event as it is sent, for the document only.
+/// The schema of a server-sent event.
 pub(super) struct ServerSentEvent;
 
 impl PartialSchema for ServerSentEvent {
     fn schema() -> RefOr<Schema> {
-        let told = AnyOfBuilder::new()
+        let event = AnyOfBuilder::new()
             .item(Ref::from_schema_name(StreamEvent::name()))
             .item(Ref::from_schema_name(ErrorBody::name()));
         let json = ObjectBuilder::new()
             .schema_type(Type::String)
             .content_media_type("application/json")
-            .content_schema(Some(told))
-            .description(Some("What has come, or why nothing more will."));
+            .content_schema(Some(event))
+            .description(Some("An event, or the error that ended the stream."));
         let done = ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some([DONE]))
             .description(Some("Ends the stream."));
         let id = ObjectBuilder::new()
             .schema_type(Type::String)
-            .description(Some("Where a job's stream goes on: the next request's `Last-Event-ID`."))
+            .description(Some(
+                "In a job's stream only. Send it as `Last-Event-ID` to continue after this event.",
+            ))
             .examples(["3.2"]);
         ObjectBuilder::new()
             .description(Some("A server-sent event."))

@@ -1,4 +1,4 @@
-//! The paths of other servers: what their clients send, and what they want to be told.
+//! The interfaces of other servers: what their clients send and expect.
 
 use reqwest::multipart::{Form, Part};
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn whisper_cpps_clients_get_every_format() {
 }
 
 #[tokio::test]
-async fn whisper_cpps_parameters_are_taken_or_told_of() {
+async fn whisper_cpps_parameters_are_used_or_reported() {
     let server = Server::fake("error,prompt=Zanzibar", &[]).await;
     let fields = [
         ("translate", "true"),

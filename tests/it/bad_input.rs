@@ -141,7 +141,7 @@ async fn a_field_that_cannot_be_used_is_named() {
         ("temperature", "abc", "invalid_value", "a number from 0 to 1"),
         ("temperature", "1.5", "invalid_value", "a number from 0 to 1"),
         ("temperature", "NaN", "invalid_value", "a number from 0 to 1"),
-        ("timestamp_granularities[]", "page", "invalid_value", "`segment`, `word` or both"),
+        ("timestamp_granularities[]", "page", "invalid_value", "`segment` or `word`"),
         ("timestamp_granularities[]", "word", "invalid_value", "response_format=verbose_json"),
         ("language", "klingon", "invalid_value", "ISO 639"),
         ("model", "gpt-5", "model_not_found", "this server runs demo"),

@@ -226,7 +226,7 @@ fn two_tracks() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_track_is_chosen_by_number_or_language_and_told_of() {
+async fn a_track_is_chosen_by_number_or_language_and_reported() {
     let server = Server::demo(&[]).await;
     for (track, language, text) in [
         ("", "english", CALL[0]),

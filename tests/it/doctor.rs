@@ -184,7 +184,7 @@ fn an_unwanted_gpu_is_only_listed() {
     let broken = visit(&["--cuda-program", &fake("none"), "--device", "cpu"], &variables);
     assert_eq!(broken.code, 10, "{}", broken.report);
     broken.has("libcuda", "WARN", "cause", "cannot start");
-    broken.has("gpu", "PASS", "observed", "none is wanted");
+    broken.has("gpu", "PASS", "observed", "none, as configured");
     variables = settings(&[]);
     assert_eq!(visit(&["--cuda-program", &fake("none"), "--no-gpu"], &variables).code, 10);
 }
@@ -206,13 +206,13 @@ fn what_keeps_the_service_from_working_at_all_is_reported_apart() {
 }
 
 #[test]
-fn a_missing_model_is_a_warning_since_the_bundled_one_does_its_work() {
+fn a_missing_model_is_a_warning_since_the_bundled_one_stands_in() {
     let variables = [("AURIS_MODELS_DIR".into(), "/nowhere".into())];
     let missing = visit(&["--models", "tiny", "--cpu-program", &fake("none")], &variables);
     assert_ne!(missing.code, 30, "{}", missing.report);
-    missing.has("model", "WARN", "cause", "base-q8_0 does its work");
+    missing.has("model", "WARN", "cause", "base-q8_0 stands in");
     missing.has("model", "WARN", "fix", "at /nowhere/ggml-tiny.bin");
-    assert!(missing.report.to_string().contains("SHA-256 is the right one"), "{}", missing.report);
+    assert!(missing.report.to_string().contains("SHA-256 matches"), "{}", missing.report);
     missing.has("cpu-load", "PASS", "observed", "base-q8_0 on cpu");
 }
 

@@ -131,7 +131,7 @@ async fn a_load_without_memory_is_reported() {
 }
 
 #[tokio::test]
-async fn a_load_that_hangs_is_ended_and_told() {
+async fn a_load_that_hangs_is_ended_and_reported() {
     check_hopeless("load-hang", &["--load-seconds", "0.2"], "start-timeout", "within 200ms").await;
 }
 

@@ -12,11 +12,11 @@ async fn every_field_that_cannot_be_used_is_named() {
         ("language", "klingon", "ISO 639"),
         ("languages[]", "klingon", "ISO 639"),
         ("languages[0]", "klingon", "ISO 639"),
-        ("response_format", "diarized_json", "speakers are not told apart"),
-        ("known_speaker_names[]", "Ravi", "speakers are not told apart"),
+        ("response_format", "diarized_json", "does not distinguish speakers"),
+        ("known_speaker_names[]", "Ravi", "does not distinguish speakers"),
         ("temperature", "2", "a number from 0 to 1"),
         ("include[]", "all", "`logprobs`"),
-        ("timestamp_granularities", "page", "`segment`, `word` or both"),
+        ("timestamp_granularities", "page", "`segment` or `word`"),
         ("stream", "maybe", "true or false"),
         ("chunking_strategy", "none", "`auto` or `server_vad`"),
         ("chunking_strategy[type]", "none", "`auto` or `server_vad`"),
@@ -66,15 +66,15 @@ async fn fields_may_stand_before_and_behind_the_file() {
 #[tokio::test]
 async fn an_unknown_field_is_reported() {
     let server = Server::fake("none", &[]).await;
-    let told = |answer: &Answer| {
+    let ignored = |answer: &Answer| {
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.header("x-ignored-fields").map(str::to_owned)
     };
     let answer = server.transcribe(wav(1.0, 1), &[("temperature", "0"), ("language", "")]).await;
-    assert_eq!(told(&answer), None);
+    assert_eq!(ignored(&answer), None);
     let fields = [("beam_size", "5"), ("best_of", "5"), ("beam_size", "5"), ("x[y]", "z")];
     let answer = server.transcribe(wav(1.0, 1), &fields).await;
-    assert_eq!(told(&answer).as_deref(), Some("beam_size, best_of, x[y]"));
+    assert_eq!(ignored(&answer).as_deref(), Some("beam_size, best_of, x[y]"));
 }
 
 #[tokio::test]
@@ -88,15 +88,15 @@ async fn keywords_reach_the_engine() {
 #[tokio::test]
 async fn detection_chooses_among_the_languages_that_are_given() {
     let server = Server::demo(&[]).await;
-    let heard = async |fields: &[(&str, &str)]| {
+    let detected = async |fields: &[(&str, &str)]| {
         let fields = [&[("response_format", "verbose_json")], fields].concat();
         server.transcribe(clip("22.flac"), &fields).await.json()["language"].clone()
     };
-    assert_eq!(heard(&[]).await, "hindi");
-    assert_eq!(heard(&[("languages[]", "en"), ("languages[]", "hi")]).await, "hindi");
-    assert_eq!(heard(&[("languages[]", "en")]).await, "english");
+    assert_eq!(detected(&[]).await, "hindi");
+    assert_eq!(detected(&[("languages[]", "en"), ("languages[]", "hi")]).await, "hindi");
+    assert_eq!(detected(&[("languages[]", "en")]).await, "english");
     // The model does not know Cantonese.
-    assert_eq!(heard(&[("languages", "yue,en"), ("model", "demo")]).await, "english");
+    assert_eq!(detected(&[("languages", "yue,en"), ("model", "demo")]).await, "english");
     let none = [("languages[]", "yue"), ("model", "demo")];
     let answer = server.transcribe(clip("22.flac"), &none).await;
     refused(&answer, 400, "invalid_value", Some("language"), "does not know cantonese");

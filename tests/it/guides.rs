@@ -190,8 +190,8 @@ fn every_quoted_line_of_doctor_can_be_printed() {
 fn a_line_that_doctor_never_prints_is_seen() {
     let literals = literals();
     let check = |line: &str| objection(&Line::read(line).unwrap(), &literals);
-    let fix = "take it out of LD_LIBRARY_PATH and of /etc/ld.so.conf.d";
-    let cause = "cuda-compat is for data centre GPUs and keeps others from working";
+    let fix = "remove it from LD_LIBRARY_PATH and /etc/ld.so.conf.d";
+    let cause = "cuda-compat supports data centre GPUs only and breaks others";
     assert_eq!(check(&format!("FAIL  compat-path     /x  cause: {cause}  fix: {fix}")), None);
     for (line, words) in [
         (format!("FAIL  compat          /x  cause: {cause}  fix: {fix}"), "no check"),

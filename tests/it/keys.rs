@@ -69,8 +69,8 @@ async fn a_wrong_or_misplaced_key_is_reported_where_it_belongs_and_not_repeated(
         assert!(message.contains(needle), "{message}");
         assert!(!format!("{denied:?}").contains("secret"), "{denied:?}");
     };
-    check("/v1/models", &[("authorization", "Bearer other-secret")], "not known").await;
-    check("/v1/models", &[("authorization", "Bearer first-secre")], "not known").await;
+    check("/v1/models", &[("authorization", "Bearer other-secret")], "unknown API key").await;
+    check("/v1/models", &[("authorization", "Bearer first-secre")], "unknown API key").await;
     check("/v1/models", &[("authorization", "first-secret")], "`Bearer`").await;
     check("/v1/models", &[("authorization", "Basic first-secret")], "name and password").await;
     check("/v1/models", &[("x-api-key", "first-secret")], "`x-api-key`").await;
@@ -195,7 +195,7 @@ async fn pages_of_allowed_origins_may_read_answers_and_errors() {
 }
 
 #[tokio::test]
-async fn no_page_of_another_origin_may_read_anything_unless_told() {
+async fn pages_of_other_origins_may_read_nothing_unless_allowed() {
     let server = Server::fake("none", &[]).await;
     let answer = send(&server, Method::GET, "/v1/models", &[("origin", "https://a.b")]).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
@@ -233,7 +233,7 @@ fn log_of_start(arguments: &[&str]) -> String {
 
 #[test]
 fn an_open_door_is_warned_of() {
-    let warned = |arguments: &[&str]| log_of_start(arguments).contains("whoever reaches");
+    let warned = |arguments: &[&str]| log_of_start(arguments).contains("anyone who can reach");
     assert!(warned(&["--listen", "0.0.0.0:0"]));
     assert!(!warned(&["--listen", "0.0.0.0:0", "--api-keys", "secret"]));
     assert!(!warned(&["--listen", "127.0.0.1:0"]));

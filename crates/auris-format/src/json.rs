@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::timestamp;
 use auris_core::transcript::{TokenLogprob, Transcript};
 
-/// The answer in the default format, `json`.
+/// A transcript in the default format, `json`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Transcription)]
 pub struct TranscriptionJson {
@@ -17,30 +17,29 @@ pub struct TranscriptionJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub logprobs: Option<Vec<TranscriptionLogprob>>,
-    /// How much audio was transcribed.
+    /// The amount of transcribed audio.
     pub usage: TranscriptionUsage,
 }
 
-/// The log probability of a token.
+/// A token and its log probability.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionLogprob {
-    /// The token's text with its leading space. A part of a character is shown as `\u{fffd}`.
+    /// The text of the token with its leading space. Part of a character is shown as `\u{fffd}`.
     #[schema(examples(" fox"))]
     pub token: String,
-    /// The natural logarithm of its probability.
+    /// The natural logarithm of the probability.
     #[schema(examples(-0.04))]
     pub logprob: f32,
-    /// The token's text in UTF-8; the bytes of all tokens are those of the text.
+    /// The text of the token in UTF-8. All tokens together have the bytes of the whole text.
     #[schema(examples(json!([32, 102, 111, 120])))]
     pub bytes: Vec<u8>,
 }
 
-/// How much audio was transcribed, as OpenAI counts it.
+/// The amount of transcribed audio, as OpenAI counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
-#[schema(as = Usage)]
 pub enum TranscriptionUsage {
-    /// By the length of the audio.
+    /// The length of the audio.
     Duration {
         /// Whole seconds, rounded up.
         #[schema(examples(9))]
@@ -58,7 +57,7 @@ impl TranscriptionUsage {
 }
 
 impl TranscriptionJson {
-    /// The whole answer for `transcript`, with the log probabilities of its tokens or without.
+    /// `transcript`, with the log probabilities of its tokens or without.
     pub fn new(transcript: &Transcript, logprobs: bool) -> Self {
         let tokens = transcript.segments.iter().flat_map(|segment| &segment.logprobs);
         Self {

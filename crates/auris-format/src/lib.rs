@@ -3,8 +3,7 @@
 //! Pure: a [`Transcript`] in, text out. The server's `http` module reads from the request which
 //! format and detail a client wants; streaming is there too.
 //!
-//! To add a format: a file with a `render` function, a variant of [`Format`] (the compiler asks for
-//! the rest), and its line in the table test below.
+//! To add a format, follow the recipe in CONTRIBUTING.md.
 
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "not published; comments carry what names and messages do not say")]
@@ -41,7 +40,7 @@ pub use verbose_json::{
 
 use auris_core::transcript::Transcript;
 
-/// The shape of an answer, by its name in a request.
+/// The format of a transcript, by its name in requests.
 #[derive(
     Debug,
     Clone,
@@ -64,7 +63,7 @@ pub enum Format {
     /// The text in an object.
     #[default]
     Json,
-    /// The text with times, confidence and where it was made.
+    /// The text with times, probabilities, and which device and model ran.
     VerboseJson,
     /// The text alone.
     Text,
@@ -72,7 +71,7 @@ pub enum Format {
     Srt,
     /// WebVTT subtitles.
     Vtt,
-    /// A table of segments between tabs.
+    /// A table of segments, separated by tabs.
     Tsv,
     /// Lyrics.
     Lrc,
@@ -90,7 +89,7 @@ pub struct UnknownFormat(pub String);
 pub struct Granularities {
     /// Times of segments.
     pub segments: bool,
-    /// Times of words. They must have been asked of the engine as well.
+    /// Times of words. The engine must have been asked for them as well.
     pub words: bool,
 }
 
@@ -101,7 +100,7 @@ impl Default for Granularities {
     }
 }
 
-/// What a body looks like.
+/// How a transcript is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rendering {
     /// Its format.
@@ -115,7 +114,7 @@ pub struct Rendering {
     pub logprobs: bool,
 }
 
-/// `transcript` as the whole body of an answer. All but the JSON objects end in one newline.
+/// `transcript` as the whole body of a response. All but the JSON objects end in one newline.
 pub fn render(transcript: &Transcript, rendering: &Rendering) -> String {
     let Rendering { format, granularities, cues, logprobs } = *rendering;
     match format {
@@ -160,6 +159,30 @@ impl Format {
             Self::Vtt => "text/vtt; charset=utf-8",
             Self::Tsv => "text/tab-separated-values; charset=utf-8",
             Self::Ndjson => "application/x-ndjson",
+        }
+    }
+
+    /// Whether it is split at words, and so needs their times.
+    pub fn needs_words(self) -> bool {
+        match self {
+            Self::Srt | Self::Vtt | Self::Lrc => true,
+            Self::Json | Self::VerboseJson | Self::Text | Self::Tsv | Self::Ndjson => false,
+        }
+    }
+
+    /// Whether it can list words with their times.
+    pub fn can_list_words(self) -> bool {
+        match self {
+            Self::VerboseJson | Self::Ndjson => true,
+            Self::Json | Self::Text | Self::Srt | Self::Vtt | Self::Tsv | Self::Lrc => false,
+        }
+    }
+
+    /// Whether it can be sent before the whole text is known.
+    pub fn can_stream(self) -> bool {
+        match self {
+            Self::Json | Self::VerboseJson | Self::Text | Self::Ndjson => true,
+            Self::Srt | Self::Vtt | Self::Tsv | Self::Lrc => false,
         }
     }
 }

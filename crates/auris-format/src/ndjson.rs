@@ -13,13 +13,13 @@ use super::{
 };
 use auris_core::transcript::{Run, Segment, Transcript};
 
-/// A line of the answer in the format `ndjson`.
+/// A line of a transcript in `ndjson`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum TranscriptionLine {
-    /// A stretch of text; these lines come in order of time.
+    /// A segment. These lines come in order of time.
     Segment(TranscriptionSegmentLine),
-    /// The whole; this line comes last, once. Its segments and words are those of the lines before.
+    /// The last line: everything but the segments and words, which are in the lines before.
     Transcript(TranscriptionVerbose),
 }
 
@@ -29,14 +29,14 @@ pub struct TranscriptionSegmentLine {
     /// The segment.
     #[serde(flatten)]
     pub segment: TranscriptionSegment,
-    /// Its words, if requested.
+    /// The words, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub words: Option<Vec<TranscriptionWord>>,
 }
 
 /// The line of a segment with its newline. `id` counts from 0, `runs` are those known so far,
-/// `words` is whether they are asked for.
+/// `words` is whether words were requested.
 pub fn ndjson_segment_line(id: usize, segment: &Segment, runs: &[Run], words: bool) -> String {
     line(&TranscriptionLine::Segment(TranscriptionSegmentLine {
         segment: TranscriptionSegment::new(id, segment, runs),

@@ -15,23 +15,23 @@ use auris_core::language::Language;
 use auris_core::recording::{Channel, TranscribedParts};
 use auris_core::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript};
 
-/// How many languages an answer lists.
+/// The most languages that a response lists.
 const MOST_PROBABLE_LANGUAGES: usize = 5;
 
-/// The answer in the format `verbose_json`. All times are in seconds, to the millisecond.
+/// A transcript in `verbose_json`. All times are in seconds, to the millisecond.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionVerbose {
     /// `transcribe` or `translate`.
     #[schema(value_type = String, examples("transcribe"))]
     pub task: Task,
-    /// The language of the text: its English name in lower case. A translation's is `english`.
+    /// The language of the text: its English name in lower case. `english` for translations.
     #[schema(examples("hindi"))]
     pub language: String,
-    /// How probable the language is, from 0 to 1, if it was detected.
+    /// The probability of the language, from 0 to 1, if it was detected.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(examples(0.97), nullable = false)]
     pub language_probability: Option<f32>,
-    /// How probable the most probable languages are, by their codes, if they were detected.
+    /// The most probable languages with their probabilities, if the language was detected.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(examples(json!({"en": 0.02, "hi": 0.97})))]
     pub language_probabilities: BTreeMap<&'static str, f32>,
@@ -41,7 +41,7 @@ pub struct TranscriptionVerbose {
     /// The whole text.
     #[schema(examples("The quick brown fox jumps over the lazy dog."))]
     pub text: String,
-    /// The segments, unless only words are requested.
+    /// The segments, unless only words were requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub segments: Option<Vec<TranscriptionSegment>>,
@@ -49,29 +49,28 @@ pub struct TranscriptionVerbose {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub words: Option<Vec<TranscriptionWord>>,
-    /// How much audio was transcribed.
+    /// The amount of transcribed audio.
     pub usage: TranscriptionUsage,
-    /// Where each stretch of the audio was transcribed.
+    /// Which device and model transcribed each part of the audio.
     pub runs: Vec<TranscriptionRun>,
-    /// The stretches of the audio that are not in the text, and why.
+    /// The parts of the audio that are not in the text, and why.
     pub skipped: Vec<TranscriptionSkipped>,
     /// The audio tracks of the file, if it has more than one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tracks: Vec<TranscriptionTrack>,
-    /// The channels, if each was transcribed on its own: `left` and `right` of two, else numbers
-    /// from 1.
+    /// The channels, if transcribed separately: `left` and `right` of two, else numbers from 1.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, examples(json!(["left", "right"])))]
     pub channels: Vec<Channel>,
 }
 
-/// A stretch of text, usually a sentence or a part of one.
+/// A segment of the text, usually a sentence or a part of one.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionSegment {
-    /// Its place in the transcript, counted from 0.
+    /// The number of the segment, from 0.
     #[schema(examples(0))]
     pub id: usize,
-    /// The start of the chunk that it was decoded in, in units of 10 ms.
+    /// The start of the chunk in which it was decoded, in units of 10 ms.
     #[schema(examples(3000))]
     pub seek: u64,
     /// Start in seconds.
@@ -80,31 +79,31 @@ pub struct TranscriptionSegment {
     /// End in seconds.
     #[schema(examples(3.36))]
     pub end: f64,
-    /// The text, with the space that separates it from the one before.
+    /// The text, including the space before it.
     #[schema(examples(" The quick brown fox jumps over the lazy dog."))]
     pub text: String,
-    /// The model's token ids of the text.
+    /// The model's token ids.
     #[schema(examples(json!([440, 2068, 3699, 21831])))]
     pub tokens: Vec<i32>,
-    /// The temperature at which the text was made.
+    /// The sampling temperature.
     #[schema(examples(0.0))]
     pub temperature: f32,
-    /// The mean log probability of the tokens; below -1 the text is doubtful.
+    /// The mean log probability of the tokens. Below -1 the text is doubtful.
     #[schema(examples(-0.21))]
     pub avg_logprob: f32,
-    /// The text's size over its size when compressed; above 2.4 it repeats itself.
+    /// The size of the text divided by its compressed size. Above 2.4 the text repeats itself.
     #[schema(examples(1.14))]
     pub compression_ratio: f32,
-    /// The probability that there is no speech here, from 0 to 1.
+    /// The probability that there is no speech, from 0 to 1.
     #[schema(examples(0.01))]
     pub no_speech_prob: f32,
-    /// The channel in which it was said, if each was transcribed on its own.
+    /// The channel, if channels were transcribed separately.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, required = false, examples("left"))]
     pub channel: Option<Channel>,
 }
 
-/// A word and when it was spoken.
+/// A word and its time.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionWord {
     /// The word with its punctuation.
@@ -116,55 +115,54 @@ pub struct TranscriptionWord {
     /// End in seconds.
     #[schema(examples(1.46))]
     pub end: f64,
-    /// The channel in which it was said, if each was transcribed on its own.
+    /// The channel, if channels were transcribed separately.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, required = false, examples("left"))]
     pub channel: Option<Channel>,
 }
 
-/// Where a stretch of the audio was transcribed, and why there.
+/// Which device and model transcribed a part of the audio, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionRun {
-    /// Start of the stretch in seconds.
+    /// Start in seconds.
     #[schema(examples(0.0))]
     pub start: f64,
-    /// End of the stretch in seconds.
+    /// End in seconds.
     #[schema(examples(28.6))]
     pub end: f64,
-    /// The device that made the text.
+    /// The id of the device.
     #[schema(value_type = String, examples("cuda:0"))]
     pub device: DeviceId,
-    /// The kind of engine that drove it.
+    /// The backend of the device.
     #[schema(value_type = String, examples("cuda"))]
     pub backend: Backend,
     /// The model that ran.
     #[schema(examples("medium"))]
     pub model: String,
-    /// Why it did not run on the first choice or at the first attempt; absent if it did.
+    /// Why another model or device, or a second attempt, was needed. Missing if none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, examples("cuda:0 is out of memory"))]
     pub fallback_reason: Option<String>,
-    /// The channel that it was a stretch of, if each was transcribed on its own.
+    /// The channel, if channels were transcribed separately.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, required = false, examples("left"))]
     pub channel: Option<Channel>,
 }
 
-/// A stretch of the audio that is not in the text.
+/// A part of the audio that is not in the text.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionSkipped {
-    /// Start of the stretch in seconds.
+    /// Start in seconds.
     #[schema(examples(30.4))]
     pub start: f64,
-    /// End of the stretch in seconds.
+    /// End in seconds.
     #[schema(examples(61.2))]
     pub end: f64,
-    /// `no_speech`: nobody speaks there, be it silence, noise or tones, so it was not transcribed.
-    /// `repetition`: the model repeated itself. `low_confidence`: the model took it for no speech, and doubted what it
-    /// wrote all the same.
+    /// `no_speech`: silence, noise or tones, which were not transcribed. `repetition`: the model
+    /// repeated itself. `low_confidence`: the model detected no speech, and its text was improbable.
     #[schema(value_type = String, examples("no_speech"))]
     pub reason: SkipReason,
-    /// The channel that it is a stretch of, if each was transcribed on its own.
+    /// The channel, if channels were transcribed separately.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, required = false, examples("left"))]
     pub channel: Option<Channel>,
@@ -173,24 +171,24 @@ pub struct TranscriptionSkipped {
 /// An audio track of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionTrack {
-    /// Its place among the audio tracks, from 1, as the field `track` takes it.
+    /// The number of the track, from 1, for the field `track`.
     #[schema(examples(2))]
     pub number: u32,
-    /// Its codec.
+    /// The codec.
     #[schema(examples("aac"))]
     pub codec: String,
-    /// The language that the file declares for it, if it does.
+    /// The language, if the file declares it.
     #[schema(required, examples("hin"))]
     pub language: Option<String>,
-    /// How many channels the file declares for it, if that is known.
+    /// The number of channels, if the file declares it.
     #[schema(required, examples(2))]
     pub channels: Option<u32>,
-    /// Whether it is the one that was transcribed.
+    /// Whether this track was transcribed.
     pub transcribed: bool,
 }
 
 impl TranscriptionVerbose {
-    /// The whole answer for `transcript`, with what `granularities` asks for.
+    /// `transcript` with the lists that `granularities` requests.
     pub fn new(transcript: &Transcript, granularities: Granularities) -> Self {
         let Transcript { task, language: spoken, detected, .. } = transcript;
         let Transcript { duration, segments, runs, skipped, heard, .. } = transcript;

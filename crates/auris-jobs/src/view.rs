@@ -10,10 +10,10 @@ use crate::pipeline::{ApiFailure, Route};
 use auris_core::transcript::Task;
 use auris_format::{Format, TranscriptionRun};
 
-/// A job: a transcription that runs in the background.
+/// A transcription that runs in the background.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Job {
-    /// Its id.
+    /// The id of the job.
     #[schema(examples("01983e5b-6f3a-7d10-b7a4-0f3c1d2e4a5b"))]
     pub id: String,
     /// Always `job`.
@@ -25,60 +25,60 @@ pub struct Job {
     /// `transcribe` or `translate`.
     #[schema(value_type = String, examples("transcribe"))]
     pub task: Task,
-    /// The format of its transcript if none is asked for.
+    /// The default format of its transcript.
     pub response_format: Format,
-    /// The part of the audio that is transcribed.
+    /// The share of the audio that is transcribed, in percent.
     #[schema(examples(42.5), minimum = 0, maximum = 100)]
     pub percent: f64,
-    /// Seconds until it is done, once that can be estimated.
+    /// Estimated seconds until the job ends, once known.
     #[schema(required, examples(12.5))]
     pub eta_seconds: Option<f64>,
     /// The length of the audio; an estimate until it is decoded.
     #[schema(examples(601.3))]
     pub audio_seconds: f64,
-    /// When it was accepted, in seconds since 1970 (UTC).
+    /// When the job was accepted, in seconds since 1970.
     #[schema(examples(1_782_036_000))]
     pub created_at: i64,
-    /// When it began.
+    /// When the job started, in seconds since 1970.
     #[schema(required, examples(1_782_036_001))]
     pub started_at: Option<i64>,
-    /// When it ended.
+    /// When the job ended, in seconds since 1970.
     #[schema(required)]
     pub ended_at: Option<i64>,
-    /// The model that transcribes it, once it is chosen.
+    /// The model that runs, once chosen.
     #[schema(required, examples("medium"))]
     pub model: Option<String>,
-    /// The spoken language, once it is known: its English name in lower case.
+    /// The spoken language, once known: its English name in lower case.
     #[schema(required, examples("hindi"))]
     pub language: Option<String>,
-    /// The text so far, from the start without gaps; `null` in lists.
+    /// The text so far, without gaps. `null` in lists.
     #[schema(required, examples("The quick brown fox"))]
     pub text: Option<String>,
-    /// Where each stretch of the text was made; absent from lists.
+    /// Which device and model transcribed each part of the audio. Missing in lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<TranscriptionRun>,
-    /// Why it failed.
+    /// Why the job failed.
     #[schema(required)]
     pub error: Option<ApiFailure>,
-    /// The delivery of its webhook; only if there is one.
+    /// The delivery of the event to the webhook, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub webhook: Option<JobWebhook>,
 }
 
-/// The delivery of the event that reports a job's end.
+/// The delivery of a job's event to its webhook.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct JobWebhook {
-    /// Where it goes.
+    /// The address of the webhook.
     #[schema(examples("https://example.com/hooks/auris"))]
     pub url: String,
     /// `waiting` for the job's end, then `pending`, `delivered` or `failed`.
     #[schema(examples("delivered"))]
     pub state: &'static str,
-    /// How often it was tried.
+    /// Attempts so far.
     #[schema(examples(1))]
     pub attempts: u32,
-    /// The status of the last answer.
+    /// The HTTP status of the last response.
     #[schema(required, examples(200))]
     pub last_status: Option<u16>,
     /// Why the last attempt failed.

@@ -5,9 +5,8 @@ use auris_core::probe::{CudaBuild, CudaVersion, DriverReport, GpuEnvironment, Ho
 
 const AUTO: GpuExpectation = GpuExpectation { wanted: true, demanded: false, there: true };
 
-fn said(path: &str, file: Option<&str>, code: i32) -> Said {
-    let unavailable =
-        Unavailable::new(UnavailableCause::of_cuda(code), "cuInit", HostKind::default());
+fn reported(path: &str, file: Option<&str>, code: i32) -> LibraryReport {
+    let unavailable = Unavailable::new(UnavailableCause::of_cuda(code), "cuInit", HostKind::default());
     Ok(DriverReport {
         protocol: PROTOCOL_VERSION,
         version: "0".to_owned(),
@@ -19,17 +18,17 @@ fn said(path: &str, file: Option<&str>, code: i32) -> Said {
     })
 }
 
-fn missing() -> Said {
+fn missing() -> LibraryReport {
     Err(Unavailable::new(UnavailableCause::NoDriver, "", HostKind::default()))
 }
 
-fn library(used: Said, others: Vec<(&str, Said)>) -> Library {
-    let others = others.into_iter().map(|(path, said)| (path.into(), said)).collect();
+fn library(used: LibraryReport, others: Vec<(&str, LibraryReport)>) -> Library {
+    let others = others.into_iter().map(|(path, report)| (path.into(), report)).collect();
     Library { used, others }
 }
 
-fn answers(cuda: Library) -> Answers {
-    Answers { cuda, nvml: library(missing(), Vec::new()), program: None }
+fn drivers(cuda: Library) -> DriverReports {
+    DriverReports { cuda, nvml: library(missing(), Vec::new()), program: None }
 }
 
 fn report(build: CudaBuild, capability: &str) -> ProbeReport {
@@ -55,48 +54,47 @@ fn report(build: CudaBuild, capability: &str) -> ProbeReport {
 }
 
 #[track_caller]
-fn has(check: &Check, level: Level, fix: &str) {
+fn has(check: &Check, level: Severity, fix: &str) {
     assert_eq!(check.level, level, "{check:?}");
     assert!(check.fix.as_deref().unwrap_or_default().contains(fix), "{fix:?}: {check:?}");
 }
 
 #[test]
-fn a_linux_driver_inside_of_wsl_is_found_out() {
-    let host =
-        Host { place: HostKind { wsl: Some(Wsl::Two), container: false }, ..Host::default() };
-    let linux = said(CUDA_DRIVER, Some("/usr/lib/x86_64-linux-gnu/libcuda.so.550.1"), 100);
-    let windows = said("/usr/lib/wsl/lib/libcuda.so.1", None, 0);
+fn a_linux_driver_inside_wsl_is_detected() {
+    let host = Host { place: HostKind { wsl: Some(Wsl::Two), container: false }, ..Host::default() };
+    let linux = reported(CUDA_DRIVER, Some("/usr/lib/x86_64-linux-gnu/libcuda.so.550.1"), 100);
+    let windows = reported("/usr/lib/wsl/lib/libcuda.so.1", None, 0);
     let library = library(linux, vec![("/usr/lib/wsl/lib/libcuda.so.1", windows)]);
     let check = cuda(&host, &library, AUTO);
-    has(&check, Level::Fail, "dpkg -S");
-    assert!(check.cause.unwrap().contains("hides that of Windows"));
-    let well = said(CUDA_DRIVER, Some("/usr/lib/wsl/lib/libcuda.so.1"), 0);
-    assert_eq!(cuda(&host, &self::library(well, Vec::new()), AUTO).level, Level::Pass);
+    has(&check, Severity::Fail, "dpkg -S");
+    assert!(check.cause.unwrap().contains("hides the driver of Windows"));
+    let well = reported(CUDA_DRIVER, Some("/usr/lib/wsl/lib/libcuda.so.1"), 0);
+    assert_eq!(cuda(&host, &self::library(well, Vec::new()), AUTO).level, Severity::Pass);
 }
 
 #[test]
 fn a_copy_that_works_and_is_not_found_is_pointed_at() {
-    let windows = || said("/usr/lib/wsl/lib/libcuda.so.1", None, 0);
+    let windows = || reported("/usr/lib/wsl/lib/libcuda.so.1", None, 0);
     let others = || vec![("/usr/lib/wsl/lib/libcuda.so.1", windows())];
     let host = Host::default();
-    has(&cuda(&host, &library(missing(), others()), AUTO), Level::Fail, "/usr/lib/wsl/lib");
-    let compat = said(CUDA_DRIVER, Some("/usr/local/cuda/compat/libcuda.so.1"), 804);
+    has(&cuda(&host, &library(missing(), others()), AUTO), Severity::Fail, "/usr/lib/wsl/lib");
+    let compat = reported(CUDA_DRIVER, Some("/usr/local/cuda/compat/libcuda.so.1"), 804);
     let check = cuda(&host, &library(compat, others()), AUTO);
-    has(&check, Level::Fail, "LD_LIBRARY_PATH");
+    has(&check, Severity::Fail, "LD_LIBRARY_PATH");
     assert!(check.cause.unwrap().contains("works and is not used"));
 }
 
 #[test]
 fn a_copy_that_is_no_use_is_a_warning() {
-    let broken = || vec![("/opt/libcuda.so.1", said("/opt/libcuda.so.1", None, 803))];
-    let well = said(CUDA_DRIVER, Some("/usr/lib64/libcuda.so.1"), 0);
+    let broken = || vec![("/opt/libcuda.so.1", reported("/opt/libcuda.so.1", None, 803))];
+    let well = reported(CUDA_DRIVER, Some("/usr/lib64/libcuda.so.1"), 0);
     let found = copies("libcuda", &library(well, broken()));
-    has(&found[0], Level::Warn, "remove it");
+    has(&found[0], Severity::Warn, "remove it");
     assert!(found[0].observed.contains("which is not used"), "{found:?}");
     // It may be the very one that hangs.
     let hangs = Err(Unavailable::new(UnavailableCause::InitHangs, "", HostKind::default()));
     let found = copies("libcuda", &library(hangs, broken()));
-    has(&found[0], Level::Warn, "reboot");
+    has(&found[0], Severity::Warn, "reboot");
     assert!(!found[0].observed.contains("not used"), "{found:?}");
 }
 
@@ -112,34 +110,34 @@ fn a_missing_driver_is_reported_as_the_place_demands() {
         let place = HostKind { wsl, container };
         let absent = Err(Unavailable::new(UnavailableCause::NoDriver, "", place));
         let host = Host { place, ..Host::default() };
-        has(&cuda(&host, &library(absent, Vec::new()), AUTO), Level::Fail, fix);
+        has(&cuda(&host, &library(absent, Vec::new()), AUTO), Severity::Fail, fix);
     }
     let container = HostKind { wsl: None, container: true };
     let host = Host { place: container, ..Host::default() };
-    has(&nvml(&host, &library(missing(), Vec::new()), AUTO), Level::Warn, "utility");
+    has(&nvml(&host, &library(missing(), Vec::new()), AUTO), Severity::Warn, "utility");
 }
 
 #[test]
 fn without_any_sign_of_a_gpu_nothing_is_broken() {
     let none = GpuExpectation { there: false, ..AUTO };
-    let found = checks(&Host::default(), &answers(library(missing(), Vec::new())), None, none);
-    assert!(found.iter().all(|check| check.level != Level::Fail), "{found:?}");
-    has(&found[0], Level::Warn, "install the NVIDIA driver");
+    let found = checks(&Host::default(), &drivers(library(missing(), Vec::new())), None, none);
+    assert!(found.iter().all(|check| check.level != Severity::Fail), "{found:?}");
+    has(&found[0], Severity::Warn, "install the NVIDIA driver");
 }
 
 #[test]
-fn a_program_that_is_not_installed_is_a_choice_unless_a_gpu_is_asked_for() {
+fn a_missing_program_is_a_choice_unless_a_gpu_is_required() {
     let check = |expectation| {
         let reason = Unavailable::new(UnavailableCause::ProgramMissing, "", HostKind::default());
         let program = Some(Err(reason));
-        let answers = Answers { program, ..answers(library(missing(), Vec::new())) };
-        gpus(&answers, Some(&GpuSelection::All), expectation)
+        let drivers = DriverReports { program, ..drivers(library(missing(), Vec::new())) };
+        gpus(&drivers, Some(&GpuSelection::All), expectation)
     };
-    assert_eq!(check(GpuExpectation { there: false, ..AUTO }).level, Level::Pass);
-    has(&check(AUTO), Level::Warn, "install auris-worker-cuda");
+    assert_eq!(check(GpuExpectation { there: false, ..AUTO }).level, Severity::Pass);
+    has(&check(AUTO), Severity::Warn, "install auris-worker-cuda");
     has(
         &check(GpuExpectation { demanded: true, ..AUTO }),
-        Level::Fail,
+        Severity::Fail,
         "install auris-worker-cuda",
     );
 }
@@ -147,10 +145,10 @@ fn a_program_that_is_not_installed_is_a_choice_unless_a_gpu_is_asked_for() {
 #[test]
 fn a_device_that_is_not_there_is_reported_with_those_that_are() {
     let program = Some(Ok(report(CudaBuild::default(), "8.6")));
-    let answers = Answers { program, ..answers(library(missing(), Vec::new())) };
-    let check = |select| gpus(&answers, Some(&select), GpuExpectation { demanded: true, ..AUTO });
+    let drivers = DriverReports { program, ..drivers(library(missing(), Vec::new())) };
+    let check = |select| gpus(&drivers, Some(&select), GpuExpectation { demanded: true, ..AUTO });
     let wrong = check(GpuSelection::Index(5));
-    has(&wrong, Level::Fail, "choose one");
+    has(&wrong, Severity::Fail, "choose one");
     assert_eq!(wrong.observed, "cuda:0 GPU");
     assert_eq!(check(GpuSelection::Index(0)).observed, "cuda:0 GPU, CUDA 12.8");
 }
@@ -163,11 +161,11 @@ fn the_driver_is_compared_with_what_the_program_needs() {
         let nvml = library(missing(), Vec::new());
         driver_version(&host, &nvml, Some(&report(build, "8.6")), AUTO).level
     };
-    assert_eq!(check("570.86.10", 12_080), Level::Pass);
-    assert_eq!(check("535.183.01", 12_080), Level::Warn);
-    assert_eq!(check("470.256.02", 12_080), Level::Fail);
-    assert_eq!(check("570.86.10", 13_000), Level::Fail);
-    assert_eq!(check("580.65", 13_000), Level::Pass);
+    assert_eq!(check("570.86.10", 12_080), Severity::Pass);
+    assert_eq!(check("535.183.01", 12_080), Severity::Warn);
+    assert_eq!(check("470.256.02", 12_080), Severity::Fail);
+    assert_eq!(check("570.86.10", 13_000), Severity::Fail);
+    assert_eq!(check("580.65", 13_000), Severity::Pass);
 }
 
 #[test]
@@ -176,8 +174,8 @@ fn a_gpu_without_kernels_is_reported() {
         let architectures = Some("75-real;86-real".to_owned());
         architecture(&report(CudaBuild { cuda: None, architectures }, capability), AUTO)
     };
-    assert_eq!(check("8.6").level, Level::Pass);
-    has(&check("6.1"), Level::Fail, "architecture");
+    assert_eq!(check("8.6").level, Severity::Pass);
+    has(&check("6.1"), Severity::Fail, "architecture");
 }
 
 #[test]
@@ -190,14 +188,14 @@ fn variables_that_keep_gpus_away_are_reported() {
         };
         Host { environment, ..Host::default() }
     };
-    has(&visible_devices(&host(Some("-1"), None), AUTO), Level::Fail, "unset");
-    assert_eq!(visible_devices(&host(Some("0"), None), AUTO).level, Level::Pass);
+    has(&visible_devices(&host(Some("-1"), None), AUTO), Severity::Fail, "unset");
+    assert_eq!(visible_devices(&host(Some("0"), None), AUTO).level, Severity::Pass);
 
     let compat = host(None, Some("/usr/local/lib:/usr/local/cuda/compat"));
     let with = |host: &Host, code| {
-        compat_path(host, &answers(library(said(CUDA_DRIVER, None, code), Vec::new())), AUTO)
+        compat_path(host, &drivers(library(reported(CUDA_DRIVER, None, code), Vec::new())), AUTO)
     };
-    has(&with(&compat, 804), Level::Fail, "LD_LIBRARY_PATH");
-    has(&with(&compat, 0), Level::Warn, "LD_LIBRARY_PATH");
-    assert_eq!(with(&host(None, Some("/usr/lib")), 804).level, Level::Pass);
+    has(&with(&compat, 804), Severity::Fail, "LD_LIBRARY_PATH");
+    has(&with(&compat, 0), Severity::Warn, "LD_LIBRARY_PATH");
+    assert_eq!(with(&host(None, Some("/usr/lib")), 804).level, Severity::Pass);
 }

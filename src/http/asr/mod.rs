@@ -1,6 +1,7 @@
-//! `POST /asr` and `/detect-language`, as whisper-asr-webservice has them.
+//! `POST /asr` and `/detect-language`, like whisper-asr-webservice.
 //!
-//! Programs written for that service work here: the file is in the form, the rest in the query.
+//! Programs written for that service work here. They send the file in the form and the rest in the
+//! query; here either may hold the rest.
 //! Errors have the shape of this server.
 
 mod raw;
@@ -11,45 +12,75 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use strum::{EnumString, VariantNames};
 use utoipa::ToSchema;
 
 use super::AppState;
-use super::error::{ApiError, ErrorBody};
-use super::fields::{self, Fields, TranscriptionParams};
+use super::error::{ApiError, UploadErrors};
+use super::fields::{
+    Fields, SelectionFields, SpeechFields, TaskName, TranscriptionParams, form, from_field,
+};
 use super::response;
 use super::transcriptions;
 use super::upload::Upload;
-use auris_core::transcript::{Options, Task};
+use auris_core::transcript::Task;
 use auris_format::{Format, Granularities, Rendering};
 use result::WhisperResult;
 
-/// The form of both, for the document only.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "described to clients; the form is read field by field")]
-pub(super) struct AudioFileForm {
-    /// The audio: almost any container and codec.
-    #[schema(value_type = String, format = Binary)]
-    audio_file: Vec<u8>,
+form! {
+    /// The query of `POST /asr`.
+    pub(super) struct AsrQuery {
+        /// `translate` returns the text in English.
+        #[schema(default = "transcribe")]
+        task: Option<TaskName>,
+        /// Text in the wanted style that could precede the audio.
+        initial_prompt: Option<String>,
+        /// The format of the response.
+        #[schema(default = "txt")]
+        output: Option<AsrOutput>,
+        /// Add words with their times to `json`.
+        #[schema(default = false)]
+        word_timestamps: Option<bool>,
+        /// `false` if the file is raw samples: mono, 16 bits, little-endian, 16 kHz. WAV files are
+        /// recognised all the same.
+        #[schema(default = true)]
+        encode: Option<bool>,
+        ..speech: SpeechFields,
+    }
 }
 
-/// The shape of an answer.
+form! {
+    /// The query of `POST /detect-language`.
+    pub(super) struct DetectLanguageQuery {
+        /// `false` if the file is raw samples, as for `/asr`.
+        #[schema(default = true)]
+        encode: Option<bool>,
+        ..selection: SelectionFields,
+    }
+}
+
+/// The form of both endpoints. Fields of the query may also be in the form.
 #[derive(ToSchema)]
+#[allow(dead_code, reason = "documented here, received by `Upload`")]
+pub(super) struct AudioFileForm {
+    /// The audio: almost any container and codec. Its name and type are ignored.
+    #[schema(value_type = String, format = Binary)]
+    audio_file: (),
+}
+
+/// The format of a response; `json` is that of openai-whisper.
+#[derive(Debug, Clone, Copy, EnumString, VariantNames, ToSchema)]
+#[strum(serialize_all = "lowercase")]
 #[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "described to clients; the query is read by hand")]
 pub(super) enum AsrOutput {
-    /// The text alone.
     Txt,
-    /// WebVTT subtitles.
     Vtt,
-    /// SubRip subtitles.
     Srt,
-    /// A table with times in milliseconds.
     Tsv,
-    /// What openai-whisper returns.
     Json,
 }
 
-/// The language that is spoken.
+/// The spoken language.
 #[derive(Serialize, ToSchema)]
 pub(super) struct DetectedLanguage {
     /// Its English name in lower case.
@@ -58,39 +89,28 @@ pub(super) struct DetectedLanguage {
     /// Its code.
     #[schema(examples("en"))]
     language_code: &'static str,
-    /// How probable it is, from 0 to 1.
+    /// Its probability, from 0 to 1.
     #[schema(examples(0.99))]
     confidence: f32,
 }
 
-/// Write down what is said, as whisper-asr-webservice does
+/// Transcribe, like whisper-asr-webservice
 #[utoipa::path(
     post,
     path = "/asr",
     operation_id = "asr",
     tag = "compatible",
-    params(
-        ("task" = inline(Option<fields::TaskName>), Query, description = "`transcribe`, or `translate` for English text; without it `transcribe`"),
-        ("language" = Option<String>, Query, description = "The spoken language as an ISO 639 code or an English name; without it, it is detected", example = "en"),
-        ("initial_prompt" = Option<String>, Query, description = "How the text before would read, in the style wanted"),
-        ("output" = inline(Option<AsrOutput>), Query, description = "The shape of the answer: `txt`, `vtt`, `srt`, `tsv` or `json`; without it `txt`", example = "json"),
-        ("word_timestamps" = Option<bool>, Query, description = "Whether `json` has the words and their times"),
-        ("encode" = Option<bool>, Query, description = "`false` says that the file is bare samples: mono, 16 bits, little-endian, 16 kHz; a WAV file is known all the same"),
-        ("vad_filter" = Option<bool>, Query, description = "Whether silence is left out; without it, as the server does"),
-        ("track" = Option<String>, Query, description = "The audio track of a file that has several, as for `/v1/audio/transcriptions`", pattern = "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9-]{0,34})$"),
-        ("channel" = Option<String>, Query, description = "Which channels are heard, as for `/v1/audio/transcriptions`", pattern = "^(mix|left|right|split|[1-9][0-9]{0,3})$"),
-    ),
+    params(AsrQuery),
     request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(
-        (status = 200, description = "The text, in the `output` asked for; headers as for `/v1/audio/transcriptions`",
+        (status = 200, description = "The text in the requested `output`; headers as for `/v1/audio/transcriptions`",
             content(
                 (String = "text/plain"),
                 (String = "text/vtt"),
                 (String = "text/tab-separated-values"),
                 (WhisperResult = "application/json"),
             )),
-        (status = "4XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
-        (status = "5XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
+        UploadErrors,
     )
 )]
 pub(super) async fn asr(
@@ -99,14 +119,15 @@ pub(super) async fn asr(
     Upload { file, fields, ticket }: Upload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(query.iter().chain(&fields));
-    let is_raw = is_raw(&mut fields)?;
-    let params = params(&mut fields)?;
+    let query = AsrQuery::read(&mut fields)?;
+    let ignored = fields.ignored();
+    let is_raw = query.encode == Some(false);
+    let params = TranscriptionParams { ignored: ignored.clone(), ..query.params()? };
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
     if params.rendering.format != Format::Json {
-        return transcriptions::answer(state, ticket, file, params).await;
+        return transcriptions::respond(state, ticket, file, params).await;
     }
     let words = params.options.words;
-    let ignored = params.ignored.clone();
     let (mut headers, output) = transcriptions::transcribed(&state, ticket, file, params).await?;
     response::report_ignored(&mut headers, &ignored);
     let json = HeaderValue::from_static(Format::Json.content_type());
@@ -114,26 +135,19 @@ pub(super) async fn asr(
     Ok((headers, Json(WhisperResult::new(&output.transcript, words))).into_response())
 }
 
-/// Find out which language is spoken, as whisper-asr-webservice does
+/// Detect the spoken language, like whisper-asr-webservice
 ///
-/// By the first 30 seconds in which somebody speaks. Without any, it is English with the
-/// confidence 0.
+/// Uses the first 30 seconds with speech. Without any, it returns English with confidence 0.
 #[utoipa::path(
     post,
     path = "/detect-language",
     operation_id = "detectLanguage",
     tag = "compatible",
-    params(
-        ("encode" = Option<bool>, Query, description = "As for `/asr`"),
-        ("track" = Option<String>, Query, description = "As for `/asr`", pattern = "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9-]{0,34})$"),
-        ("channel" = Option<String>, Query, description = "As for `/asr`", pattern = "^(mix|left|right|split|[1-9][0-9]{0,3})$"),
-    ),
+    params(DetectLanguageQuery),
     request_body(content = AudioFileForm, content_type = "multipart/form-data"),
     responses(
-        (status = 200, description = "The language; `x-device`, `x-model` and `x-fallback-reason` tell where it was found out", body = DetectedLanguage),
-        (status = 501, description = "Every model here is for one language", body = ErrorBody),
-        (status = "4XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
-        (status = "5XX", description = "As for `/v1/audio/transcriptions`", body = ErrorBody),
+        (status = 200, description = "The language; `x-device`, `x-model` and `x-fallback-reason` say where it was detected", body = DetectedLanguage),
+        UploadErrors,
     )
 )]
 pub(super) async fn detect_language(
@@ -142,10 +156,10 @@ pub(super) async fn detect_language(
     Upload { file, fields, ticket }: Upload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::new(query.iter().chain(&fields));
-    let is_raw = is_raw(&mut fields)?;
-    let selection = fields::selection(&mut fields)?;
+    let DetectLanguageQuery { encode, selection } = DetectLanguageQuery::read(&mut fields)?;
+    let is_raw = encode == Some(false);
     let file = if is_raw { raw::as_wav(file, &state.uploads).await? } else { file };
-    let detection = state.pipeline.detect_language(file, selection, ticket).await?;
+    let detection = state.pipeline.detect_language(file, selection.selection(), ticket).await?;
     let mut headers = HeaderMap::new();
     if let Some(done) = &detection.done {
         for (name, values) in [
@@ -157,52 +171,32 @@ pub(super) async fn detect_language(
         }
     }
     response::report_ignored(&mut headers, &fields.ignored());
-    let answer = DetectedLanguage {
+    let detected = DetectedLanguage {
         detected_language: detection.language.name(),
         language_code: detection.language.code(),
         confidence: detection.probability,
     };
-    Ok((headers, Json(answer)).into_response())
+    Ok((headers, Json(detected)).into_response())
 }
 
-/// Whether the file is bare samples, which `encode=false` says.
-fn is_raw(fields: &mut Fields<'_>) -> Result<bool, ApiError> {
-    Ok(!fields.one("encode")?.map_or(Ok(true), |value| value.flag())?)
-}
+from_field!(choice: AsrOutput);
 
-fn params(fields: &mut Fields<'_>) -> Result<TranscriptionParams, ApiError> {
-    let format = match fields.one("output")? {
-        None => Format::Text,
-        Some(value) => match value.text.as_str() {
-            "txt" => Format::Text,
-            "json" | "srt" | "vtt" | "tsv" => value.parse()?,
-            _ => {
-                let shown = value.shown();
-                let message = format!("unknown output {shown:?}: give txt, vtt, srt, tsv or json");
-                return Err(value.wrong(message));
-            }
-        },
-    };
-    let words = fields.one("word_timestamps")?.map_or(Ok(false), |value| value.flag())?;
-    let (language, languages) = fields::language(fields)?;
-    let task: Task = fields::task(fields)?;
-    let granularities = Granularities { segments: true, words };
-    let options = Options {
-        task,
-        language,
-        languages,
-        prompt: fields::text(fields, "initial_prompt")?,
-        temperature: 0.0,
-        words: fields::needs_words(format, granularities),
-        logprobs: false,
-        keep_non_speech: fields::keep_non_speech(fields)?,
-    };
-    Ok(TranscriptionParams {
-        options,
-        silence: fields::silence(fields)?,
-        selection: fields::selection(fields)?,
-        rendering: Rendering { format, granularities, ..Rendering::default() },
-        ignored: fields.ignored(),
-        ..TranscriptionParams::default()
-    })
+impl AsrQuery {
+    fn params(self) -> Result<TranscriptionParams, ApiError> {
+        let mut params = self.speech.params()?;
+        let format = match self.output.unwrap_or(AsrOutput::Txt) {
+            AsrOutput::Txt => Format::Text,
+            AsrOutput::Vtt => Format::Vtt,
+            AsrOutput::Srt => Format::Srt,
+            AsrOutput::Tsv => Format::Tsv,
+            AsrOutput::Json => Format::Json,
+        };
+        let words = self.word_timestamps == Some(true);
+        let granularities = Granularities { segments: true, words };
+        params.rendering = Rendering { format, granularities, ..Rendering::default() };
+        params.options.task = self.task.map(Task::from).unwrap_or_default();
+        params.options.prompt = self.initial_prompt;
+        params.options.words = words || format.needs_words();
+        Ok(params)
+    }
 }

@@ -1,6 +1,6 @@
 //! The result of openai-whisper's `transcribe` (v20250625) as JSON.
 //!
-//! Its segments are those of `verbose_json`, which were made after them; its words are in them.
+//! Its segments are those of `verbose_json`, with their words inside.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,20 +8,18 @@ use utoipa::ToSchema;
 use auris_core::transcript::{Segment, Transcript};
 use auris_format::{Granularities, TranscriptionSegment, TranscriptionVerbose, TranscriptionWord};
 
-/// The answer of `/asr` with `output=json`.
+/// The response of `/asr` with `output=json`.
 #[derive(Serialize, ToSchema)]
 pub(super) struct WhisperResult {
-    /// The whole text.
     #[schema(examples("The quick brown fox jumps over the lazy dog."))]
     text: String,
-    /// The segments.
     segments: Vec<WhisperSegment>,
     /// The code of the spoken language.
     #[schema(examples("en"))]
     language: &'static str,
 }
 
-/// A stretch of text and its words.
+/// A segment and its words.
 #[derive(Serialize, ToSchema)]
 struct WhisperSegment {
     #[serde(flatten)]
@@ -32,18 +30,17 @@ struct WhisperSegment {
     words: Option<Vec<WhisperWord>>,
 }
 
-/// A word and when it was spoken.
+/// A word, its time and its probability.
 #[derive(Serialize, ToSchema)]
 struct WhisperWord {
     #[serde(flatten)]
     word: TranscriptionWord,
-    /// How probable it is, from 0 to 1.
+    /// From 0 to 1.
     #[schema(examples(0.97))]
     probability: f32,
 }
 
 impl WhisperResult {
-    /// The result for `transcript`, with its words if they are asked for.
     pub(super) fn new(transcript: &Transcript, words: bool) -> Self {
         let verbose =
             TranscriptionVerbose::new(transcript, Granularities { segments: true, words: true });

@@ -1,18 +1,17 @@
-//! `chunking_strategy` and `vad`: how the file is cut, and whether silence is left out.
-//!
-//! The strategy comes as `auto`, as JSON, or as fields with brackets.
+//! `chunking_strategy` and `vad`: how the file is cut, and whether silence is skipped.
 
 use std::time::Duration;
 
-use super::reader::{Fields, Value};
+use strum::{EnumString, VariantNames};
+use utoipa::ToSchema;
+
+use super::form::form;
+use super::reader::{Fields, Sent, from_field};
 use crate::http::error::ApiError;
 use auris_audio::{ChunkPolicy, Vad};
 
 const STRATEGY: &str = "chunking_strategy";
 const TYPE: &str = "chunking_strategy[type]";
-const PADDING: &str = "chunking_strategy[prefix_padding_ms]";
-const SILENCE: &str = "chunking_strategy[silence_duration_ms]";
-const THRESHOLD: &str = "chunking_strategy[threshold]";
 
 /// OpenAI's values of `server_vad`.
 const SERVER_VAD: Vad = Vad {
@@ -23,71 +22,128 @@ const SERVER_VAD: Vad = Vad {
 
 /// What happens to silence.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(in crate::http) enum Silence {
-    /// The server's default.
+pub(in crate::http) enum SilencePolicy {
     #[default]
-    AsUsual,
-    /// It is transcribed like everything else.
-    Heard,
-    /// It is left out.
-    LeftOut(Vad),
+    ServerDefault,
+    Transcribe,
+    Skip(Vad),
 }
 
-impl Silence {
-    /// How to cut a file on a server whose default is `usual`.
-    pub(in crate::http) fn policy(self, usual: ChunkPolicy) -> ChunkPolicy {
+impl SilencePolicy {
+    /// How to cut a file on a server with the policy `default`.
+    pub(in crate::http) fn policy(self, default: ChunkPolicy) -> ChunkPolicy {
         match self {
-            Self::AsUsual => usual,
-            Self::Heard => ChunkPolicy { vad: None, ..usual },
-            Self::LeftOut(vad) => ChunkPolicy { vad: Some(vad), ..usual },
+            Self::ServerDefault => default,
+            Self::Transcribe => ChunkPolicy { vad: None, ..default },
+            Self::Skip(vad) => ChunkPolicy { vad: Some(vad), ..default },
         }
     }
 }
 
-/// `chunking_strategy` and `vad` together.
-pub(in crate::http) fn silence(fields: &mut Fields<'_>) -> Result<Silence, ApiError> {
-    let server_vad = strategy(fields)?;
-    let wanted = wanted(fields)?;
-    match (server_vad, wanted) {
-        (Some(_), Some((value, false))) => Err(value.wrong(format!(
-            "{} cannot be false with {TYPE}=server_vad: leave one of them out",
-            value.field
-        ))),
-        (Some(vad), _) => Ok(Silence::LeftOut(vad)),
-        (None, Some((_, true))) => Ok(Silence::LeftOut(Vad::default())),
-        (None, Some((_, false))) => Ok(Silence::Heard),
-        (None, None) => Ok(Silence::AsUsual),
+form! {
+    /// How the file is cut, and whether silence is skipped.
+    pub(in crate::http) struct ChunkingFields {
+        /// Skip silence, so that no text is made up for it. By default as the server is configured:
+        /// `true` unless it was started with `--no-vad`.
+        #[schema(value_type = Option<bool>, examples(true))]
+        vad: Option<Sent<bool>>,
+        /// The same as `vad`, under the name that faster-whisper's servers use. `vad` takes precedence.
+        #[schema(value_type = Option<bool>)]
+        vad_filter: Option<Sent<bool>>,
+        /// How the file is cut. `auto` cuts in pauses, 20 to 30 s after the last cut, and at silence
+        /// of 5 s. `server_vad` cuts at every pause, which is finer and slower. Its settings may also
+        /// be sent as JSON: `{"type": "server_vad", "threshold": 0.5}`.
+        #[schema(value_type = Option<String>, default = "auto", examples("auto"))]
+        chunking_strategy: Option<Sent>,
+        ..strategy: StrategyFields,
     }
 }
 
-/// `vad`, or else `vad_filter` as faster-whisper's servers call it, with its value.
-fn wanted(fields: &mut Fields<'_>) -> Result<Option<(Value, bool)>, ApiError> {
-    let mut flag = |field| {
-        let value = fields.one(field)?;
-        value.map(|value| value.flag().map(|flag| (value, flag))).transpose()
-    };
-    let (own, alias) = (flag("vad")?, flag("vad_filter")?);
-    Ok(own.or(alias))
-}
-
-fn strategy(fields: &mut Fields<'_>) -> Result<Option<Vad>, ApiError> {
-    let Some(whole) = fields.one(STRATEGY)? else { return settings(fields) };
-    if !whole.text.starts_with('{') {
-        return of_type(&whole, fields);
-    }
-    let members = members(&whole)?;
-    let mut members = Fields::new(&members);
-    let policy = settings(&mut members)?;
-    match members.ignored().first() {
-        Some(unknown) => Err(whole.wrong(format!("{unknown} is not known"))),
-        None => Ok(policy),
+form! {
+    /// A strategy as fields with brackets, or as the members of an object in JSON.
+    pub(in crate::http) struct StrategyFields {
+        /// The strategy, if `chunking_strategy` itself is not sent.
+        kind as "chunking_strategy[type]": Option<ChunkingStrategy>,
+        /// How much silence beside speech is kept, in milliseconds; at most a quarter of the longest
+        /// chunk.
+        #[schema(default = 300)]
+        padding as "chunking_strategy[prefix_padding_ms]" in 0.0..=10_000.0: Option<f64>,
+        /// The shortest pause that ends a chunk, in milliseconds.
+        #[schema(default = 200)]
+        silence as "chunking_strategy[silence_duration_ms]" in 50.0..=10_000.0: Option<f64>,
+        /// The lowest probability of speech, from 0 to 1. Below 0.3, everything is speech.
+        #[schema(default = 0.5)]
+        threshold as "chunking_strategy[threshold]" in 0.0..=1.0: Option<f32>,
     }
 }
 
-/// The members of an object in JSON, under the names that they have as fields.
-fn members(whole: &Value) -> Result<Vec<(String, String)>, ApiError> {
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&whole.text)
-        .map_err(|error| whole.wrong(format!("{STRATEGY} is not valid JSON: {error}")))?;
+/// How a file is cut.
+#[derive(Debug, Clone, Copy, EnumString, VariantNames, ToSchema)]
+#[strum(serialize_all = "snake_case")]
+#[schema(rename_all = "snake_case")]
+pub(in crate::http) enum ChunkingStrategy {
+    Auto,
+    ServerVad,
+}
+
+from_field!(choice: ChunkingStrategy);
+
+impl ChunkingFields {
+    pub(super) fn silence(self) -> Result<SilencePolicy, ApiError> {
+        let Self { vad, vad_filter, chunking_strategy, strategy } = self;
+        let server_vad = match chunking_strategy {
+            None => strategy.server_vad()?,
+            Some(sent) if sent.value.starts_with('{') => from_json(&sent)?.server_vad()?,
+            Some(sent) => {
+                let kind = Some(sent.choice()?);
+                StrategyFields { kind, ..strategy }.server_vad()?
+            }
+        };
+        match (server_vad, vad.or(vad_filter)) {
+            (Some(_), Some(vad)) if !vad.value => Err(vad.wrong(format!(
+                "{} cannot be false with {TYPE}=server_vad: leave one of them out",
+                vad.field
+            ))),
+            (Some(server_vad), _) => Ok(SilencePolicy::Skip(server_vad)),
+            (None, Some(vad)) if vad.value => Ok(SilencePolicy::Skip(Vad::default())),
+            (None, Some(_)) => Ok(SilencePolicy::Transcribe),
+            (None, None) => Ok(SilencePolicy::ServerDefault),
+        }
+    }
+}
+
+impl StrategyFields {
+    /// The settings of `server_vad`; `None` for `auto`.
+    fn server_vad(self) -> Result<Option<Vad>, ApiError> {
+        let Self { kind, padding, silence, threshold } = self;
+        match kind {
+            Some(ChunkingStrategy::Auto) => Ok(None),
+            Some(ChunkingStrategy::ServerVad) => Ok(Some(Vad {
+                padding: padding.map_or(SERVER_VAD.padding, milliseconds),
+                silence: silence.map_or(SERVER_VAD.silence, milliseconds),
+                threshold: threshold.unwrap_or(SERVER_VAD.threshold),
+            })),
+            None => {
+                let settings = [
+                    ("prefix_padding_ms", padding.is_some()),
+                    ("silence_duration_ms", silence.is_some()),
+                    ("threshold", threshold.is_some()),
+                ];
+                let Some((name, _)) = settings.into_iter().find(|(_, is_sent)| *is_sent) else {
+                    return Ok(None);
+                };
+                let name = format!("{STRATEGY}[{name}]");
+                let message = format!("{name} needs {TYPE}=server_vad");
+                Err(ApiError::bad_field(&name, message))
+            }
+        }
+    }
+}
+
+/// Reads a strategy in JSON: its members are named as fields are.
+fn from_json(sent: &Sent) -> Result<StrategyFields, ApiError> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&sent.value)
+        .map_err(|error| sent.wrong(format!("{STRATEGY} is not valid JSON: {error}")))?;
     let member = |(name, value): (String, serde_json::Value)| {
         let text = match value {
             serde_json::Value::Null => String::new(),
@@ -96,45 +152,13 @@ fn members(whole: &Value) -> Result<Vec<(String, String)>, ApiError> {
         };
         (format!("{STRATEGY}[{name}]"), text)
     };
-    Ok(object.into_iter().map(member).collect())
-}
-
-/// The strategy that the fields with brackets describe.
-fn settings(fields: &mut Fields<'_>) -> Result<Option<Vad>, ApiError> {
-    if let Some(kind) = fields.one(TYPE)? {
-        return of_type(&kind, fields);
+    let members: Vec<(String, String)> = object.into_iter().map(member).collect();
+    let mut members = Fields::new(&members);
+    let strategy = StrategyFields::read(&mut members)?;
+    match members.ignored().first() {
+        Some(unknown) => Err(sent.wrong(format!("{unknown} is not a setting of {STRATEGY}"))),
+        None => Ok(strategy),
     }
-    for name in [PADDING, SILENCE, THRESHOLD] {
-        if let Some(setting) = fields.one(name)? {
-            return Err(setting.wrong(format!("{name} needs {TYPE}=server_vad")));
-        }
-    }
-    Ok(None)
-}
-
-fn of_type(kind: &Value, fields: &mut Fields<'_>) -> Result<Option<Vad>, ApiError> {
-    match kind.text.as_str() {
-        "auto" => Ok(None),
-        "server_vad" => Ok(Some(server_vad(fields)?)),
-        _ => Err(kind.wrong(format!(
-            "unknown chunking strategy {:?}: give `auto` or `server_vad`",
-            kind.shown()
-        ))),
-    }
-}
-
-fn server_vad(fields: &mut Fields<'_>) -> Result<Vad, ApiError> {
-    let mut vad = SERVER_VAD;
-    if let Some(value) = fields.one(PADDING)? {
-        vad.padding = milliseconds(value.number(0.0..=10_000.0)?);
-    }
-    if let Some(value) = fields.one(SILENCE)? {
-        vad.silence = milliseconds(value.number(50.0..=10_000.0)?);
-    }
-    if let Some(value) = fields.one(THRESHOLD)? {
-        vad.threshold = value.number(0.0..=1.0)?;
-    }
-    Ok(vad)
 }
 
 /// `number` has been checked to be finite and not negative.

@@ -1,195 +1,323 @@
-//! The forms as the OpenAPI document describes them. Requests are read field by field elsewhere.
+//! The forms of transcriptions and jobs, and the fields that they share with other forms.
 
+use strum::{EnumString, VariantNames};
 use utoipa::ToSchema;
 
-use auris_format::Format;
+use super::TranscriptionParams;
+use super::chunking::ChunkingFields;
+use super::form::form;
+use super::prompt::PromptFields;
+use super::reader::{Fields, Sent, from_field};
+use crate::http::error::ApiError;
+use auris_core::language::Language;
+use auris_core::recording::{ChannelChoice, Selection, TrackChoice};
+use auris_core::transcript::Task;
+use auris_format::{CueRules, Format, Granularities, Rendering};
 
-/// The form of `POST /v1/audio/transcriptions`, for the document only.
-///
-/// Lists may be sent as `x[]`, as `x[0]` or as `x`, one by one or with commas between.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "described to clients; the form is read field by field")]
-pub(in crate::http) struct TranscriptionForm {
-    /// The audio: almost any container and codec. Its name and type are not looked at.
-    #[schema(value_type = String, format = Binary)]
-    file: Vec<u8>,
-    /// A model of `GET /v1/models`. Without it, or as `whisper-1`, the language decides.
-    #[schema(examples("whisper-1"), nullable = false)]
-    model: Option<String>,
-    /// The spoken language as an ISO 639 code or an English name. Without it, or as `auto`, it
-    /// is detected.
-    #[schema(examples("en"), nullable = false)]
-    language: Option<String>,
-    /// The languages that detection may choose from. With one, nothing is detected. `language`
-    /// beside it must be one of them, and is then taken.
-    #[schema(rename = "languages[]", examples(json!(["en", "hi"])), nullable = false)]
-    languages: Option<Vec<String>>,
-    /// How the text before would read, in the style wanted. Of a long one the end counts.
-    #[schema(examples("A talk about tea, with Ravi."), nullable = false)]
-    prompt: Option<String>,
-    /// Words and names to expect: at most 100, of 100 characters each and 1000 together.
-    #[schema(rename = "keywords[]", examples(json!(["Darjeeling", "Ravi"])), nullable = false)]
-    keywords: Option<Vec<String>>,
-    /// The same as one text, with commas or spaces between.
-    #[schema(examples("Darjeeling, Ravi"), nullable = false)]
-    hotwords: Option<String>,
-    /// The shape of the answer. `diarized_json` is refused: speakers are not told apart here.
-    #[schema(default = "json", nullable = false)]
-    response_format: Option<Format>,
-    /// From 0 to 1. 0 is the most probable text; it rises only where that is poor.
-    #[schema(default = 0.0, minimum = 0.0, maximum = 1.0, nullable = false)]
-    temperature: Option<f32>,
-    /// `logprobs` for the log probability of each token, with `json` only.
-    #[schema(rename = "include[]", nullable = false)]
-    include: Option<Vec<Include>>,
-    /// What `verbose_json` gives times of: `segment`, `word` or both.
-    #[schema(rename = "timestamp_granularities[]", nullable = false)]
-    timestamp_granularities: Option<Vec<Granularity>>,
-    /// Whether the text comes as it is made; with `json`, `text`, `verbose_json` and `ndjson`.
-    #[schema(default = false, nullable = false)]
-    stream: Option<bool>,
-    /// Whether silence is left out: where nobody speaks, nothing can be made up. Without it, as
-    /// the server does, which is `true` unless it was started with `--no-vad`.
-    #[schema(examples(true), nullable = false)]
-    vad: Option<bool>,
-    /// The same as `vad`, under the name that faster-whisper's servers have for it; `vad` counts if both are given.
-    #[schema(nullable = false)]
-    vad_filter: Option<bool>,
-    /// Whether notes of sounds other than speech, such as `[Music]` or `♪`, are ruled out, as in
-    /// OpenAI's decoder.
-    #[schema(default = true, nullable = false)]
-    suppress_non_speech: Option<bool>,
-    /// The audio track of a file that has several: its number from 1, or its language as the file
-    /// declares it, such as `hin`. Without it, the file's default track, or else the first.
-    #[schema(
-        examples("1"),
-        pattern = "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9-]{0,34})$",
-        nullable = false
-    )]
-    track: Option<String>,
-    /// Which channels are heard: `mix` for all of them together, `left`, `right`, or one by its
-    /// number. `split` transcribes each on its own, as for calls with a speaker in each channel: segments
-    /// come in order of time, each with its `channel`, and each channel counts as audio of its own.
-    #[schema(
-        default = "mix",
-        examples("split"),
-        pattern = "^(mix|left|right|split|[1-9][0-9]{0,3})$",
-        nullable = false
-    )]
-    channel: Option<String>,
-    /// How the file is cut. `auto` is in pauses, 20 to 30 s after the last, and at silence of 5 s;
-    /// `server_vad`, in which each pause ends a chunk, cuts finer and costs more. Its settings may
-    /// also be sent as JSON, `{"type": "server_vad", "threshold": 0.5}`.
-    #[schema(default = "auto", examples("auto"), nullable = false)]
-    chunking_strategy: Option<String>,
-    /// `auto` or `server_vad`, if `chunking_strategy` itself is not sent.
-    #[schema(rename = "chunking_strategy[type]", examples("server_vad"), nullable = false)]
-    chunking_strategy_type: Option<String>,
-    /// How much of the silence beside speech stays with it, in milliseconds; at most a quarter of
-    /// the longest chunk.
-    #[schema(
-        rename = "chunking_strategy[prefix_padding_ms]",
-        default = 300,
-        minimum = 0,
-        maximum = 10_000,
-        nullable = false
-    )]
-    prefix_padding_ms: Option<f64>,
-    /// The shortest pause that ends a chunk, in milliseconds.
-    #[schema(
-        rename = "chunking_strategy[silence_duration_ms]",
-        default = 200,
-        minimum = 50,
-        maximum = 10_000,
-        nullable = false
-    )]
-    silence_duration_ms: Option<f64>,
-    /// How probable speech must be, from 0 to 1. Below 0.3, everything is speech.
-    #[schema(
-        rename = "chunking_strategy[threshold]",
-        default = 0.5,
-        minimum = 0.0,
-        maximum = 1.0,
-        nullable = false
-    )]
-    threshold: Option<f32>,
-    /// The most characters of a subtitle's line.
-    #[schema(default = 42, minimum = 10, maximum = 200, nullable = false)]
-    max_line_length: Option<usize>,
-    /// The most lines of a subtitle.
-    #[schema(default = 2, minimum = 1, maximum = 10, nullable = false)]
-    max_lines: Option<usize>,
-    /// The most characters of subtitles in a second; without it, as they are spoken.
-    #[schema(minimum = 5.0, maximum = 100.0, examples(17.0), nullable = false)]
-    max_chars_per_second: Option<f32>,
-    /// Where the end of the job is told, signed as Standard Webhooks has it. A request makes a job
-    /// with `Prefer: respond-async` or an idempotency key; it is refused in others.
-    #[schema(examples("https://example.com/hooks/auris"), nullable = false)]
-    webhook_url: Option<String>,
+form! {
+    /// The form of `POST /v1/audio/transcriptions` and `/v1/audio/translations`.
+    ///
+    /// Lists may be sent as `x[]`, `x[0]` or `x`, repeated or separated by commas.
+    pub(in crate::http) struct TranscriptionForm {
+        @file file,
+        /// Send the text while it is made; with `json`, `text`, `verbose_json` and `ndjson`.
+        #[schema(value_type = Option<bool>, default = false)]
+        stream: Option<Sent<bool>>,
+        ..details: DetailFields,
+    }
 }
 
-/// The form of `POST /v1/jobs`, for the document only: that of a transcription, and more. `stream`
-/// is passed over.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "described to clients; the form is read field by field")]
-pub(in crate::http) struct JobForm {
-    /// What a transcription takes.
-    #[serde(flatten)]
-    transcription: TranscriptionForm,
-    /// `transcribe`, or `translate` for the meaning in English.
-    #[schema(default = "transcribe", nullable = false)]
-    task: Option<TaskName>,
+form! {
+    /// The form of `POST /v1/jobs`.
+    pub(in crate::http) struct JobForm {
+        @file file,
+        /// `translate` returns the text in English.
+        #[schema(default = "transcribe")]
+        task: Option<TaskName>,
+        ..details: DetailFields,
+    }
 }
 
-/// The form of `POST /v1/audio/translations`, for the document only. It takes all that a
-/// transcription does; these are the fields that OpenAI's has.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "described to clients; the form is read field by field")]
-pub(in crate::http) struct TranslationForm {
-    /// The audio: almost any container and codec. Its name and type are not looked at.
-    #[schema(value_type = String, format = Binary)]
-    file: Vec<u8>,
-    /// A model of `GET /v1/models`. Without it, or as `whisper-1`, the language decides.
-    #[schema(examples("whisper-1"), nullable = false)]
-    model: Option<String>,
-    /// English text that might come before, in the style wanted.
-    #[schema(nullable = false)]
-    prompt: Option<String>,
-    /// The shape of the answer.
-    #[schema(default = "json", nullable = false)]
-    response_format: Option<Format>,
-    /// From 0 to 1. 0 is the most probable text; it rises only where that is poor.
-    #[schema(default = 0.0, minimum = 0.0, maximum = 1.0, nullable = false)]
-    temperature: Option<f32>,
+form! {
+    /// What transcriptions and jobs have beyond other forms.
+    pub(in crate::http) struct DetailFields {
+        /// `logprobs` returns the log probability of each token, with `json` only.
+        #[schema(value_type = Vec<Include>)]
+        include as "include[]": Vec<Sent<Include>>,
+        /// The address to which the end of a job is reported, signed according to Standard Webhooks.
+        /// Only for jobs: requests with `Prefer: respond-async` or an idempotency key.
+        #[schema(examples("https://example.com/hooks/auris"))]
+        webhook_url: Option<String>,
+        ..text: TextFields,
+        ..layout: LayoutFields,
+    }
 }
 
-/// What is to be written down.
-#[derive(ToSchema)]
+form! {
+    /// What OpenAI's form and that of whisper.cpp have in common.
+    pub(in crate::http) struct TextFields {
+        /// A model of `GET /v1/models`. By default, or as `whisper-1`, the language decides.
+        #[schema(examples("whisper-1"))]
+        model: Option<String>,
+        /// The format of the response. `diarized_json` is refused: auris does not distinguish speakers.
+        #[schema(default = "json")]
+        response_format: Option<Format>,
+        /// Sampling temperature from 0 to 1. 0 returns the most probable text, and rises only where
+        /// that is poor.
+        #[schema(default = 0.0)]
+        temperature in 0.0..=1.0: Option<f32>,
+        ..prompt: PromptFields,
+        ..speech: SpeechFields,
+    }
+}
+
+form! {
+    /// What every transcription takes.
+    pub(in crate::http) struct SpeechFields {
+        /// The spoken language as an ISO 639-1 code or an English name. By default, or as `auto`, it
+        /// is detected.
+        #[schema(value_type = Option<String>, examples("en"))]
+        language: Option<Sent>,
+        /// The languages that detection may choose from. With one, nothing is detected. If `language`
+        /// is sent too, it must be one of them, and is used.
+        #[schema(value_type = Vec<String>, examples(json!(["en", "hi"])))]
+        languages as "languages[]": Vec<Language>,
+        /// Suppress notes of sounds other than speech, such as `[Music]` or `♪`, as OpenAI's decoder
+        /// does.
+        #[schema(default = true)]
+        suppress_non_speech: Option<bool>,
+        ..chunking: ChunkingFields,
+        ..selection: SelectionFields,
+    }
+}
+
+form! {
+    /// Which part of a file to transcribe.
+    pub(in crate::http) struct SelectionFields {
+        /// The audio track of a file that has several: its number from 1, or its language as the file
+        /// declares it, such as `hin`. By default the file's default track, or else the first.
+        #[schema(
+            value_type = Option<String>,
+            examples("1"),
+            pattern = "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9-]{0,34})$"
+        )]
+        track: Option<TrackChoice>,
+        /// The channels to transcribe: `mix` for all of them together, `left`, `right`, or one by its
+        /// number. `split` transcribes each separately, as for calls with a speaker in each channel:
+        /// segments come in order of time, each with its `channel`, and each channel counts as audio
+        /// of its own.
+        #[schema(
+            value_type = Option<String>,
+            default = "mix",
+            examples("split"),
+            pattern = "^(mix|left|right|split|[1-9][0-9]{0,3})$"
+        )]
+        channel: Option<ChannelChoice>,
+    }
+}
+
+form! {
+    /// How a transcript is laid out.
+    pub(in crate::http) struct LayoutFields {
+        /// Which times `verbose_json` and `ndjson` have: `segment`, `word` or both.
+        #[schema(value_type = Vec<Granularity>)]
+        granularities as "timestamp_granularities[]": Vec<Sent<Granularity>>,
+        /// The most characters in a line of a subtitle; 42 by default.
+        max_line_length in 10..=200: Option<usize>,
+        /// The most lines of a subtitle; 2 by default.
+        max_lines in 1..=10: Option<usize>,
+        /// The most characters of a subtitle per second. By default subtitles last as long as they are
+        /// spoken.
+        #[schema(examples(17.0))]
+        max_chars_per_second in 5.0..=100.0: Option<f32>,
+    }
+}
+
+/// What to write down.
+#[derive(Debug, Clone, Copy, EnumString, VariantNames, ToSchema)]
+#[strum(serialize_all = "lowercase")]
 #[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "described to clients; the form is read field by field")]
 pub(in crate::http) enum TaskName {
-    /// The words as spoken.
     Transcribe,
-    /// Their meaning in English.
     Translate,
 }
 
-/// What times are given of.
-#[derive(ToSchema)]
+/// What has times.
+#[derive(Debug, Clone, Copy, EnumString, VariantNames, ToSchema)]
+#[strum(serialize_all = "lowercase")]
 #[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "described to clients; the form is read field by field")]
 pub(in crate::http) enum Granularity {
-    /// Times of segments.
     Segment,
-    /// Times of words.
     Word,
 }
 
-/// What an answer may tell beyond its text.
-#[derive(ToSchema)]
+/// What a response may contain beyond its text.
+#[derive(Debug, Clone, Copy, EnumString, VariantNames, ToSchema)]
+#[strum(serialize_all = "lowercase")]
 #[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "described to clients; the form is read field by field")]
 pub(in crate::http) enum Include {
-    /// The log probability of each token.
     Logprobs,
+}
+
+from_field!(choice: TaskName, Granularity, Include);
+
+impl From<TaskName> for Task {
+    fn from(name: TaskName) -> Self {
+        match name {
+            TaskName::Transcribe => Self::Transcribe,
+            TaskName::Translate => Self::Translate,
+        }
+    }
+}
+
+impl TranscriptionForm {
+    pub(super) fn params(self) -> Result<TranscriptionParams, ApiError> {
+        let params = self.details.params()?;
+        let format = params.rendering.format;
+        match self.stream {
+            Some(stream) if stream.value && !format.can_stream() => {
+                let formats = Format::ALL.iter().copied().filter(|format| format.can_stream());
+                let formats: Vec<&str> = formats.map(Format::name).collect();
+                let message =
+                    format!("{format} cannot be streamed: give one of {}", formats.join(", "));
+                Err(stream.wrong(message))
+            }
+            stream => {
+                Ok(TranscriptionParams { stream: stream.is_some_and(|sent| sent.value), ..params })
+            }
+        }
+    }
+}
+
+impl JobForm {
+    pub(super) fn params(self) -> Result<TranscriptionParams, ApiError> {
+        let mut params = self.details.params()?;
+        params.options.task = self.task.map(Task::from).unwrap_or_default();
+        Ok(params)
+    }
+}
+
+impl DetailFields {
+    fn params(self) -> Result<TranscriptionParams, ApiError> {
+        let Self { include, webhook_url, text, layout } = self;
+        let mut params = text.params()?;
+        params.rendering = layout.rendering(params.rendering)?;
+        let Rendering { format, granularities, .. } = params.rendering;
+        if let Some(sent) = include.first() {
+            if format != Format::Json {
+                let message = format!("logprobs need response_format=json, not {format}");
+                return Err(sent.wrong(message));
+            }
+            params.rendering.logprobs = true;
+            params.options.logprobs = true;
+        }
+        params.options.words = granularities.words || format.needs_words();
+        params.webhook_url = webhook_url;
+        Ok(params)
+    }
+}
+
+impl TextFields {
+    pub(in crate::http) fn params(self) -> Result<TranscriptionParams, ApiError> {
+        let Self { model, response_format, temperature, prompt, speech } = self;
+        let mut params = speech.params()?;
+        params.model = model;
+        params.rendering.format = response_format.unwrap_or_default();
+        params.options.temperature = temperature.unwrap_or(0.0);
+        params.options.prompt = prompt.prompt()?;
+        Ok(params)
+    }
+}
+
+impl SpeechFields {
+    pub(in crate::http) fn params(self) -> Result<TranscriptionParams, ApiError> {
+        let Self { language, languages, suppress_non_speech, chunking, selection } = self;
+        let mut params = TranscriptionParams {
+            silence: chunking.silence()?,
+            selection: selection.selection(),
+            ..TranscriptionParams::default()
+        };
+        let options = &mut params.options;
+        (options.language, options.languages) = spoken(language, languages)?;
+        options.keep_non_speech = suppress_non_speech == Some(false);
+        Ok(params)
+    }
+}
+
+/// The language if it is given, else the languages that detection may choose from; it is an error
+/// if they disagree.
+fn spoken(
+    given: Option<Sent>,
+    candidates: Vec<Language>,
+) -> Result<(Option<Language>, Vec<Language>), ApiError> {
+    let Some(given) = given.filter(|given| !given.value.eq_ignore_ascii_case("auto")) else {
+        let mut distinct = Vec::new();
+        for language in candidates {
+            if !distinct.contains(&language) {
+                distinct.push(language);
+            }
+        }
+        return Ok(match distinct[..] {
+            [only] => (Some(only), Vec::new()),
+            _ => (None, distinct),
+        });
+    };
+    let language: Language = given.parse()?;
+    if !candidates.is_empty() && !candidates.contains(&language) {
+        let message = format!(
+            "language {language} is not among languages[]: leave one of the two fields out"
+        );
+        return Err(given.wrong(message));
+    }
+    Ok((Some(language), Vec::new()))
+}
+
+impl SelectionFields {
+    /// Whether the file has that track and channel is checked when it is opened.
+    pub(in crate::http) fn selection(self) -> Selection {
+        Selection {
+            track: self.track.unwrap_or_default(),
+            channel: self.channel.unwrap_or_default(),
+        }
+    }
+}
+
+impl LayoutFields {
+    /// `default` with what is sent.
+    pub(in crate::http) fn rendering(self, default: Rendering) -> Result<Rendering, ApiError> {
+        let Self { granularities: sent, max_line_length, max_lines, max_chars_per_second } = self;
+        let Rendering { format, mut granularities, cues, .. } = default;
+        if !sent.is_empty() {
+            granularities = Granularities { segments: false, words: false };
+        }
+        for granularity in sent {
+            match granularity.value {
+                Granularity::Segment => granularities.segments = true,
+                Granularity::Word if format.can_list_words() => granularities.words = true,
+                Granularity::Word => {
+                    let message = format!(
+                        "word times need response_format=verbose_json or ndjson, not {format}"
+                    );
+                    return Err(granularity.wrong(message));
+                }
+            }
+        }
+        let cues = CueRules {
+            line_chars: max_line_length.unwrap_or(cues.line_chars),
+            lines: max_lines.unwrap_or(cues.lines),
+            chars_per_second: max_chars_per_second.or(cues.chars_per_second),
+        };
+        Ok(Rendering { granularities, cues, ..default })
+    }
+}
+
+/// Refuses OpenAI's fields about speakers, which change the text and cannot be ignored.
+pub(super) fn refuse_speakers(fields: &mut Fields<'_>) -> Result<(), ApiError> {
+    for name in ["known_speaker_names", "known_speaker_references"] {
+        if let Some(sent) = fields.list(name).first() {
+            let message = format!("auris does not distinguish speakers: leave {name} out");
+            return Err(sent.wrong(message));
+        }
+    }
+    Ok(())
 }

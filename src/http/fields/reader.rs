@@ -1,14 +1,18 @@
 //! Reads the fields of a form or a query by name, and reports the unknown ones.
 //!
 //! Form encoders write a list as `x[]`, `x[0]` or repeated `x`, and SDKs send unset fields as empty
-//! text: here all of them are the field `x`, and empty text is no value. The caller interprets the
-//! values.
+//! text: here all of them are the field `x`, and empty text is no value.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use strum::VariantNames;
+
 use crate::http::error::ApiError;
+use auris_core::language::Language;
+use auris_core::recording::{ChannelChoice, TrackChoice};
+use auris_format::Format;
 
 /// The most names that are reported, and the most characters of one: proxies limit headers.
 const MAX_IGNORED: usize = 20;
@@ -25,13 +29,12 @@ struct Field<'a> {
     read: bool,
 }
 
-/// What was sent in a field.
+/// A field's value, with the name under which it was sent.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::http) struct Value {
-    /// The field's name as it was sent.
+pub(in crate::http) struct Sent<T = String> {
     pub(in crate::http) field: String,
-    /// Not empty, and without spaces at its ends.
-    pub(in crate::http) text: String,
+    /// Text is not empty and has no spaces at its ends.
+    pub(in crate::http) value: T,
 }
 
 impl<'a> Fields<'a> {
@@ -41,23 +44,20 @@ impl<'a> Fields<'a> {
         Self { fields: pairs.into_iter().map(field).collect() }
     }
 
-    /// The value of a field that has one.
-    pub(in crate::http) fn one(&mut self, name: &str) -> Result<Option<Value>, ApiError> {
-        let mut values = self.take(name);
-        match values.pop() {
-            Some(value) if !values.is_empty() => Err(value.wrong("the field is given twice")),
-            value => Ok(value),
+    /// A number in `range`.
+    pub(in crate::http) fn number<T: FromStr + PartialOrd + Display>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(sent) = self.one(name)? else { return Ok(None) };
+        match sent.value.parse() {
+            Ok(number) if range.contains(&number) => Ok(Some(number)),
+            _ => {
+                let (field, least, most) = (&sent.field, range.start(), range.end());
+                Err(sent.wrong(format!("{field} must be a number from {least} to {most}")))
+            }
         }
-    }
-
-    /// The values of a field that may have several: sent one by one, or separated by commas.
-    pub(in crate::http) fn list(&mut self, name: &str) -> Vec<Value> {
-        let mut list = Vec::new();
-        for Value { field, text } in self.take(name) {
-            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-            list.extend(parts.map(|part| Value { field: field.clone(), text: part.to_owned() }));
-        }
-        list
     }
 
     /// The names of the fields that were not read: each once, safe for a header, and bounded.
@@ -73,13 +73,32 @@ impl<'a> Fields<'a> {
         names
     }
 
-    fn take(&mut self, name: &str) -> Vec<Value> {
+    fn one(&mut self, name: &str) -> Result<Option<Sent>, ApiError> {
+        let mut values = self.take(name);
+        match values.pop() {
+            Some(sent) if !values.is_empty() => Err(sent.wrong("the field is given twice")),
+            sent => Ok(sent),
+        }
+    }
+
+    /// The values of a field that may have several: sent one by one, or separated by commas.
+    pub(super) fn list(&mut self, name: &str) -> Vec<Sent> {
+        let mut list = Vec::new();
+        for Sent { field, value } in self.take(name) {
+            let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+            list.extend(parts.map(|part| Sent { field: field.clone(), value: part.to_owned() }));
+        }
+        list
+    }
+
+    fn take(&mut self, name: &str) -> Vec<Sent> {
+        let name = without_index(name);
         let mut values = Vec::new();
         for field in self.fields.iter_mut().filter(|field| without_index(field.name) == name) {
             field.read = true;
             let text = field.text.trim();
             if !text.is_empty() {
-                values.push(Value { field: field.name.to_owned(), text: text.to_owned() });
+                values.push(Sent { field: field.name.to_owned(), value: text.to_owned() });
             }
         }
         values
@@ -95,45 +114,100 @@ fn without_index(name: &str) -> &str {
     }
 }
 
-impl Value {
+impl<T> Sent<T> {
     /// An error for this value.
     pub(in crate::http) fn wrong(&self, message: impl Into<String>) -> ApiError {
         ApiError::bad_field(&self.field, message)
     }
+}
 
-    /// What the text means.
-    pub(in crate::http) fn parse<T: FromStr<Err: Display>>(&self) -> Result<T, ApiError> {
-        self.text.parse().map_err(|error: T::Err| self.wrong(error.to_string()))
+impl Sent {
+    pub(super) fn parse<T: FromStr<Err: Display>>(&self) -> Result<T, ApiError> {
+        self.value.parse().map_err(|error: T::Err| self.wrong(error.to_string()))
     }
 
-    /// A number in `range`.
-    pub(in crate::http) fn number<T: FromStr + PartialOrd + Display>(
-        &self,
-        range: RangeInclusive<T>,
-    ) -> Result<T, ApiError> {
-        match self.text.parse() {
-            Ok(number) if range.contains(&number) => Ok(number),
-            _ => {
-                let (field, least, most) = (&self.field, range.start(), range.end());
-                Err(self.wrong(format!("{field} must be a number from {least} to {most}")))
-            }
-        }
-    }
-
-    /// Yes or no.
-    pub(in crate::http) fn flag(&self) -> Result<bool, ApiError> {
-        match self.text.to_ascii_lowercase().as_str() {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            _ => Err(self.wrong(format!("{} must be true or false, or 1 or 0", self.field))),
-        }
-    }
-
-    /// The text, short enough for a message.
-    pub(in crate::http) fn shown(&self) -> String {
-        self.text.chars().take(MAX_NAME_CHARS).collect()
+    /// One of the names of an enum's variants.
+    pub(in crate::http) fn choice<T: FromStr + VariantNames>(&self) -> Result<T, ApiError> {
+        self.value.parse().map_err(|_| {
+            let shown: String = self.value.chars().take(MAX_NAME_CHARS).collect();
+            let names: Vec<String> = T::VARIANTS.iter().map(|name| format!("`{name}`")).collect();
+            let (field, names) = (without_index(&self.field), names.join(" or "));
+            self.wrong(format!("unknown {field} {shown:?}: give {names}"))
+        })
     }
 }
+
+/// A field of a form: an `Option` for one value, a `Vec` for a list.
+pub(in crate::http) trait FromFields: Sized {
+    fn from_fields(fields: &mut Fields<'_>, name: &str) -> Result<Self, ApiError>;
+}
+
+impl<T: FromField> FromFields for Option<T> {
+    fn from_fields(fields: &mut Fields<'_>, name: &str) -> Result<Self, ApiError> {
+        fields.one(name)?.map(T::from_field).transpose()
+    }
+}
+
+impl<T: FromField> FromFields for Vec<T> {
+    fn from_fields(fields: &mut Fields<'_>, name: &str) -> Result<Self, ApiError> {
+        fields.list(name).into_iter().map(T::from_field).collect()
+    }
+}
+
+/// The value of a field.
+pub(in crate::http) trait FromField: Sized {
+    fn from_field(sent: Sent) -> Result<Self, ApiError>;
+}
+
+impl<T: FromField> FromField for Sent<T> {
+    fn from_field(sent: Sent) -> Result<Self, ApiError> {
+        Ok(Self { field: sent.field.clone(), value: T::from_field(sent)? })
+    }
+}
+
+impl FromField for String {
+    fn from_field(sent: Sent) -> Result<Self, ApiError> {
+        Ok(sent.value)
+    }
+}
+
+impl FromField for bool {
+    fn from_field(sent: Sent) -> Result<Self, ApiError> {
+        match sent.value.to_ascii_lowercase().as_str() {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(sent.wrong(format!("{} must be true or false, or 1 or 0", sent.field))),
+        }
+    }
+}
+
+impl FromField for Format {
+    fn from_field(sent: Sent) -> Result<Self, ApiError> {
+        if sent.value == "diarized_json" {
+            return Err(sent.wrong(
+                "auris does not distinguish speakers: use response_format=verbose_json for the \
+                 text with its times",
+            ));
+        }
+        sent.parse()
+    }
+}
+
+/// Types whose text is parsed, and enums whose text is the name of a variant.
+macro_rules! from_field {
+    ($read:ident: $($Type:ty),+) => {$(
+        impl $crate::http::fields::FromField for $Type {
+            fn from_field(
+                sent: $crate::http::fields::Sent,
+            ) -> Result<Self, $crate::http::error::ApiError> {
+                sent.$read()
+            }
+        }
+    )+};
+}
+pub(in crate::http) use from_field;
+
+from_field!(parse: Language, TrackChoice, ChannelChoice);
 
 #[cfg(test)]
 mod tests {
@@ -154,7 +228,7 @@ mod tests {
         ] {
             let pairs = pairs(fields);
             let mut fields = Fields::new(&pairs);
-            let texts: Vec<_> = fields.list("x").into_iter().map(|value| value.text).collect();
+            let texts: Vec<_> = fields.list("x").into_iter().map(|value| value.value).collect();
             assert_eq!(texts, ["a", "b"], "{pairs:?}");
             assert!(fields.ignored().is_empty());
         }
@@ -165,7 +239,7 @@ mod tests {
         let pairs = pairs(&[("x", " "), ("y", ""), ("y", "1")]);
         let mut fields = Fields::new(&pairs);
         assert_eq!(fields.one("x").unwrap(), None);
-        assert_eq!(fields.one("y").unwrap().unwrap().text, "1");
+        assert_eq!(fields.one("y").unwrap().unwrap().value, "1");
     }
 
     #[test]
@@ -193,7 +267,8 @@ mod tests {
 
     #[test]
     fn flags_are_four_words() {
-        let flag = |text: &str| Value { field: "stream".into(), text: text.into() }.flag().ok();
+        let flag =
+            |text: &str| bool::from_field(Sent { field: "stream".into(), value: text.into() }).ok();
         for (text, expected) in [
             ("true", Some(true)),
             ("True", Some(true)),

@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use super::*;
 use auris_audio::{ChunkPolicy, Vad};
 use auris_core::language::Language;
+use auris_format::{CueRules, Format, Granularities};
 
 fn read_at(endpoint: Endpoint, fields: &[(&str, &str)]) -> Result<TranscriptionParams, ApiError> {
     let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
@@ -50,15 +51,15 @@ fn a_value_out_of_its_type_or_range_names_its_field() {
         ("languages[]", "klingon", "ISO 639"),
         ("languages[1]", "en,klingon", "ISO 639"),
         ("response_format", "xml", "give one of json"),
-        ("response_format", "diarized_json", "speakers are not told apart"),
-        ("known_speaker_names[]", "Ravi", "speakers are not told apart"),
-        ("known_speaker_references[]", "data:audio/wav;base64,", "speakers are not told apart"),
+        ("response_format", "diarized_json", "does not distinguish speakers"),
+        ("known_speaker_names[]", "Ravi", "does not distinguish speakers"),
+        ("known_speaker_references[]", "data:audio/wav;base64,", "does not distinguish speakers"),
         ("temperature", "abc", "a number from 0 to 1"),
         ("temperature", "1.5", "a number from 0 to 1"),
         ("temperature", "-0.1", "a number from 0 to 1"),
         ("temperature", "NaN", "a number from 0 to 1"),
         ("include[]", "speakers", "give `logprobs`"),
-        ("timestamp_granularities[]", "page", "`segment`, `word` or both"),
+        ("timestamp_granularities[]", "page", "`segment` or `word`"),
         ("timestamp_granularities", "word", "response_format=verbose_json"),
         ("stream", "yes", "true or false, or 1 or 0"),
         ("vad", "maybe", "true or false, or 1 or 0"),
@@ -148,7 +149,7 @@ fn languages_are_candidates_and_one_alone_is_the_language() {
 }
 
 #[test]
-fn keywords_stand_behind_the_prompt_and_are_never_too_many_to_be_heard() {
+fn keywords_follow_the_prompt_and_are_never_more_than_the_model_uses() {
     let prompt = |fields: &[(&str, &str)]| read(fields).options.prompt;
     assert_eq!(prompt(&[("prompt", " Tea. ")]).as_deref(), Some("Tea."));
     let fields = [("keywords[]", "Ravi"), ("keywords[]", "New Delhi"), ("prompt", "Tea.")];
@@ -187,11 +188,12 @@ fn log_probabilities_come_with_json_only() {
 
 #[test]
 fn subtitles_cannot_be_streamed() {
-    for format in Format::ALL {
+    for format in Format::ALL.iter().copied() {
         let fields = [("stream", "True"), ("response_format", format.name())];
-        match STREAMED.contains(&format.name()) {
-            true => assert!(read(&fields).stream, "{format}"),
-            false => refused(Endpoint::Transcriptions, &fields, "stream", "json, text"),
+        if format.can_stream() {
+            assert!(read(&fields).stream, "{format}");
+        } else {
+            refused(Endpoint::Transcriptions, &fields, "stream", "json, text");
         }
         assert!(!read(&[("stream", "0"), ("response_format", format.name())]).stream);
     }
@@ -206,16 +208,16 @@ fn a_chunking_strategy_may_be_written_in_three_ways() {
         [("chunking_strategy", "{\"type\": \"auto\"}")],
         [("chunking_strategy", "{}")],
     ] {
-        assert_eq!(silence(&fields), Silence::AsUsual, "{fields:?}");
+        assert_eq!(silence(&fields), SilencePolicy::ServerDefault, "{fields:?}");
     }
     let vad = |silence_ms, padding_ms, threshold| Vad {
         silence: Duration::from_millis(silence_ms),
         padding: Duration::from_millis(padding_ms),
         threshold,
     };
-    let default = Silence::LeftOut(vad(200, 300, 0.5));
+    let default = SilencePolicy::Skip(vad(200, 300, 0.5));
     assert_eq!(silence(&[("chunking_strategy", "server_vad")]), default);
-    let expected = Silence::LeftOut(vad(500, 100, 0.25));
+    let expected = SilencePolicy::Skip(vad(500, 100, 0.25));
     let bracketed = [
         ("chunking_strategy[prefix_padding_ms]", "100"),
         ("chunking_strategy[silence_duration_ms]", "500"),
@@ -230,7 +232,7 @@ fn a_chunking_strategy_may_be_written_in_three_ways() {
 }
 
 #[test]
-fn silence_is_left_out_if_the_request_or_else_the_server_says_so() {
+fn silence_is_skipped_as_the_request_or_else_the_server_says() {
     let on = ChunkPolicy::default();
     let off = ChunkPolicy { vad: None, ..on };
     for (fields, usual, expected) in [
@@ -259,15 +261,15 @@ fn subtitles_are_laid_out_as_asked_for() {
 #[test]
 fn an_endpoint_reports_fields_it_does_not_read() {
     let fields = [("task", "translate"), ("stream", "true"), ("webhook_url", "u"), ("x", "y")];
-    let told = |endpoint| {
+    let read = |endpoint| {
         let params = read_at(endpoint, &fields).unwrap();
         (params.options.task, params.stream, params.webhook_url, params.ignored.join(" "))
     };
     let webhook = || Some("u".to_owned());
     let transcription = (Task::Transcribe, true, webhook(), "task x".to_owned());
-    assert_eq!(told(Endpoint::Transcriptions), transcription);
+    assert_eq!(read(Endpoint::Transcriptions), transcription);
     let translation = (Task::Translate, true, webhook(), "task x".to_owned());
-    assert_eq!(told(Endpoint::Translations), translation);
+    assert_eq!(read(Endpoint::Translations), translation);
     let job = (Task::Translate, false, webhook(), "stream x".to_owned());
-    assert_eq!(told(Endpoint::Jobs), job);
+    assert_eq!(read(Endpoint::Jobs), job);
 }

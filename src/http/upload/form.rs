@@ -1,6 +1,6 @@
 //! Receives a multipart form: the file into the spool, the fields into memory.
 //!
-//! A file is never whole in memory, and its name and type are not looked at. Fields may come in
+//! A file is never whole in memory, and its name and type are ignored. Fields may come in
 //! any order. What the fields mean is the handler's business.
 
 use std::sync::Arc;
@@ -25,7 +25,6 @@ const FILE_FIELDS: [&str; 2] = ["file", "audio_file"];
 /// The most bytes that one field other than the file may have.
 const MAX_FIELD_BYTES: usize = 64 * 1024;
 
-/// The most fields that a form may have.
 const MAX_FIELDS: usize = 100;
 
 /// The most bytes between the content of one part and that of the next. The form's parser keeps
@@ -33,22 +32,18 @@ const MAX_FIELDS: usize = 100;
 /// what one read of the connection brings (400 kB) counts as well.
 const MAX_BETWEEN_BYTES: usize = 4 << 20;
 
-/// Bytes gathered before they are written to the spool.
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
-/// A received form.
 #[derive(Debug)]
 pub(super) struct Form {
     /// The fields other than the file, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
-    /// Its file.
     pub(super) sink: Sink,
 }
 
 /// Where a form's file goes, and where it is afterwards.
 #[derive(Debug)]
 pub(super) struct Sink {
-    /// The file, empty at first.
     pub(super) file: std::fs::File,
     /// A hash over it, if that is wanted.
     pub(super) digest: Option<Sha256>,
@@ -145,7 +140,6 @@ fn too_large(settings: &UploadSettings) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", message).for_param("file")
 }
 
-/// A form that is being received.
 struct Reception<'a> {
     settings: &'a UploadSettings,
     /// Bytes received since the parser last gave something out.
@@ -196,7 +190,6 @@ impl Reception<'_> {
         }
     }
 
-    /// Streams the file into the sink.
     async fn spool(&self, mut field: Field<'_>, sink: Sink) -> Result<Sink, ApiError> {
         let settings = self.settings;
         let Sink { file, mut digest } = sink;
@@ -217,7 +210,6 @@ impl Reception<'_> {
         Ok(Sink { file: writer.into_inner().into_std().await, digest })
     }
 
-    /// Reads a field of text.
     async fn text(&self, mut field: Field<'_>) -> Result<(String, String), ApiError> {
         let name = shown(field.name().unwrap_or_default());
         let is_file = field.file_name().is_some();

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 
 use super::client::Client;
 use super::error::ApiError;
-use super::preferences::Preferences;
+use super::preferences::{JOBS_PATH, Preferences};
 use super::state::{AppState, UploadSettings};
 use auris_jobs::{JobId, JobReservation, Jobs, JobsError, RunMode};
 use auris_scheduler::{Refusal, Ticket};
@@ -28,7 +28,6 @@ use form::{Form, Sink};
 pub(super) struct Upload {
     /// The file, at its start. It has no name, so nothing is left of it when it is closed.
     pub(super) file: File,
-    /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
     /// The right to run it.
     pub(super) ticket: Ticket,
@@ -39,15 +38,11 @@ pub(super) struct Upload {
 pub(super) struct KeptUpload {
     /// The file. It is deleted when dropped, unless it becomes a job's.
     pub(super) file: NamedTempFile,
-    /// The other fields, in the order in which they came.
     pub(super) fields: Vec<(String, String)>,
-    /// The client that it belongs to.
     pub(super) owner: String,
-    /// How its client prefers to be answered.
     pub(super) preferences: Preferences,
     /// A hash over address, fields and file if there is an idempotency key, else empty.
     pub(super) fingerprint: String,
-    /// Whether there is room for it.
     pub(super) room: Room,
 }
 
@@ -96,9 +91,6 @@ async fn receive(
 }
 
 /// Receives a form without a server around it, for fuzzing: its file and its other fields.
-///
-/// # Errors
-/// The response to a form that cannot be read.
 #[doc(hidden)]
 pub async fn receive_form(
     request: Request,
@@ -115,7 +107,7 @@ impl FromRequest<AppState> for KeptUpload {
         let Client { owner, .. } = Client::of(request.extensions());
         let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
         let mut preferences = Preferences::read(request.headers())?;
-        preferences.respond_async |= path.as_deref() == Some(super::jobs::PATH);
+        preferences.respond_async |= path.as_deref() == Some(JOBS_PATH);
         let key = preferences.idempotency_key.as_deref();
         let known = match key {
             Some(key) => jobs.find(&owner, key).await?,
@@ -143,7 +135,7 @@ impl FromRequest<AppState> for KeptUpload {
                 digest.update((text.len() as u64).to_le_bytes());
                 digest.update(text);
             }
-            digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+            hex::encode(digest.finalize())
         });
         let fingerprint = fingerprint.unwrap_or_default();
         Ok(Self { file, fields, owner, preferences, fingerprint, room })
@@ -179,16 +171,15 @@ impl FromRequest<AppState> for AnyUpload {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        match Preferences::read(request.headers())?.keeps() {
-            true => {
-                KeptUpload::from_request(request, state).await.map(|kept| Self::Kept(kept.into()))
-            }
-            false => Upload::from_request(request, state).await.map(Self::Passing),
+        if Preferences::read(request.headers())?.is_durable() {
+            KeptUpload::from_request(request, state).await.map(|kept| Self::Kept(kept.into()))
+        } else {
+            Upload::from_request(request, state).await.map(Self::Passing)
         }
     }
 }
 
-/// If there is no room, the client learns it before gigabytes are received, not after.
+/// Refuses a request for which there is no room before gigabytes are received.
 fn admit(
     request: &Request,
     state: &AppState,
@@ -198,7 +189,6 @@ fn admit(
     async move { scheduler.admit(client.caller).await }
 }
 
-/// A header that is a number.
 pub(super) fn number(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }

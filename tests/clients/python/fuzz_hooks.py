@@ -1,4 +1,4 @@
-"""Tells schemathesis what openapi.json cannot: which files are audio, and what goes together."""
+"""What openapi.json cannot express: which files are audio, and which fields exclude each other."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ from audio import clip, tone
 # Where nothing listens: no webhook leaves this machine.
 NOWHERE = "http://127.0.0.1:9/hook"
 
-# Fields that can be refused although their values are as openapi.json has them: what the server
-# runs and knows decides, or the file, or another field does, as `word` needs `verbose_json`.
+# Fields that can be refused although their values are as openapi.json has them: the server's
+# models and settings decide, or the file, or another field does, as `word` needs `verbose_json`.
 BEYOND_THE_SCHEMA = {
     "channel",
     "chunking_strategy",
@@ -24,6 +24,8 @@ BEYOND_THE_SCHEMA = {
     "stream",
     "timestamp_granularities",
     "track",
+    "vad",
+    "vad_filter",
 }
 
 schemathesis.openapi.format(
@@ -41,7 +43,7 @@ def before_call(context, case, kwargs):
 
 
 def makes_job(case):
-    """Only the end of a job is told to a webhook."""
+    """Only jobs call webhooks."""
     headers = case.headers or {}
     prefers = "respond-async" in str(headers.get("Prefer"))
     return case.path == "/v1/jobs" or prefers or "Idempotency-Key" in headers

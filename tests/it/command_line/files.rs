@@ -187,7 +187,7 @@ fn results_without_a_place_of_their_own_are_refused_before_any_work() {
         &["in", "-o", "out"],
         &["in/a.mp3 and in/a.wav would have the same result file: rename one"],
     );
-    desk.refuses(&["in"], &["several results: say where they go with --output-dir"]);
+    desk.refuses(&["in"], &["several results need a folder: give one with --output-dir"]);
     desk.refuses(&["in/a.wav", "-f", "srt,vtt"], &["several results"]);
     desk.refuses(
         &["in/a.wav", "-o", "out", "-f", "json,verbose_json"],
@@ -195,7 +195,7 @@ fn results_without_a_place_of_their_own_are_refused_before_any_work() {
     );
     desk.refuses(
         &["in/a.wav", "-o", "in/a.wav/out"],
-        &["cannot make the folder in/a.wav/out", "--output-dir"],
+        &["cannot create the folder in/a.wav/out", "--output-dir"],
     );
 }
 
@@ -203,7 +203,7 @@ fn results_without_a_place_of_their_own_are_refused_before_any_work() {
 fn inputs_that_are_none_are_reported_before_a_model_is_looked_for() {
     let desk = Desk::new(&[("notes.txt", b"words".to_vec())]);
     desk.refuses(&["missing.wav"], &["failed   missing.wav: cannot be opened: No such file"]);
-    desk.refuses(&["in", "-o", "out"], &["no file has an audio file's ending"]);
+    desk.refuses(&["in", "-o", "out"], &["no file here has the extension of an audio file"]);
     desk.refuses(&["in/notes.txt", "--temperature", "2"], &["--temperature must be from 0 to 1"]);
     desk.refuses(&["in/notes.txt", "--language", "klingon"], &["unknown language \"klingon\""]);
     desk.refuses(&["in/notes.txt", "--format", "xml"], &["xml", "verbose_json, text, srt, vtt"]);

@@ -22,7 +22,7 @@ fn refuses(arguments: &[&str], needles: &[&str]) {
 
 #[test]
 fn a_wrong_option_is_reported_before_any_model_is_looked_for() {
-    refuses(&["--models", ""], &["no model is named: give one with --models"]);
+    refuses(&["--models", ""], &["no model is given: name one with --models"]);
     refuses(&["--models", "tiny,foo"], &["unknown model `foo`", "auris models list"]);
     refuses(&["--model-aliases", "fast"], &["not of the form NAME=MODEL"]);
     refuses(
@@ -161,7 +161,7 @@ fn healthcheck_without_a_server_fails() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
-    let needle = format!("no answer from http://{address}/healthz: ");
+    let needle = format!("no response from http://{address}/healthz: ");
     fails(&mut command(&["healthcheck", "--listen", &address]), &[&needle]);
 }
 

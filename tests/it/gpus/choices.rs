@@ -38,7 +38,7 @@ fn a_required_gpu_that_does_not_work_keeps_the_server_from_starting() {
 }
 
 #[tokio::test]
-async fn a_gpu_that_is_not_wanted_is_not_asked_and_no_reason_to_tell() {
+async fn a_gpu_that_is_switched_off_is_not_probed_and_not_reported() {
     let off = [("GPU_AVAILABLE", "false"), ("FAKE_CUDA_INIT", "hang")];
     let server = Server::gpu("none", &off, &[]).await;
     let answer = transcribe(&server, 1).await;

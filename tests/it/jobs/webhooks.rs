@@ -90,7 +90,7 @@ async fn the_webhook_is_signed_and_has_the_text() {
 }
 
 #[tokio::test]
-async fn a_webhook_may_be_told_of_any_request_that_is_a_job() {
+async fn every_request_that_is_a_job_may_have_a_webhook() {
     let server = server(&["--webhook-allow-private"]).await;
     let (address, mut calls) = receiver().await;
     let url = format!("http://{address}/hook");

@@ -12,13 +12,13 @@ use auris_scheduler::{ChunkError, Refusal};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = JobError)]
 pub struct ApiFailure {
-    /// What failed, for what, and what to do about it.
+    /// What failed, where, and what to do about it.
     #[schema(examples("the file is cut off"))]
     pub message: String,
-    /// The field that is at fault.
+    /// The invalid field.
     #[schema(required, examples("file"))]
     pub param: Option<String>,
-    /// A name for programs.
+    /// A fixed name of the error, for programs.
     #[schema(value_type = String, examples("undecodable_audio"))]
     pub code: FailureCode,
 }

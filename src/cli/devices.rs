@@ -1,27 +1,27 @@
-//! The options about GPUs.
+//! The options about devices.
 
 use std::str::FromStr;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use auris_scheduler::discovery::GpuSelection;
 use auris_scheduler::supervisor::WorkerProgram;
 
-/// GPUs, and what happens when they fail
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Devices")]
-pub struct GpuArgs {
+pub struct DeviceArgs {
     /// What to run on: `auto`, `cpu`, `cuda`, or one GPU as `cuda:1` or `cuda:UUID`; the variable
     /// DEVICE does the same. Without a usable GPU, the CPU is used [default: auto]
     #[arg(long, env = "AURIS_DEVICE", value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
     /// Use no GPU; the variable GPU_AVAILABLE=false does the same
-    #[arg(long, env = "AURIS_NO_GPU", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "AURIS_NO_GPU", value_parser = BoolishValueParser::new())]
     pub no_gpu: bool,
     /// Refuse to start if no GPU works
-    #[arg(long, env = "AURIS_REQUIRE_GPU", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "AURIS_REQUIRE_GPU", value_parser = BoolishValueParser::new())]
     pub require_gpu: bool,
-    /// The most chunks that one GPU runs at once; fewer if it is short of memory
+    /// The most chunks that one GPU runs at once; fewer if its memory is short
     #[arg(long, env = "AURIS_MAX_PER_DEVICE", value_name = "N", default_value_t = 4)]
     pub max_per_device: usize,
     /// What to do when a GPU has no memory for a model even with half of its slots
@@ -30,22 +30,37 @@ pub struct GpuArgs {
     /// Whether models stay loaded on the CPU while a GPU does the work
     #[arg(long, env = "AURIS_CPU_STANDBY", value_enum, default_value_t = Standby::Warm)]
     pub cpu_standby: Standby,
+    /// How many chunks the CPU runs at once [default: by its cores]
+    #[arg(long, env = "AURIS_SLOTS", value_name = "N")]
+    pub slots: Option<usize>,
+    /// How many threads each of these chunks uses [default: by its cores]
+    #[arg(long, env = "AURIS_THREADS", value_name = "N")]
+    pub threads: Option<usize>,
     /// Restart an idle worker after this many chunks
     #[arg(long, env = "AURIS_RECYCLE_AFTER", value_name = "CHUNKS", default_value_t = 1_000)]
     pub recycle_after: u64,
     /// Unload a model that has been idle for this many minutes [default: never]
     #[arg(long, env = "AURIS_UNLOAD_AFTER_MINUTES", value_name = "MINUTES")]
     pub unload_after_minutes: Option<f64>,
-    /// Seconds that a GPU's driver may take to answer a probe
+    /// Restart a worker that makes no progress for this many seconds
+    #[arg(long, env = "AURIS_STALL_SECONDS", value_name = "SECONDS", default_value_t = 60.0)]
+    pub stall_seconds: f64,
+    /// How many seconds loading a model may take
+    #[arg(long, env = "AURIS_LOAD_SECONDS", value_name = "SECONDS", default_value_t = 600.0)]
+    pub load_seconds: f64,
+    /// How many seconds a GPU's driver may take to answer a probe
     #[arg(long, env = "AURIS_PROBE_SECONDS", value_name = "SECONDS", default_value_t = 15.0)]
     pub probe_seconds: f64,
+    /// The worker program for the CPU [default: auris-worker beside this program]
+    #[arg(long, env = "AURIS_CPU_PROGRAM", value_name = "COMMAND", value_parser = worker_program)]
+    pub cpu_program: Option<WorkerProgram>,
     /// The worker program for NVIDIA GPUs [default: auris-worker-cuda beside this program]
     #[arg(long, env = "AURIS_CUDA_PROGRAM", value_name = "COMMAND", value_parser = worker_program)]
     pub cuda_program: Option<WorkerProgram>,
 }
 
 /// Reads a command as a shell does.
-pub(super) fn worker_program(command: &str) -> Result<WorkerProgram, String> {
+fn worker_program(command: &str) -> Result<WorkerProgram, String> {
     let words = shlex::split(command).unwrap_or_default();
     let [path, arguments @ ..] = &words[..] else {
         return Err("give a program, with spaces in its name quoted".to_owned());
@@ -54,12 +69,10 @@ pub(super) fn worker_program(command: &str) -> Result<WorkerProgram, String> {
     Ok(WorkerProgram { path: path.into(), arguments })
 }
 
-/// What to run on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The best that works.
     Auto,
-    /// The CPU.
     Cpu,
     /// GPUs, as long as they work.
     Cuda(GpuSelection),
@@ -95,7 +108,6 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// What is done about a GPU's lack of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnOom {
     /// The CPU takes over
@@ -104,7 +116,6 @@ pub enum OnOom {
     Quantized,
 }
 
-/// How the CPU stands by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Standby {
     /// With its models loaded, so that it takes over in less than a second
