@@ -77,7 +77,7 @@ const FORM_BYTES: u64 = 16 << 20;
     ),
     // Referenced by descriptions that are built by hand.
     components(schemas(
-        asr::AsrOutput, fields::ChunkingStrategy, fields::Granularity, fields::TaskName,
+        asr::AsrOutput, fields::ChunkingStrategy, fields::Granularity, fields::Include, fields::TaskName,
         ErrorBody, JsonTranscript, ServerSentEvent, TranscriptionLine,
     )),
     tags(

@@ -22,8 +22,8 @@ use auris_format::Rendering;
 pub(super) use chunking::{ChunkingStrategy, SilencePolicy};
 pub(super) use form::{form, join_parts, query};
 pub(super) use forms::{
-    Granularity, JobForm, LayoutFields, SelectionFields, SpeechFields, TaskName, TextFields,
-    TranscriptionForm,
+    Granularity, Include, JobForm, LayoutFields, SelectionFields, SpeechFields, TaskName,
+    TextFields, TranscriptionForm,
 };
 pub(super) use reader::{Fields, FromField, FromFields, Sent, from_field};
 
