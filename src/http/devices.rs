@@ -184,8 +184,8 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<DeviceLis
     let Snapshot { devices, unused, queued_chunks, backlog_seconds, draining, .. } = snapshot;
     let quarantined_chunks = snapshot.quarantined_chunks;
     let unused = unused.into_iter().map(|unused| UnusedBackendView {
-        backend: unused.backend.as_str(),
-        cause: unused.cause,
+        backend: unused.backend.into_str(),
+        cause: unused.cause.map(|cause| cause.to_string()),
         reason: unused.detail,
     });
     Ok(Json(DeviceList {
@@ -266,8 +266,8 @@ fn since_1970(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl From<auris_scheduler::DeviceEvent> for DeviceEventView {
-    fn from(event: auris_scheduler::DeviceEvent) -> Self {
+impl From<auris_scheduler::LoggedEvent> for DeviceEventView {
+    fn from(event: auris_scheduler::LoggedEvent) -> Self {
         Self {
             at: since_1970(event.at),
             kind: event.kind.into_str(),

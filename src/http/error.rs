@@ -10,7 +10,6 @@ use serde::Serialize;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
-use super::keys::AuthError;
 use auris_jobs::pipeline::{ApiFailure, FailureCode, PipelineError};
 use auris_jobs::{JobsError, WebhookRefusal};
 use auris_scheduler::Refusal;

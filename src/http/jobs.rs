@@ -19,7 +19,7 @@ use super::response::{self, TranscriptResponse};
 use super::stream::{self, EventId, ServerSentEvent, StreamOptions};
 use super::upload::KeptUpload;
 use auris_format::{Format, Rendering};
-use auris_jobs::{End, JobSubscription, Job, JobId, Removed};
+use auris_jobs::{Job, JobId, JobSubscription, Removed, TranscriptionEnd};
 
 const DEFAULT_LIMIT: u32 = 20;
 

@@ -16,7 +16,7 @@ impl PartialSchema for JsonTranscript {
     fn schema() -> RefOr<Schema> {
         AnyOfBuilder::new()
             .item(Ref::from_schema_name(TranscriptionVerbose::name()))
-            .item(Ref::from_schema_name(Transcription::name()))
+            .item(Ref::from_schema_name(TranscriptionJson::name()))
             .description(Some("A transcript in `verbose_json` or `json`."))
             .into()
     }
