@@ -41,8 +41,8 @@ fn every_cause_has_a_section_that_begins_with_its_name() {
 #[test]
 fn every_reason_of_a_fallback_is_explained() {
     let page = read(TROUBLESHOOTING);
-    let exits = ExitKind::VARIANTS.iter().map(|exit| exit.into_str());
-    let stand_ins = StandInReason::VARIANTS.iter().map(|reason| reason.into_str());
+    let exits = ExitKind::VARIANTS.iter().map(ExitKind::into_str);
+    let stand_ins = StandInReason::VARIANTS.iter().map(StandInReason::into_str);
     for reason in exits.chain(stand_ins).chain(OTHER_REASONS) {
         let explained = page.lines().any(|line| {
             let first = line.trim_start_matches("| ").split(" | ").next().unwrap_or_default();

@@ -14,7 +14,6 @@ pub(super) struct TimedToken {
     pub(super) bytes: Vec<u8>,
     /// Its probability from 0 to 1.
     pub(super) probability: f32,
-    /// When it starts.
     pub(super) start: f64,
     /// When the next token starts.
     pub(super) end: f64,

@@ -182,7 +182,6 @@ fn parse(start: &[u8]) -> Result<Header, String> {
     Ok(Header { languages, dimensions })
 }
 
-/// Names the usual mistakes.
 fn looks_like(start: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(start).to_lowercase();
     if start.is_empty() {

@@ -29,7 +29,7 @@ pub fn progress_bar(name: &str) -> impl Fn(DownloadProgress) + Send + Sync + use
     let name = name.to_owned();
     move |progress| match progress {
         DownloadProgress::Waiting => {
-            bar.set_message(format!("{name}: another download of it is running"))
+            bar.set_message(format!("{name}: another download of it is running"));
         }
         DownloadProgress::Receiving { received_bytes, total_bytes } => {
             bar.set_message(name.clone());

@@ -10,7 +10,6 @@ use super::queue::RequestId;
 /// How far a file that was uploaded before its length was known may exceed the limits.
 const LENIENCE: f64 = 2.0;
 
-/// The weight of the newest request in the mean length.
 const WEIGHT: f64 = 0.1;
 
 /// Longer requests count as this many seconds in the mean: one day of audio says little about the

@@ -79,7 +79,6 @@ impl Breaker {
         self.state
     }
 
-    /// What opened it, unless it is closed.
     pub(super) fn cause(&self) -> Option<ExitKind> {
         self.cause.filter(|_| self.state != BreakerState::Closed)
     }

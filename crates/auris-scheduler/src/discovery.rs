@@ -66,7 +66,6 @@ impl NoGpu {
         }
     }
 
-    /// Whether another check would have the same result.
     fn is_permanent(&self) -> bool {
         matches!(self, Self::Unavailable(unavailable) if unavailable.is_permanent())
     }

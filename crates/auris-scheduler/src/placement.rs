@@ -28,7 +28,6 @@ pub(super) struct Candidate {
     pub(super) utilisation: Option<u8>,
 }
 
-/// The decision for a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offer {
     /// It runs there now.

@@ -40,7 +40,6 @@ pub struct ModelPlan {
     pub variants: Vec<Variant>,
 }
 
-/// A quantised variant of a model.
 #[derive(Debug, Clone)]
 pub struct Variant {
     pub name: String,
@@ -50,7 +49,6 @@ pub struct Variant {
     pub need: MemoryNeed,
 }
 
-/// A kind of device that should be used but is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnusedDeviceKind {
     pub backend: Backend,

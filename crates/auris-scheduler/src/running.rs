@@ -68,7 +68,6 @@ impl ScheduledChunk {
 #[derive(Debug)]
 pub(super) struct RunningChunk {
     pub(super) chunk: ScheduledChunk,
-    /// Why it runs here and not on a better device.
     pub(super) fallback: Option<FallbackReason>,
     pub(super) started: Instant,
     /// When it was expected to finish, as estimated at its start.

@@ -34,7 +34,6 @@ pub struct DeviceStatus {
     pub utilisation_percent: Option<u8>,
     /// Its free memory as far as known, in bytes; `None` for the CPU.
     pub memory_free_bytes: Option<u64>,
-    /// Its memory that is reserved for workers, in bytes; `None` for the CPU.
     pub memory_reserved_bytes: Option<u64>,
     /// What to change so that it runs out of memory less often.
     pub advice: Option<String>,
@@ -62,7 +61,6 @@ pub enum BreakerStatus {
     },
 }
 
-/// A model on a device, with its worker.
 #[derive(Debug, Clone)]
 pub struct ModelStatus {
     pub name: String,

@@ -231,7 +231,6 @@ impl SchedulerState {
         }
     }
 
-    /// Replies to the callers that wait for a model.
     fn report_usable(&mut self, now: Instant) {
         let devices = &self.devices;
         let is_usable = |model: &str| {
@@ -327,7 +326,6 @@ impl SchedulerState {
         Ok(request_id)
     }
 
-    /// Updates the speed of the devices from measurements.
     fn update_speed(&mut self) {
         let speeds = self.devices.iter().map(|device| {
             let ready = device.instances.iter().filter(|instance| instance.is_ready());

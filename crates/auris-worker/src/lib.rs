@@ -55,18 +55,15 @@ pub fn run(
     let slot_cancels = cancels.clone();
     // Load concurrently with reading, so that the end of the input ends a load that hangs.
     let (queue, tasks) = mpsc::channel();
-    let loader_out = writer.clone();
+    let loader_writer = writer.clone();
     thread::Builder::new().name("load".to_owned()).spawn(move || {
         let served = load(&spec).and_then(|loaded| {
-            serve(loaded, tasks, &slot_cancels, &loader_out).map_err(|error| {
+            serve(loaded, tasks, &slot_cancels, &loader_writer).map_err(|error| {
                 let message = format!("the slots cannot be started: {error}");
                 Failure::new(FailureKind::Engine, message)
             })
         });
-        let sent = match served {
-            Ok(()) => Ok(()),
-            Err(failure) => loader_out.send(&Event::LoadFailed(failure)),
-        };
+        let sent = served.or_else(|failure| loader_writer.send(&Event::LoadFailed(failure)));
         if let Err(error) = sent {
             tracing::debug!("the parent reads no more: {error}");
         }

@@ -8,7 +8,6 @@ use std::path::Path;
 pub struct HostKind {
     /// The version of the Windows Subsystem for Linux, if it is one.
     pub wsl: Option<Wsl>,
-    /// Whether this is a container.
     pub container: bool,
 }
 
@@ -43,7 +42,6 @@ impl HostKind {
         Self { wsl, container: marked || in_cgroup || root_is_overlay(&read("proc/1/mountinfo")) }
     }
 
-    /// Where this process runs.
     pub fn here() -> Self {
         Self::of(Path::new("/"))
     }

@@ -144,7 +144,6 @@ fn wrong_device(message: String) -> Failure {
     Failure::new(FailureKind::WrongDevice, message)
 }
 
-/// Explains why a GPU is not among the `listed` ones.
 fn why(listed: usize) -> String {
     if cfg!(not(feature = "cuda")) {
         return "this program is built without the engine for GPUs".to_owned();

@@ -16,14 +16,12 @@ const FREQUENT_OOMS: usize = 3;
 #[derive(Debug)]
 struct Situation<'a> {
     model: &'a str,
-    /// The slots with which it ran out of memory.
     slots: usize,
     need: MemoryNeed,
     /// Bytes available to the model: the free memory plus its own.
     room: u64,
     /// Quantised variants, largest first: name, need, whether the file is installed.
     variants: Vec<(&'a str, MemoryNeed, bool)>,
-    /// Whether a variant may replace the model.
     may_swap: bool,
 }
 

@@ -76,7 +76,6 @@ pub(super) struct ModelInstance {
     /// The largest number of slots, and whether a variant may replace the model.
     slots: usize,
     swap_variants: bool,
-    /// The size of the current or last worker.
     pub(super) worker_size: WorkerSize,
     stall: Duration,
     base_stall: Duration,
@@ -317,7 +316,6 @@ impl ModelInstance {
         self.measured_bytes.unwrap_or(0).max(self.worker_size.bytes(&self.model))
     }
 
-    /// Its worker size when there is enough memory.
     pub(super) fn largest_worker_size(&self) -> WorkerSize {
         self.steps[0]
     }

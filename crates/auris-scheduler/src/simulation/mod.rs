@@ -19,7 +19,6 @@ mod world;
 use scenario::{Arrival, arrivals, cpu, gpu, later_arrivals, models, plan, work};
 use world::{LOAD_LIMIT, Random, SimulatedDevice, World};
 
-/// The number of histories with faults.
 const FAULTY_HISTORIES: u64 = 2_000;
 
 /// The last fault happens before this time, in seconds.
@@ -43,7 +42,6 @@ struct Simulation {
     state: SchedulerState,
     arrivals: Vec<Arrival>,
     leaving: Vec<(f64, u64)>,
-    /// Whether some requests run a chunk ahead.
     looks_ahead: bool,
     /// When the missing models arrive; another model does their work until then.
     models_come: Option<f64>,
@@ -58,7 +56,6 @@ struct Simulation {
 struct HistoryResult {
     /// When the last chunk was answered, in seconds.
     seconds: f64,
-    /// Chunks with a transcript.
     done: u64,
     /// Chunks that no device was available for.
     unavailable: u64,

@@ -68,7 +68,6 @@ pub enum CpuProgramError {
 }
 
 impl CpuProgramError {
-    /// How to fix it.
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Unusable(_) => {

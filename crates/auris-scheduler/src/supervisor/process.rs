@@ -141,7 +141,6 @@ pub fn start<T: Send + 'static>(
     handle
 }
 
-/// Where a worker's events go.
 struct Reporter<T, F> {
     events: mpsc::Sender<T>,
     wrap: F,
@@ -166,7 +165,6 @@ fn spawn(program: &WorkerProgram) -> io::Result<Child> {
         .spawn()
 }
 
-/// Runs a worker until its exit.
 async fn drive<T>(
     mut child: Child,
     spec: LoadSpec,
@@ -337,7 +335,6 @@ fn protocol_error(found: &str) -> WorkerExit {
     WorkerExit::new(ExitKind::Protocol, format!("the worker sent {found}"))
 }
 
-/// The events that the worker sends.
 struct Events(FramedRead<ChildStdout, LengthDelimitedCodec>);
 
 impl Events {
