@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::driver::{DriverReports, Library, LibraryReport, failure};
 use super::facts::Host;
 use super::report::{Area, Check, GpuExpectation, Severity};
-use auris_core::probe::{CUDA_DRIVER, UnavailableCause, NVML, ProbeReport, Unavailable, Wsl};
+use auris_core::probe::{CUDA_DRIVER, NVML, ProbeReport, Unavailable, UnavailableCause, Wsl};
 use auris_scheduler::discovery::GpuSelection;
 
 /// The oldest driver that runs programs of a major version of CUDA, and the oldest that is known to
@@ -177,7 +177,11 @@ fn driver_version(
     }
 }
 
-fn gpus(drivers: &DriverReports, select: Option<&GpuSelection>, expectation: GpuExpectation) -> Check {
+fn gpus(
+    drivers: &DriverReports,
+    select: Option<&GpuSelection>,
+    expectation: GpuExpectation,
+) -> Check {
     let check = |observed: String| Check::pass(Area::Gpu, "gpu", observed);
     let unavailable = match (&drivers.program, select) {
         (Some(Ok(report)), Some(select)) if report.unavailable.is_none() => {

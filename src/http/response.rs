@@ -83,7 +83,11 @@ fn transcript_response() -> ResponseBuilder {
 }
 
 /// The response for `output`, with `headers`.
-pub(super) fn respond(mut headers: HeaderMap, output: &TranscriptionOutput, rendering: &Rendering) -> Response {
+pub(super) fn respond(
+    mut headers: HeaderMap,
+    output: &TranscriptionOutput,
+    rendering: &Rendering,
+) -> Response {
     let content_type = HeaderValue::from_static(rendering.format.content_type());
     headers.insert(header::CONTENT_TYPE, content_type);
     (headers, auris_format::render(&output.transcript, rendering)).into_response()

@@ -100,7 +100,7 @@ pub(super) fn respond_with(
     options: StreamOptions,
     held: impl Send + 'static,
 ) -> Response {
-    let events = events(subscriber, EventWriter::new(options), held);
+    let events = events(subscriber, EventEncoder::new(options), held);
     let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("working");
     let mut response = Sse::new(events).keep_alive(heartbeat).into_response();
     // Proxies that buffer responses would hold the events back.
@@ -111,7 +111,7 @@ pub(super) fn respond_with(
 
 fn events(
     subscriber: ProgressSubscriber,
-    writer: EventWriter,
+    writer: EventEncoder,
     held: impl Send + 'static,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let state = (subscriber, writer, VecDeque::new(), held);
@@ -173,7 +173,7 @@ impl fmt::Display for EventId {
 }
 
 /// Turns progress updates into events.
-struct EventWriter {
+struct EventEncoder {
     options: StreamOptions,
     merger: SegmentMerger,
     lines: TurnLines,
@@ -182,7 +182,7 @@ struct EventWriter {
     chunks: usize,
 }
 
-impl EventWriter {
+impl EventEncoder {
     fn new(options: StreamOptions) -> Self {
         Self {
             options,

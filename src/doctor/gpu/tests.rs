@@ -6,7 +6,8 @@ use auris_core::probe::{CudaBuild, CudaVersion, DriverReport, GpuEnvironment, Ho
 const AUTO: GpuExpectation = GpuExpectation { wanted: true, demanded: false, there: true };
 
 fn reported(path: &str, file: Option<&str>, code: i32) -> LibraryReport {
-    let unavailable = Unavailable::new(UnavailableCause::of_cuda(code), "cuInit", HostKind::default());
+    let unavailable =
+        Unavailable::new(UnavailableCause::of_cuda(code), "cuInit", HostKind::default());
     Ok(DriverReport {
         protocol: PROTOCOL_VERSION,
         version: "0".to_owned(),
@@ -61,7 +62,8 @@ fn has(check: &Check, level: Severity, fix: &str) {
 
 #[test]
 fn a_linux_driver_inside_wsl_is_detected() {
-    let host = Host { place: HostKind { wsl: Some(Wsl::Two), container: false }, ..Host::default() };
+    let host =
+        Host { place: HostKind { wsl: Some(Wsl::Two), container: false }, ..Host::default() };
     let linux = reported(CUDA_DRIVER, Some("/usr/lib/x86_64-linux-gnu/libcuda.so.550.1"), 100);
     let windows = reported("/usr/lib/wsl/lib/libcuda.so.1", None, 0);
     let library = library(linux, vec![("/usr/lib/wsl/lib/libcuda.so.1", windows)]);

@@ -71,14 +71,14 @@ impl Network {
 }
 
 /// What the network remembers of a stream.
-struct State {
+struct RecurrentState {
     hidden: Value,
     cell: Value,
     /// One thread; without it the work would be split over all cores, in parts too small for it.
     thread: Arc<ThreadPool>,
 }
 
-impl State {
+impl RecurrentState {
     fn new() -> Option<Self> {
         let zeros = || Value::from_shape(STATE, vec![0.0_f32; STATE[2]]).ok();
         let thread = Arc::new(ThreadPool::with_num_threads(1));
@@ -107,14 +107,14 @@ impl State {
 /// The network on one stream.
 pub(super) struct SpeechModel {
     /// `None` after a failure, which no sound can cause; all that follows is then speech.
-    state: Option<State>,
+    state: Option<RecurrentState>,
     /// The context of the next window, and what was pushed behind it.
     samples: Vec<f32>,
 }
 
 impl SpeechModel {
     pub(super) fn new() -> Self {
-        Self { state: State::new(), samples: vec![0.0; CONTEXT] }
+        Self { state: RecurrentState::new(), samples: vec![0.0; CONTEXT] }
     }
 
     /// Takes more of the stream, and adds the probabilities that are known by now.
