@@ -172,7 +172,7 @@ impl SchedulerState {
                 return false;
             }
             SchedulerCommand::Submit { request_id, chunk, reply } => {
-                self.submit(request_id, chunk, reply, now)
+                self.submit(request_id, chunk, reply, now);
             }
             SchedulerCommand::RunAhead { chunk, result, reply } => {
                 let request_id = self.run_ahead(chunk, result, now);
