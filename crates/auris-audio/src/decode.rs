@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
@@ -20,7 +20,7 @@ use super::source::is_disk_error;
 use super::track::AudioTrack;
 use super::tracks::Tracks;
 use super::trim::{Padding, Trim};
-use super::{AudioError, AudioInfo, Limits};
+use super::{AudioError, AudioInfo, Limits, Losses};
 use auris_core::recording::{Heard, Selection, TrackChoice};
 
 mod open;
@@ -78,7 +78,7 @@ pub(super) struct Decoder {
     padding_frames: u64,
     /// Whether there was a sample yet: from then on, what is damaged is an early end.
     started: bool,
-    truncated: bool,
+    losses: Losses,
 }
 
 /// What went wrong in a row, to give up on a file that is nothing else.
@@ -126,9 +126,9 @@ impl Decoder {
         block.clear();
         while block.frames() == 0 {
             if self.trim.is_over() || !self.next_decoded(block)? {
-                self.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
+                self.losses.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
                 // What broke off has no padding at its end.
-                if self.truncated {
+                if self.losses.truncated {
                     block.signals = self.trim.take_held();
                 }
                 return Ok(block.frames() > 0);
@@ -145,7 +145,7 @@ impl Decoder {
                 | AudioError::UnsupportedCodec { .. }
                 | AudioError::NoAudioTrack { .. },
             ) if self.started => {
-                self.truncated = true;
+                self.losses.truncated = true;
                 Ok(false)
             }
             result => result,
@@ -181,9 +181,9 @@ impl Decoder {
         }
     }
 
-    /// Whether the file broke off; what there was has been decoded.
-    pub(super) fn truncated(&self) -> bool {
-        self.truncated
+    /// What is missing so far.
+    pub(super) fn losses(&self) -> Losses {
+        self.losses
     }
 
     /// Which part of the file is decoded.
@@ -222,7 +222,7 @@ impl Decoder {
             failures: Failures::default(),
             padding_frames: 0,
             started: false,
-            truncated: false,
+            losses: Losses::default(),
         };
         if !decoder.fill(block)? {
             return Err(decoder.refusal());
@@ -234,6 +234,7 @@ impl Decoder {
             sample_rate_hz: block.rate_hz,
             channels: decoder.track.decoder.last_decoded().spec().channels().count(),
             declared_duration: decoder.track.declared_duration,
+            start_offset: Duration::ZERO,
         };
         Ok((decoder, info))
     }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod losses;
 mod pauses;
 mod chunks;
 mod segment;
@@ -44,6 +45,7 @@ pub use chunks::{Chunk, Chunks, Piece};
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
+pub use losses::Losses;
 pub use segment::ChunkPolicy;
 pub use stream::AudioStream;
 pub use vad::Vad;
@@ -95,4 +97,6 @@ pub struct AudioInfo {
     pub channels: usize,
     /// The length that the header claims, if it claims one: good for a progress bar, never a limit.
     pub declared_duration: Option<Duration>,
+    /// The silence put before the audio because its track begins later than the file.
+    pub start_offset: Duration,
 }
