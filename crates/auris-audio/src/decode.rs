@@ -13,6 +13,7 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::Duration as Ticks;
 
 use super::budget::{Budget, Phase};
+use super::clock::Clock;
 use super::codecs::Container;
 use super::ffmpeg::Conversion;
 use super::pcm::{Mixer, Signals};
@@ -24,6 +25,7 @@ use super::{AudioError, AudioInfo, Limits, Losses};
 use auris_core::recording::{Heard, Selection, TrackChoice};
 
 mod open;
+mod timing;
 
 /// Frames at one sample rate.
 #[derive(Default)]
@@ -69,6 +71,14 @@ pub(super) struct Decoder {
     signals: Option<Signals>,
     mixer: Mixer,
     trim: Trim,
+    clock: Clock,
+    /// The next packet to decode, after so many frames of silence.
+    waiting: Option<Packet>,
+    gap_frames: u64,
+    /// The rate of what was decoded last, in Hz.
+    rate_hz: u32,
+    /// Whether the reader has gone back, and nothing was decoded since.
+    is_resuming: bool,
     /// Whether the file is whole wherever it ends.
     open_ended: bool,
     /// Time of packets that could not be decoded since the last one that could, in seconds.
@@ -100,9 +110,6 @@ const MAX_FAILED_PACKETS: u32 = 1_000;
 /// Give up when the reader wants to begin anew this often without a sample in between.
 const MAX_RESETS: u32 = 16;
 
-/// The longest silence that takes the place of lost packets; their length is only claimed.
-const MAX_LOST_SECONDS: f64 = 10.0;
-
 /// The most padding that a LAME tag can declare: 12 bits.
 const MAX_PADDING_FRAMES: u64 = 4_095;
 
@@ -124,16 +131,29 @@ impl Decoder {
 
     fn fill(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         block.clear();
-        while block.frames() == 0 {
-            if self.trim.is_over() || !self.next_decoded(block)? {
-                self.losses.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
-                // What broke off has no padding at its end.
-                if self.losses.truncated {
-                    block.signals = self.trim.take_held();
+        while !self.trim.next(block) {
+            let behind = self.trim.rewind().filter(|_| !self.is_resuming);
+            let is_lost = match behind {
+                Some(seconds) => !self.rewind(seconds)?,
+                None => false,
+            };
+            self.losses.truncated |= is_lost;
+            if !is_lost && !self.trim.is_over() {
+                if self.next_decoded(block)? {
+                    self.trim.push(block);
+                    continue;
                 }
-                return Ok(block.frames() > 0);
+                self.is_resuming = false;
+                if self.trim.end_part() {
+                    continue;
+                }
             }
-            self.trim.apply(block);
+            self.losses.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
+            // What broke off has no padding at its end.
+            if self.losses.truncated {
+                block.signals = self.trim.take_held();
+            }
+            return Ok(block.frames() > 0);
         }
         Ok(true)
     }
@@ -155,7 +175,17 @@ impl Decoder {
     fn next_decodable(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         loop {
             self.budget.begin(Phase::Packets)?;
-            let packet = match self.reader.next_packet() {
+            if self.fill_gap(block) {
+                return Ok(true);
+            }
+            if let Some(packet) = self.waiting.take() {
+                if self.decode(packet, block)? {
+                    return Ok(true);
+                }
+                continue;
+            }
+            let (reader, timestamps) = (self.reader.as_mut(), &mut self.track.timestamps);
+            let packet = match timestamps.next_packet(reader, &self.budget, self.track.id) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(false),
                 Err(Error::ResetRequired) => {
@@ -175,8 +205,8 @@ impl Decoder {
                     return Err(self.refusal());
                 }
             };
-            if packet.track_id == self.track.id && self.decode(packet, block)? {
-                return Ok(true);
+            if packet.track_id == self.track.id {
+                self.take(packet);
             }
         }
     }
@@ -215,8 +245,13 @@ impl Decoder {
             conversion: None,
             signals: None,
             mixer: Mixer::default(),
-            trim: Trim::new(padding, track.usual_start),
             open_ended: padding.open_ended || is_piped,
+            trim: Trim::new(padding, track.usual_start),
+            clock: Clock::default(),
+            waiting: None,
+            gap_frames: 0,
+            rate_hz: 0,
+            is_resuming: false,
             track,
             lost_seconds: 0.0,
             failures: Failures::default(),
@@ -234,7 +269,7 @@ impl Decoder {
             sample_rate_hz: block.rate_hz,
             channels: decoder.track.decoder.last_decoded().spec().channels().count(),
             declared_duration: decoder.track.declared_duration,
-            start_offset: Duration::ZERO,
+            start_offset: decoder.trim.delay(),
         };
         Ok((decoder, info))
     }
@@ -242,15 +277,18 @@ impl Decoder {
     /// Decodes one packet into `block`; false if it gave no samples.
     fn decode(&mut self, mut packet: Packet, block: &mut Block) -> Result<bool, AudioError> {
         self.keep_joined_files(&mut packet);
-        let decoded = match self.track.decoder.decode(&packet) {
+        let AudioTrack { decoder, decoding, .. } = &mut self.track;
+        let undone = decoding.undo(std::mem::take(&mut packet.data));
+        let undone = undone.map(|data| packet.data = data).map_err(Error::IoError);
+        let decoded = match undone.and_then(|()| decoder.decode(&packet)) {
             Ok(decoded) => decoded,
             Err(error) => {
-                let lost_seconds = self.lost_seconds + self.track.packet_seconds(&packet);
-                self.lost_seconds = lost_seconds.min(MAX_LOST_SECONDS);
+                self.lose(&packet);
                 return self.fail(&error).map(|()| false);
             }
         };
         if decoded.is_empty() {
+            self.clock.skip();
             return Ok(false);
         }
         let spec = decoded.spec();
@@ -262,11 +300,17 @@ impl Decoder {
                 .signals
                 .insert(Signals::choose(self.selection.channel, spec.channels().count())?),
         };
-        let lost_frames = (self.lost_seconds * f64::from(spec.rate())) as usize;
         block.signals.resize(signals.count(), Vec::new());
-        block.signals.iter_mut().for_each(|signal| signal.resize(lost_frames, 0.0));
         self.mixer.append(&decoded, signals, &mut block.signals);
-        self.lost_seconds = 0.0;
+        self.rate_hz = block.rate_hz;
+        let seconds = block.frames() as f64 / f64::from(self.rate_hz);
+        let lost_seconds = self.keep_time(self.track.packet_start(&packet), seconds);
+        let lost_frames = (lost_seconds * f64::from(self.rate_hz)) as usize;
+        if lost_frames > 0 {
+            for signal in &mut block.signals {
+                signal.splice(..0, std::iter::repeat_n(0.0, lost_frames));
+            }
+        }
         self.failures = Failures::default();
         Ok(true)
     }
@@ -317,7 +361,11 @@ impl Decoder {
             TrackChoice::Usual => None,
             _ => self.number.and_then(|number| tracks.numbered(number)),
         };
-        self.track = AudioTrack::choose(reader, chosen, self.container, &self.limits)?;
+        let next = AudioTrack::choose(reader, chosen, self.container, &self.limits)?;
+        let timestamps = std::mem::replace(&mut self.track, next).timestamps;
+        self.track.timestamps = timestamps;
+        self.track.timestamps.restart(self.track.id);
+        self.clock = Clock::default();
         Ok(())
     }
 }

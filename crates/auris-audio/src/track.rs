@@ -17,6 +17,8 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::codecs::{Container, DECODERS, codec_name};
+use super::content_encoding::Decoding;
+use super::timestamps::Timestamps;
 use super::tracks::Entry;
 use super::trim::Span;
 use super::{AudioError, Limits, vorbis};
@@ -35,6 +37,9 @@ pub(super) struct AudioTrack {
     /// What its codec always puts before the audio, where the reader does not remove it.
     pub(super) usual_start: Span,
     time_base: Option<TimeBase>,
+    pub(super) timestamps: Timestamps,
+    /// What a writer has done to its packets, to be undone.
+    pub(super) decoding: Decoding,
     pub(super) decoder: Box<dyn AudioDecoder>,
 }
 
@@ -115,13 +120,23 @@ impl AudioTrack {
             declared_duration: declared_duration(track),
             codec,
             usual_start,
+            timestamps: Timestamps::Counted,
+            decoding: Decoding::default(),
             decoder,
         })
     }
 
     /// How long a packet claims to last.
     pub(super) fn packet_seconds(&self, packet: &Packet) -> f64 {
-        let ticks = packet.dur.get() as f64;
+        self.seconds(packet.dur.get() as f64)
+    }
+
+    /// When a packet begins on the clock of its container, what is cut off its start not counted.
+    pub(super) fn packet_start(&self, packet: &Packet) -> f64 {
+        self.seconds(packet.pts.get() as f64 + packet.trim_start.get() as f64)
+    }
+
+    fn seconds(&self, ticks: f64) -> f64 {
         self.time_base.map_or(0.0, |base| ticks * tick_seconds(base))
     }
 }

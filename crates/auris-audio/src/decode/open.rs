@@ -6,9 +6,11 @@ use std::time::Instant;
 use super::{Block, Decoder, Wanted, guarded};
 use crate::budget::Budget;
 use crate::codecs::{Container, codec_name};
+use crate::content_encoding::Decoding;
 use crate::ffmpeg::Input;
 use crate::sniff::{Convertible, Sniffed, sniff};
 use crate::source::{self, Access, Source};
+use crate::timestamps::Timestamps;
 use crate::track::{AudioTrack, usual_delay};
 use crate::tracks::Tracks;
 use crate::trim::{Padding, Span};
@@ -58,7 +60,9 @@ impl Decoder {
         let error = match Self::read(source, wanted, block) {
             // The reader does not list tracks of codecs that it does not know.
             Err(
-                error @ (AudioError::UnsupportedCodec { .. } | AudioError::NoAudioTrack { .. }),
+                error @ (AudioError::UnsupportedCodec { .. }
+                | AudioError::EncodedTrack { .. }
+                | AudioError::NoAudioTrack { .. }),
             ) => error,
             result => return result,
         };
@@ -71,6 +75,13 @@ impl Decoder {
             declares_delay: source.container.declares_delay(),
         };
         let tracks = Tracks::told(source.container, &source.file)?;
+        let chosen = tracks.find(&wanted.selection.track, container)?.or(tracks.usual());
+        if let Some(id) = chosen.map(|entry| entry.id)
+            && let Err(error @ AudioError::EncryptedTrack { .. }) =
+                Decoding::read_from(source.container, &source.file, id)
+        {
+            return Err(error);
+        }
         match Self::convert(input, tracks, wanted, source.budget.clone(), block) {
             Err(AudioError::NeedsFfmpeg { .. }) => Err(match error {
                 AudioError::UnsupportedCodec { codec, .. } => {
@@ -167,7 +178,7 @@ impl Decoder {
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
         let container = source.container;
-        let (reader, track, tracks) = guarded(container, || {
+        let (reader, mut track, tracks) = guarded(container, || {
             let reader = source.reader(access)?;
             let tracks = Tracks::of(container, &source.file, reader.as_ref())?;
             let chosen = match tracks.is_empty() {
@@ -178,6 +189,8 @@ impl Decoder {
             Ok((reader, track, tracks))
         })?;
         let number = tracks.number_of(track.id);
+        track.decoding = Decoding::read_from(container, &source.file, track.id)?;
+        track.timestamps = Timestamps::of(container, &source.file, track.id)?;
         let padding = Padding::told(container, &source.file, track.id)?;
         let budget = source.budget.clone();
         let (mut decoder, info) =

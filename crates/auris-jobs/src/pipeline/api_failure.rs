@@ -77,6 +77,8 @@ impl From<&AudioError> for ApiFailure {
             AudioError::Empty => "empty_file",
             AudioError::UnknownFormat { .. }
             | AudioError::UnsupportedCodec { .. }
+            | AudioError::EncodedTrack { .. }
+            | AudioError::EncryptedTrack { .. }
             | AudioError::NeedsFfmpeg { .. } => "unsupported_audio",
             AudioError::TooManyChannels { .. } | AudioError::SampleRate { .. } => {
                 "unsupported_layout"
