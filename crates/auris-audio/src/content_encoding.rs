@@ -203,10 +203,9 @@ fn compression_kind(file: &mut (impl Read + Seek), element: &Element) -> Kind {
         Some(2) => Kind::Lzo,
         Some(3) => {
             let settings = fields.iter().find(|field| field.id == SETTINGS);
-            settings.map_or(Some(Vec::new()), |own| header(file, own)).map_or(
-                Kind::Unknown,
-                Kind::HeaderStripping,
-            )
+            settings
+                .map_or(Some(Vec::new()), |own| header(file, own))
+                .map_or(Kind::Unknown, Kind::HeaderStripping)
         }
         _ => Kind::Unknown,
     }

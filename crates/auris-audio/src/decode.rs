@@ -213,7 +213,10 @@ impl Decoder {
 
     /// What is missing so far.
     pub(super) fn losses(&self) -> Losses {
-        self.losses
+        let by_ffmpeg = self.conversion.as_ref().map_or(0, Conversion::gaps);
+        let by_ffmpeg = by_ffmpeg as f64 / f64::from(self.rate_hz.max(1));
+        let gaps = self.losses.gaps + Duration::try_from_secs_f64(by_ffmpeg).unwrap_or_default();
+        Losses { gaps, ..self.losses }
     }
 
     /// Which part of the file is decoded.

@@ -20,7 +20,10 @@ pub(super) fn after_times(file: &mut (impl Read + Seek), header: &Range<u64>) ->
 }
 
 /// What a track holds, by its box `hdlr`: `soun` and `vide` for example.
-pub(super) fn handler_type(file: &mut (impl Read + Seek), handler: &Range<u64>) -> io::Result<[u8; 4]> {
+pub(super) fn handler_type(
+    file: &mut (impl Read + Seek),
+    handler: &Range<u64>,
+) -> io::Result<[u8; 4]> {
     file.seek(SeekFrom::Start(handler.start))?;
     read::<8>(file)?; // version, flags and a number that means nothing
     read(file)

@@ -9,7 +9,7 @@ pub struct Losses {
     /// so that what follows keeps its time.
     pub undecodable: Duration,
     /// Silence where the timestamps of the container have a gap: packets were lost on the way, or
-    /// the recording was paused. Not known of files that ffmpeg decodes.
+    /// the recording was paused. Where ffmpeg decodes, this includes what could not be decoded.
     pub gaps: Duration,
     /// Whether the file broke off; what there was has been decoded.
     pub truncated: bool,

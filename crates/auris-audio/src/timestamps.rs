@@ -11,8 +11,8 @@ use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::Packet;
 
-pub(super) use self::fragments::first_decode_times;
 use self::fragments::Fragments;
+pub(super) use self::fragments::first_decode_times;
 use self::ogg_pages::Pages;
 use super::budget::{Budget, Phase};
 use super::codecs::Container;

@@ -187,14 +187,14 @@ fn usual_start(track: &Track, params: &AudioCodecParameters, container: Containe
     match params.codec {
         _ if is_taken_off => Span::NONE,
         CODEC_ID_OPUS => Span::Frames(opus_pre_skip(params).into()),
-        codec => usual_delay(codec),
+        codec => Span::Frames(usual_delay(codec)),
     }
 }
 
 /// How much is decoded before the audio if the file does not declare it: the delay that encoders or
-/// decoders of that codec always have.
-pub(super) fn usual_delay(codec: AudioCodecId) -> Span {
-    Span::Frames(match codec {
+/// decoders of that codec always have, in frames.
+pub(super) fn usual_delay(codec: AudioCodecId) -> u64 {
+    match codec {
         // Without the frame before it, the first one is only half of an overlap.
         CODEC_ID_AAC => 1_024,
         // LAME's delay and that of decoders: 576 and 529 frames.
@@ -203,7 +203,7 @@ pub(super) fn usual_delay(codec: AudioCodecId) -> Span {
         CODEC_ID_MP2 => 481,
         CODEC_ID_DCA => 512,
         _ => 0,
-    })
+    }
 }
 
 /// The pre-skip of an Opus header in frames, 0 if there is none.

@@ -7,7 +7,7 @@ use super::{Block, Decoder, Wanted, guarded};
 use crate::budget::Budget;
 use crate::codecs::{Container, codec_name};
 use crate::content_encoding::Decoding;
-use crate::ffmpeg::Input;
+use crate::ffmpeg::{Beginning, Input};
 use crate::sniff::{Convertible, Sniffed, sniff};
 use crate::source::{self, Access, Source};
 use crate::timestamps::Timestamps;
@@ -144,16 +144,17 @@ impl Decoder {
             let reader = source::reader(Container::Wav, Box::new(output))?;
             let mut track =
                 AudioTrack::choose(reader.as_ref(), None, Container::Wav, wanted.limits)?;
-            if let Some(codec) = conversion.codec() {
-                track.codec = codec_name(codec);
-                track.usual_start = match input.declares_delay {
-                    true => Span::NONE,
-                    false => usual_delay(codec),
-                };
-            } else {
-                track.codec = "unknown";
-            }
-            Self::begin(Container::Wav, reader, track, Padding::NONE, wanted, budget, block)
+            let Beginning { codec, silence } = conversion.beginning();
+            track.codec = codec.map_or("unknown", codec_name);
+            let priming = match codec.filter(|_| !input.declares_delay) {
+                Some(codec) => usual_delay(codec),
+                None => 0,
+            };
+            // The silence is put there again if it is worth it; priming is behind it.
+            track.usual_start = Span::Frames(silence.saturating_add(priming));
+            let rate_hz = track.decoder.codec_params().sample_rate.unwrap_or(0);
+            let padding = Padding::after_silence(silence, rate_hz);
+            Self::begin(Container::Wav, reader, track, padding, wanted, budget, block)
         });
         match opened {
             Ok((mut decoder, info)) => {

@@ -29,9 +29,14 @@ fn onsets(samples: &[f32]) -> Vec<f64> {
 #[test]
 fn show() {
     let root = fixture("recordings");
-    let mut names: Vec<_> = std::fs::read_dir(&root).unwrap().flat_map(|d| std::fs::read_dir(d.unwrap().path()).unwrap()).map(|f| f.unwrap().path()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(&root)
+        .unwrap()
+        .flat_map(|d| std::fs::read_dir(d.unwrap().path()).unwrap())
+        .map(|f| f.unwrap().path())
+        .collect();
     names.sort();
-    let limits = Limits { ffmpeg: Ffmpeg::find(std::ffi::OsStr::new("/usr/bin")), ..Limits::default() };
+    let limits =
+        Limits { ffmpeg: Ffmpeg::find(std::ffi::OsStr::new("/usr/bin")), ..Limits::default() };
     for name in names {
         let file = File::open(&name).unwrap();
         let short = name.strip_prefix(&root).unwrap().display().to_string();
@@ -39,7 +44,13 @@ fn show() {
             Ok(mut stream) => {
                 let mut samples = Vec::new();
                 while stream.read(&mut samples).unwrap() {}
-                println!("{short}: {:?} of {:.3} s, {:?}, {:?}", onsets(&samples), samples.len() as f64 / 16e3, stream.info().start_offset, stream.losses());
+                println!(
+                    "{short}: {:?} of {:.3} s, {:?}, {:?}",
+                    onsets(&samples),
+                    samples.len() as f64 / 16e3,
+                    stream.info().start_offset,
+                    stream.losses()
+                );
             }
             Err(error) => println!("{short}: {error}"),
         }

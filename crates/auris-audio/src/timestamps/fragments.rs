@@ -44,7 +44,8 @@ impl Fragments {
     /// Gives the next packet of the track its time.
     pub(super) fn correct(&mut self, packet: &mut Packet) {
         let pts = packet.pts.get();
-        while let Some((first, time)) = self.starts.get(self.next).filter(|(n, _)| *n <= self.samples)
+        while let Some((first, time)) =
+            self.starts.get(self.next).filter(|(n, _)| *n <= self.samples)
         {
             if *first == self.samples {
                 self.offset = i64::try_from(*time).unwrap_or(i64::MAX).saturating_sub(pts);
@@ -65,7 +66,8 @@ fn starts(file: &mut (impl Read + Seek), track_id: u32) -> Option<Vec<(u64, u64)
         if part.track_id == track_id {
             starts.extend(decode_time(file, &part.content).map(|time| (samples, time)));
             let runs = children(file, part.content, b"trun");
-            samples += runs.iter().filter_map(|run| count(file, run, 4).ok()).map(u64::from).sum::<u64>();
+            samples +=
+                runs.iter().filter_map(|run| count(file, run, 4).ok()).map(u64::from).sum::<u64>();
         }
         true
     });

@@ -41,15 +41,15 @@ impl Span {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Padding {
     /// What is not of the recording, before it.
-    pub(super) start: Span,
+    start: Span,
     /// From the first decoded frame to the end of the recording, if that is declared.
-    pub(super) end: Option<Span>,
+    end: Option<Span>,
     /// What is not of the recording, behind it.
     tail: Span,
     /// What is played after `end`, in order.
     more: Vec<Part>,
     /// How much later than the file the track begins, in seconds.
-    pub(super) delay: f64,
+    delay: f64,
     /// Whether the file has no end of its own, so that it is whole wherever it ends.
     pub(super) open_ended: bool,
 }
@@ -71,6 +71,12 @@ impl Padding {
         delay: 0.0,
         open_ended: false,
     };
+
+    /// For audio after so many frames of silence, which are there because it begins later.
+    pub(super) fn after_silence(frames: u64, rate_hz: u32) -> Self {
+        let delay = frames as f64 / f64::from(rate_hz.max(1));
+        Self { start: Span::Frames(frames), delay, ..Self::NONE }
+    }
 
     /// What `file` declares for its track `track_id`; what cannot be parsed counts as not declared.
     /// The position in the file stays where a reader has left it.
@@ -122,7 +128,7 @@ struct Plan {
 const MAX_TAIL_SECONDS: f64 = 0.5;
 
 /// A track that begins later than the file by less begins with it, in seconds.
-pub(super) const MIN_DELAY_SECONDS: f64 = 0.02;
+const MIN_DELAY_SECONDS: f64 = 0.02;
 
 /// Parts that overlap by less follow each other, in seconds: edit lists count in milliseconds.
 const ROUNDING_SECONDS: f64 = 0.01;
@@ -436,7 +442,8 @@ mod tests {
     #[test]
     fn silence_comes_where_it_is_declared() {
         let late = played(1_500.0, &[(0.0, 10.0, 20.0), (2_005.0, 20.0, 25.0)]);
-        let expected = silence(1_500).chain(range(11..21)).chain(silence(2_005)).chain(range(21..26));
+        let expected =
+            silence(1_500).chain(range(11..21)).chain(silence(2_005)).chain(range(21..26));
         assert_eq!(late, expected.collect::<Vec<_>>());
         assert_eq!(played(10.0, &[(0.0, 0.0, 5.0)]).len(), 5, "not worth a delay");
     }

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_track_is_late_by_what_it_begins_after_the_first() {
-        let film = [cluster(5_000, &[(4, 0), (1, 40), (1, 80)]), cluster(9_000, &[(1, 0), (2, 40)])];
+        let film =
+            [cluster(5_000, &[(4, 0), (1, 40), (1, 80)]), cluster(9_000, &[(1, 0), (2, 40)])];
         assert_eq!(delay_of(2, &film), 4.0);
         assert_eq!(delay_of(1, &film), 0.0);
         assert_eq!(delay_of(2, &film[1..]), 0.04);
