@@ -75,7 +75,8 @@ impl Decoder {
             declares_delay: source.container.declares_delay(),
         };
         let tracks = Tracks::told(source.container, &source.file)?;
-        let chosen = tracks.find(&wanted.selection.track, container)?.or(tracks.usual());
+        let chosen = tracks.find(&wanted.selection.track, container).unwrap_or_default();
+        let chosen = chosen.or(tracks.usual());
         if let Some(id) = chosen.map(|entry| entry.id)
             && let Err(error @ AudioError::EncryptedTrack { .. }) =
                 Decoding::read_from(source.container, &source.file, id)
