@@ -7,6 +7,7 @@ mod damage;
 mod ffmpeg;
 mod limits;
 mod mutation;
+mod onsets;
 mod recordings;
 mod silence;
 mod tracks;
