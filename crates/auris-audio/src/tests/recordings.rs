@@ -100,7 +100,7 @@ fn what_was_filled_with_silence_is_reported() {
 
 #[test]
 fn plain_files_get_no_silence() {
-    for name in super::damage::CLIPS {
+    for name in damage::CLIPS {
         let decoded = decode_fixture(&format!("codecs/{name}")).unwrap();
         assert_eq!(decoded.losses, Losses::default(), "{name}");
         assert_eq!(decoded.info.start_offset, Duration::ZERO, "{name}");

@@ -171,7 +171,7 @@ mod tests {
     fn a_chain_begins_anew() {
         let pages = [page(7, 2, 0), page(7, 0, 20), page(7, 2, 0), page(7, 0, 500)];
         let mut own = Pages::new(file_of(&pages.concat()), 7);
-        let ends = |own: &mut Pages| own.next_page_end().map(|end| end.get());
+        let ends = |own: &mut Pages| own.next_page_end().map(Timestamp::get);
         assert_eq!((ends(&mut own), ends(&mut own)), (Some(20), None));
         own.restart(7);
         assert_eq!((ends(&mut own), ends(&mut own)), (Some(500), None));

@@ -72,9 +72,11 @@ impl Padding {
         open_ended: false,
     };
 
-    /// For audio after so many frames of silence, which are there because it begins later.
+    /// For audio after so many frames of silence, which are there because it begins later. Some
+    /// decoders take packets before they give any audio, Windows Media 92 ms: that is no delay.
     pub(super) fn after_silence(frames: u64, rate_hz: u32) -> Self {
         let delay = frames as f64 / f64::from(rate_hz.max(1));
+        let delay = if delay < MAX_DECODER_DELAY_SECONDS { 0.0 } else { delay };
         Self { start: Span::Frames(frames), delay, ..Self::NONE }
     }
 
@@ -129,6 +131,9 @@ const MAX_TAIL_SECONDS: f64 = 0.5;
 
 /// A track that begins later than the file by less begins with it, in seconds.
 const MIN_DELAY_SECONDS: f64 = 0.02;
+
+/// The longest delay of a decoder of ffmpeg, in seconds.
+const MAX_DECODER_DELAY_SECONDS: f64 = 0.1;
 
 /// Parts that overlap by less follow each other, in seconds: edit lists count in milliseconds.
 const ROUNDING_SECONDS: f64 = 0.01;
