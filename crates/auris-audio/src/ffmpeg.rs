@@ -95,8 +95,9 @@ impl Ffmpeg {
         }
         // Silence takes the place of what cannot be decoded and of gaps in the timestamps, so that
         // what follows keeps its time; `first_pts` puts it before a track that begins later than the
-        // file, too. Its times begin with the first track of the file.
-        command.args(["-af", "aresample=async=1:first_pts=0"]);
+        // file, too. Its times begin with the first track of the file. By default, what is missing
+        // is put there when it is 0.1 s.
+        command.args(["-af", "aresample=async=1:first_pts=0:min_hard_comp=0.06"]);
         command.args(["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
         command.stdout(Stdio::piped());
         let mut child = command.spawn()?;

@@ -69,14 +69,19 @@ impl Decoder {
 
     /// Goes back to a time, in seconds. False if that cannot be.
     pub(super) fn rewind(&mut self, seconds: f64) -> Result<bool, AudioError> {
-        let time = Time::try_from_secs_f64((seconds - PREROLL_SECONDS).max(0.0));
-        let Some(time) = time else { return Ok(false) };
-        let to = SeekTo::Time { time, track_id: Some(self.track.id) };
-        let sought = guarded(self.container, || Ok(self.reader.seek(SeekMode::Accurate, to)))?;
-        self.track.decoder.reset();
-        self.clock = Clock::default();
-        self.is_resuming = true;
-        Ok(sought.is_ok())
+        // Every track must have a place to go to, which one that is shorter may only have at 0.
+        for seconds in [(seconds - PREROLL_SECONDS).max(0.0), 0.0] {
+            let Some(time) = Time::try_from_secs_f64(seconds) else { continue };
+            let to = SeekTo::Time { time, track_id: Some(self.track.id) };
+            let sought = guarded(self.container, || Ok(self.reader.seek(SeekMode::Accurate, to)))?;
+            if sought.is_ok() {
+                self.track.decoder.reset();
+                self.clock = Clock::default();
+                self.is_resuming = true;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// How long the file claims to be.
