@@ -50,8 +50,8 @@ enum Step {
 pub(super) struct Decoding(Vec<Step>);
 
 impl Decoding {
-    /// What `file` declares for its track `track_id`. The position in the file stays where a reader
-    /// has left it.
+    /// What the container that begins at byte `start` of `file` declares for its track `track_id`.
+    /// The position in the file stays where a reader has left it.
     ///
     /// # Errors
     /// [`AudioError::EncodedTrack`] where only ffmpeg may be able to undo it,
@@ -59,13 +59,14 @@ impl Decoding {
     pub(super) fn read_from(
         container: Container,
         mut file: &File,
+        start: u64,
         track_id: u32,
     ) -> Result<Self, AudioError> {
         if container != Container::Matroska {
             return Ok(Self::default());
         }
         let here = file.stream_position()?;
-        let encodings = encodings(&mut BufReader::new(file), track_id);
+        let encodings = encodings(&mut BufReader::new(file), start, track_id);
         file.seek(SeekFrom::Start(here))?;
         let Some(mut encodings) = encodings else { return Ok(Self::default()) };
         // What was done last is undone first.
@@ -138,8 +139,12 @@ enum Kind {
 }
 
 /// The encodings of the track with this number, up to damage; `None` if there is no such track.
-fn encodings(file: &mut (impl Read + Seek), track_number: u32) -> Option<Vec<Encoding>> {
-    let mut at = 0;
+fn encodings(
+    file: &mut (impl Read + Seek),
+    start: u64,
+    track_number: u32,
+) -> Option<Vec<Encoding>> {
+    let mut at = start;
     for _ in 0..MAX_ELEMENTS {
         let element = Element::read(file, at).ok()?;
         at = match (element.id, element.end) {
@@ -241,7 +246,7 @@ mod tests {
 
     fn read(encodings: &[Vec<u8>]) -> Result<Vec<Step>, String> {
         let file = file_of(&file(encodings));
-        let decoding = Decoding::read_from(Container::Matroska, &file, 1);
+        let decoding = Decoding::read_from(Container::Matroska, &file, 0, 1);
         decoding.map(|decoding| decoding.0).map_err(|error| error.to_string())
     }
 

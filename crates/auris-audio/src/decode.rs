@@ -24,8 +24,11 @@ use super::trim::{Padding, Trim};
 use super::{AudioError, AudioInfo, Limits, Losses};
 use auris_core::recording::{Heard, Selection, TrackChoice};
 
+mod failures;
 mod open;
 mod timing;
+
+use failures::{Cause, Failures};
 
 /// Frames at one sample rate.
 #[derive(Default)]
@@ -89,19 +92,6 @@ pub(super) struct Decoder {
     /// Whether there was a sample yet: from then on, what is damaged is an early end.
     started: bool,
     losses: Losses,
-}
-
-/// What went wrong in a row, to give up on a file that is nothing else.
-#[derive(Default)]
-struct Failures {
-    packets: u32,
-    resets: u32,
-    cause: Option<Cause>,
-}
-
-enum Cause {
-    Damaged(String),
-    Unsupported(&'static str),
 }
 
 /// Give up after this many packets in a row that do not decode: at 20 ms each, 20 s of audio.
@@ -370,16 +360,6 @@ impl Decoder {
         self.track.timestamps.restart(self.track.id);
         self.clock = Clock::default();
         Ok(())
-    }
-}
-
-impl Failures {
-    /// Notes the first cause; later ones are mostly its consequences.
-    fn add(&mut self, error: &Error) {
-        self.cause.get_or_insert_with(|| match error {
-            Error::Unsupported(what) => Cause::Unsupported(what),
-            error => Cause::Damaged(error.to_string()),
-        });
     }
 }
 

@@ -28,19 +28,24 @@ pub(super) enum Timestamps {
 }
 
 impl Timestamps {
-    /// Those of the track `track_id` of `file`. The position in the file stays where a reader has
-    /// left it.
+    /// Those of the track `track_id` of the container that begins at byte `start` of `file`. The
+    /// position in the file stays where a reader has left it.
     ///
     /// # Errors
     /// The position cannot be kept.
-    pub(super) fn of(container: Container, file: &File, track_id: u32) -> io::Result<Self> {
+    pub(super) fn of(
+        container: Container,
+        file: &File,
+        start: u64,
+        track_id: u32,
+    ) -> io::Result<Self> {
         Ok(match container {
-            Container::Mp4 => match Fragments::read_from(file, track_id)? {
+            Container::Mp4 => match Fragments::read_from(file, start, track_id)? {
                 Some(fragments) => Self::Fragments(fragments),
                 None => Self::Reported,
             },
             Container::Matroska => Self::Reported,
-            Container::Ogg => Self::Pages(Box::new(Pages::new(file.try_clone()?, track_id))),
+            Container::Ogg => Self::Pages(Box::new(Pages::new(file.try_clone()?, start, track_id))),
             _ => Self::Counted,
         })
     }

@@ -79,7 +79,7 @@ impl Decoder {
         let chosen = chosen.or(tracks.usual());
         if let Some(id) = chosen.map(|entry| entry.id)
             && let Err(error @ AudioError::EncryptedTrack { .. }) =
-                Decoding::read_from(source.container, &source.file, id)
+                Decoding::read_from(source.container, &source.file, source.start, id)
         {
             return Err(error);
         }
@@ -191,8 +191,8 @@ impl Decoder {
             Ok((reader, track, tracks))
         })?;
         let number = tracks.number_of(track.id);
-        track.decoding = Decoding::read_from(container, &source.file, track.id)?;
-        track.timestamps = Timestamps::of(container, &source.file, track.id)?;
+        track.decoding = Decoding::read_from(container, &source.file, source.start, track.id)?;
+        track.timestamps = Timestamps::of(container, &source.file, source.start, track.id)?;
         let padding = Padding::told(container, &source.file, track.id)?;
         let budget = source.budget.clone();
         let (mut decoder, info) =

@@ -33,9 +33,13 @@ pub(crate) struct Fragments {
 
 impl Fragments {
     /// Those of the track with this id; `None` if the file has none with a time.
-    pub(super) fn read_from(mut file: &File, track_id: u32) -> io::Result<Option<Self>> {
+    pub(super) fn read_from(
+        mut file: &File,
+        start: u64,
+        track_id: u32,
+    ) -> io::Result<Option<Self>> {
         let here = file.stream_position()?;
-        let starts = starts(&mut BufReader::new(file), track_id);
+        let starts = starts(&mut BufReader::new(file), start, track_id);
         file.seek(SeekFrom::Start(here))?;
         let starts = starts.filter(|starts| !starts.is_empty());
         Ok(starts.map(|starts| Self { starts, ..Self::default() }))
@@ -58,11 +62,11 @@ impl Fragments {
 }
 
 /// For each fragment of the track with this id, the number of its first sample and its time.
-fn starts(file: &mut (impl Read + Seek), track_id: u32) -> Option<Vec<(u64, u64)>> {
+fn starts(file: &mut (impl Read + Seek), start: u64, track_id: u32) -> Option<Vec<(u64, u64)>> {
     let end = file.seek(SeekFrom::End(0)).ok()?;
-    let mut samples = u64::from(samples_before(file, end, track_id).unwrap_or(0));
+    let mut samples = u64::from(samples_before(file, start..end, track_id).unwrap_or(0));
     let mut starts = Vec::new();
-    for_each_part(file, end, |file, part| {
+    for_each_part(file, start..end, |file, part| {
         if part.track_id == track_id {
             starts.extend(decode_time(file, &part.content).map(|time| (samples, time)));
             let runs = children(file, part.content, b"trun");
@@ -80,7 +84,7 @@ pub(crate) fn first_decode_times(file: &mut (impl Read + Seek)) -> BTreeMap<u32,
     let Ok(end) = file.seek(SeekFrom::End(0)) else { return times };
     let tracks = child(file, 0..end, b"moov").map(|movie| children(file, movie, b"trak").len());
     let wanted = tracks.unwrap_or(0).min(MAX_TRACKS);
-    for_each_part(file, end, |file, part| {
+    for_each_part(file, 0..end, |file, part| {
         if !times.contains_key(&part.track_id) {
             times.extend(decode_time(file, &part.content).map(|time| (part.track_id, time)));
         }
@@ -99,10 +103,9 @@ struct Part {
 /// Calls `visit` with each part of each fragment, until it returns false.
 fn for_each_part<F: Read + Seek>(
     file: &mut F,
-    end: u64,
+    Range { start: mut at, end }: Range<u64>,
     mut visit: impl FnMut(&mut F, Part) -> bool,
 ) {
-    let mut at = 0;
     for _ in 0..MAX_BOXES {
         let Ok((name, content)) = read_box(file, at, end) else { return };
         at = content.end;
@@ -128,8 +131,12 @@ fn decode_time(file: &mut (impl Read + Seek), part: &Range<u64>) -> Option<u64> 
 }
 
 /// How many samples of the track come before the first fragment.
-fn samples_before(file: &mut (impl Read + Seek), end: u64, track_id: u32) -> Option<u32> {
-    let movie = child(file, 0..end, b"moov")?;
+fn samples_before(
+    file: &mut (impl Read + Seek),
+    container: Range<u64>,
+    track_id: u32,
+) -> Option<u32> {
+    let movie = child(file, container, b"moov")?;
     let track = children(file, movie, b"trak").into_iter().find(|track| {
         child(file, track.clone(), b"tkhd").and_then(|header| id(file, &header)) == Some(track_id)
     })?;
@@ -176,7 +183,7 @@ mod tests {
 
     #[test]
     fn packets_get_the_times_of_their_fragments() {
-        let starts = starts(&mut Cursor::new(file()), 2).unwrap();
+        let starts = starts(&mut Cursor::new(file()), 0, 2).unwrap();
         assert_eq!(starts, [(0, 100), (2, 9_000)]);
         let mut fragments = Fragments { starts, ..Fragments::default() };
         let times = (0..5).map(|n| {
@@ -193,9 +200,9 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] = 0xff;
-            let _ = starts(&mut Cursor::new(&bytes), 2);
+            let _ = starts(&mut Cursor::new(&bytes), 0, 2);
             first_decode_times(&mut Cursor::new(&bytes));
-            let _ = starts(&mut Cursor::new(&whole[..at]), 2);
+            let _ = starts(&mut Cursor::new(&whole[..at]), 0, 2);
         }
     }
 }

@@ -35,8 +35,9 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn new(file: File, serial: u32) -> Self {
-        Self { file, serial, at: 0, begun: false, page: VecDeque::new(), following: None }
+    /// Those of the stream `serial` from byte `at` on.
+    pub(super) fn new(file: File, at: u64, serial: u32) -> Self {
+        Self { file, serial, at, begun: false, page: VecDeque::new(), following: None }
     }
 
     /// Goes on with another stream of the chain.
@@ -146,7 +147,7 @@ mod tests {
 
     /// The times of packets of 10 that the reader gives these times.
     fn times(pages: &[Vec<u8>], reported: &[i64]) -> Vec<i64> {
-        let mut pages = Pages::new(file_of(&pages.concat()), 7);
+        let mut pages = Pages::new(file_of(&pages.concat()), 0, 7);
         let mut packets =
             reported.iter().map(|pts| Packet::new(7, Timestamp::new(*pts), Duration::new(10), [0]));
         let mut times = Vec::new();
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn a_chain_begins_anew() {
         let pages = [page(7, 2, 0), page(7, 0, 20), page(7, 2, 0), page(7, 0, 500)];
-        let mut own = Pages::new(file_of(&pages.concat()), 7);
+        let mut own = Pages::new(file_of(&pages.concat()), 0, 7);
         let ends = |own: &mut Pages| own.next_page_end().map(Timestamp::get);
         assert_eq!((ends(&mut own), ends(&mut own)), (Some(20), None));
         own.restart(7);
