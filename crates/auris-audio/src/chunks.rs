@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::segment::{ChunkPolicy, Cut, Cutter};
-use super::{AudioError, AudioInfo, AudioStream, SAMPLE_RATE_HZ};
+use super::{AudioError, AudioInfo, AudioStream, Losses, SAMPLE_RATE_HZ};
 use auris_core::recording::{Channel, TranscribedParts};
 
 /// A stretch of the file, or of one of its channels, to transcribe as one.
@@ -147,6 +147,11 @@ impl Chunks {
     /// Whether the file broke off; what there was has been decoded. Final after the last chunk.
     pub fn truncated(&self) -> bool {
         self.stream.truncated()
+    }
+
+    /// What is missing so far. Final after the last chunk.
+    pub fn losses(&self) -> Losses {
+        self.stream.losses()
     }
 
     /// Of the channels that are not done, the one that is furthest behind; the first of several.

@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
@@ -13,6 +13,7 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::Duration as Ticks;
 
 use super::budget::{Budget, Phase};
+use super::clock::Clock;
 use super::codecs::Container;
 use super::ffmpeg::Conversion;
 use super::pcm::{Mixer, Signals};
@@ -20,10 +21,14 @@ use super::source::is_disk_error;
 use super::track::AudioTrack;
 use super::tracks::Tracks;
 use super::trim::{Padding, Trim};
-use super::{AudioError, AudioInfo, Limits};
-use auris_core::recording::{Selection, TrackChoice, TranscribedParts};
+use super::{AudioError, AudioInfo, Limits, Losses};
+use auris_core::recording::{TranscribedParts, Selection, TrackChoice};
 
+mod failures;
 mod open;
+mod timing;
+
+use failures::{Cause, Failures};
 
 /// Frames at one sample rate.
 #[derive(Default)]
@@ -69,6 +74,14 @@ pub(super) struct Decoder {
     signals: Option<Signals>,
     mixer: Mixer,
     trim: Trim,
+    clock: Clock,
+    /// The next packet to decode, after so many frames of silence.
+    waiting: Option<Packet>,
+    gap_frames: u64,
+    /// The rate of what was decoded last, in Hz.
+    rate_hz: u32,
+    /// Whether the reader has gone back, and nothing was decoded since.
+    is_resuming: bool,
     /// Whether the file is whole wherever it ends.
     open_ended: bool,
     /// Time of packets that could not be decoded since the last one that could, in seconds.
@@ -78,20 +91,7 @@ pub(super) struct Decoder {
     padding_frames: u64,
     /// Whether there was a sample yet: from then on, what is damaged is an early end.
     started: bool,
-    truncated: bool,
-}
-
-/// What went wrong in a row, to give up on a file that is nothing else.
-#[derive(Default)]
-struct Failures {
-    packets: u32,
-    resets: u32,
-    cause: Option<Cause>,
-}
-
-enum Cause {
-    Damaged(String),
-    Unsupported(&'static str),
+    losses: Losses,
 }
 
 /// Give up after this many packets in a row that do not decode: at 20 ms each, 20 s of audio.
@@ -99,9 +99,6 @@ const MAX_FAILED_PACKETS: u32 = 1_000;
 
 /// Give up when the reader wants to begin anew this often without a sample in between.
 const MAX_RESETS: u32 = 16;
-
-/// The longest silence that takes the place of lost packets; their length is only claimed.
-const MAX_LOST_SECONDS: f64 = 10.0;
 
 /// The most padding that a LAME tag can declare: 12 bits.
 const MAX_PADDING_FRAMES: u64 = 4_095;
@@ -124,16 +121,29 @@ impl Decoder {
 
     fn fill(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         block.clear();
-        while block.frames() == 0 {
-            if self.trim.is_over() || !self.next_decoded(block)? {
-                self.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
-                // What broke off has no padding at its end.
-                if self.truncated {
-                    block.signals = self.trim.take_held();
+        while !self.trim.next(block) {
+            let behind = self.trim.rewind().filter(|_| !self.is_resuming);
+            let is_lost = match behind {
+                Some(seconds) => !self.rewind(seconds)?,
+                None => false,
+            };
+            self.losses.truncated |= is_lost;
+            if !is_lost && !self.trim.is_over() {
+                if self.next_decoded(block)? {
+                    self.trim.push(block);
+                    continue;
                 }
-                return Ok(block.frames() > 0);
+                self.is_resuming = false;
+                if self.trim.end_part() {
+                    continue;
+                }
             }
-            self.trim.apply(block);
+            self.losses.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
+            // What broke off has no padding at its end.
+            if self.losses.truncated {
+                block.signals = self.trim.take_held();
+            }
+            return Ok(block.frames() > 0);
         }
         Ok(true)
     }
@@ -145,7 +155,7 @@ impl Decoder {
                 | AudioError::UnsupportedCodec { .. }
                 | AudioError::NoAudioTrack { .. },
             ) if self.started => {
-                self.truncated = true;
+                self.losses.truncated = true;
                 Ok(false)
             }
             result => result,
@@ -155,7 +165,17 @@ impl Decoder {
     fn next_decodable(&mut self, block: &mut Block) -> Result<bool, AudioError> {
         loop {
             self.budget.begin(Phase::Packets)?;
-            let packet = match self.reader.next_packet() {
+            if self.fill_gap(block) {
+                return Ok(true);
+            }
+            if let Some(packet) = self.waiting.take() {
+                if self.decode(packet, block)? {
+                    return Ok(true);
+                }
+                continue;
+            }
+            let (reader, timestamps) = (self.reader.as_mut(), &mut self.track.timestamps);
+            let packet = match timestamps.next_packet(reader, &self.budget, self.track.id) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return Ok(false),
                 Err(Error::ResetRequired) => {
@@ -175,15 +195,18 @@ impl Decoder {
                     return Err(self.refusal());
                 }
             };
-            if packet.track_id == self.track.id && self.decode(packet, block)? {
-                return Ok(true);
+            if packet.track_id == self.track.id {
+                self.take(packet);
             }
         }
     }
 
-    /// Whether the file broke off; what there was has been decoded.
-    pub(super) fn truncated(&self) -> bool {
-        self.truncated
+    /// What is missing so far.
+    pub(super) fn losses(&self) -> Losses {
+        let by_ffmpeg = self.conversion.as_ref().map_or(0, Conversion::gaps);
+        let by_ffmpeg = by_ffmpeg as f64 / f64::from(self.rate_hz.max(1));
+        let gaps = self.losses.gaps + Duration::try_from_secs_f64(by_ffmpeg).unwrap_or_default();
+        Losses { gaps, ..self.losses }
     }
 
     /// Which part of the file is decoded.
@@ -215,14 +238,19 @@ impl Decoder {
             conversion: None,
             signals: None,
             mixer: Mixer::default(),
-            trim: Trim::new(padding, track.usual_start),
             open_ended: padding.open_ended || is_piped,
+            trim: Trim::new(padding, track.usual_start),
+            clock: Clock::default(),
+            waiting: None,
+            gap_frames: 0,
+            rate_hz: 0,
+            is_resuming: false,
             track,
             lost_seconds: 0.0,
             failures: Failures::default(),
             padding_frames: 0,
             started: false,
-            truncated: false,
+            losses: Losses::default(),
         };
         if !decoder.fill(block)? {
             return Err(decoder.refusal());
@@ -234,6 +262,7 @@ impl Decoder {
             sample_rate_hz: block.rate_hz,
             channels: decoder.track.decoder.last_decoded().spec().channels().count(),
             declared_duration: decoder.track.declared_duration,
+            start_offset: decoder.trim.delay(),
         };
         Ok((decoder, info))
     }
@@ -241,15 +270,18 @@ impl Decoder {
     /// Decodes one packet into `block`; false if it gave no samples.
     fn decode(&mut self, mut packet: Packet, block: &mut Block) -> Result<bool, AudioError> {
         self.keep_joined_files(&mut packet);
-        let decoded = match self.track.decoder.decode(&packet) {
+        let AudioTrack { decoder, decoding, .. } = &mut self.track;
+        let undone = decoding.undo(std::mem::take(&mut packet.data));
+        let undone = undone.map(|data| packet.data = data).map_err(Error::IoError);
+        let decoded = match undone.and_then(|()| decoder.decode(&packet)) {
             Ok(decoded) => decoded,
             Err(error) => {
-                let lost_seconds = self.lost_seconds + self.track.packet_seconds(&packet);
-                self.lost_seconds = lost_seconds.min(MAX_LOST_SECONDS);
+                self.lose(&packet);
                 return self.fail(&error).map(|()| false);
             }
         };
         if decoded.is_empty() {
+            self.clock.skip();
             return Ok(false);
         }
         let spec = decoded.spec();
@@ -261,11 +293,17 @@ impl Decoder {
                 .signals
                 .insert(Signals::choose(self.selection.channel, spec.channels().count())?),
         };
-        let lost_frames = (self.lost_seconds * f64::from(spec.rate())) as usize;
         block.signals.resize(signals.count(), Vec::new());
-        block.signals.iter_mut().for_each(|signal| signal.resize(lost_frames, 0.0));
         self.mixer.append(&decoded, signals, &mut block.signals);
-        self.lost_seconds = 0.0;
+        self.rate_hz = block.rate_hz;
+        let seconds = block.frames() as f64 / f64::from(self.rate_hz);
+        let lost_seconds = self.keep_time(self.track.packet_start(&packet), seconds);
+        let lost_frames = (lost_seconds * f64::from(self.rate_hz)) as usize;
+        if lost_frames > 0 {
+            for signal in &mut block.signals {
+                signal.splice(..0, std::iter::repeat_n(0.0, lost_frames));
+            }
+        }
         self.failures = Failures::default();
         Ok(true)
     }
@@ -316,18 +354,12 @@ impl Decoder {
             TrackChoice::Usual => None,
             _ => self.number.and_then(|number| tracks.numbered(number)),
         };
-        self.track = AudioTrack::choose(reader, chosen, self.container, &self.limits)?;
+        let next = AudioTrack::choose(reader, chosen, self.container, &self.limits)?;
+        let timestamps = std::mem::replace(&mut self.track, next).timestamps;
+        self.track.timestamps = timestamps;
+        self.track.timestamps.restart(self.track.id);
+        self.clock = Clock::default();
         Ok(())
-    }
-}
-
-impl Failures {
-    /// Notes the first cause; later ones are mostly its consequences.
-    fn add(&mut self, error: &Error) {
-        self.cause.get_or_insert_with(|| match error {
-            Error::Unsupported(what) => Cause::Unsupported(what),
-            error => Cause::Damaged(error.to_string()),
-        });
     }
 }
 

@@ -8,6 +8,9 @@ pub(super) const TRACKS: u64 = 0x1654_ae6b;
 pub(super) const TRACK_ENTRY: u64 = 0xae;
 pub(super) const TRACK_NUMBER: u64 = 0xd7;
 pub(super) const CLUSTER: u64 = 0x1f43_b675;
+pub(super) const SIMPLE_BLOCK: u64 = 0xa3;
+pub(super) const BLOCK_GROUP: u64 = 0xa0;
+pub(super) const BLOCK: u64 = 0xa1;
 
 /// The most children of one element, which are held in memory; a file with more is hostile.
 const MAX_CHILDREN: usize = 100_000;

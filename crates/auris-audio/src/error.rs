@@ -77,6 +77,25 @@ pub enum AudioError {
         codec: Option<String>,
     },
 
+    /// A Matroska track in an encoding on top of its codec that cannot be undone here.
+    #[error(
+        "the audio track of the {container} file is compressed {how}, which cannot be undone here: \
+         remux it, for example with `ffmpeg -i in.mkv -c copy out.mkv`"
+    )]
+    EncodedTrack {
+        /// The container's name.
+        container: &'static str,
+        /// What was done to it, for example `with LZO`.
+        how: &'static str,
+    },
+
+    /// A track that takes a key to decode.
+    #[error("the audio track of the {container} file is encrypted: send it without encryption")]
+    EncryptedTrack {
+        /// The container's name.
+        container: &'static str,
+    },
+
     /// Headers are sound, but not one sample follows.
     #[error("the {container} file holds no samples: check that the recording is not empty")]
     NoSamples {

@@ -16,9 +16,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use symphonia::core::codecs::audio::AudioCodecId;
 use symphonia::core::io::MediaSource;
 
+pub(super) use self::listener::Beginning;
 use self::listener::{Listener, cause};
 use super::AudioError;
 
@@ -87,14 +87,18 @@ impl Ffmpeg {
         input: &Input<'_>,
         max_duration: Duration,
     ) -> io::Result<(Conversion, Output)> {
-        // It names the codec at the level `info`.
-        let mut command = self.command(input, "level+info")?;
+        // It names the codec at the level `info`, and silence at the level `verbose`.
+        let mut command = self.command(input, "level+verbose")?;
         command.args(["-nostats", "-vn", "-sn", "-dn", "-map_metadata", "-1"]);
         if let Some(track) = input.track {
             command.args(["-map", &format!("0:a:{}", track.saturating_sub(1))]);
         }
-        // Silence takes the place of what cannot be decoded, so that what follows keeps its time.
-        command.args(["-af", "aresample=async=1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
+        // Silence takes the place of what cannot be decoded and of gaps in the timestamps, so that
+        // what follows keeps its time; `first_pts` puts it before a track that begins later than the
+        // file, too. Its times begin with the first track of the file. By default, what is missing
+        // is put there when it is 0.1 s.
+        command.args(["-af", "aresample=async=1:first_pts=0:min_hard_comp=0.06"]);
+        command.args(["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
         command.stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -110,6 +114,12 @@ impl Ffmpeg {
         // Neither secrets nor settings reach it.
         command.env_clear().current_dir("/");
         command.args(["-hide_banner", "-nostdin", "-v", level]);
+        // In an MPEG transport stream, only a jump by more than ten minutes is the start of another
+        // clock, not ten seconds: the rest are gaps.
+        command.args(["-dts_delta_threshold", "600"]);
+        // Without an offset, the times of a transport stream would begin with the track that is
+        // decoded, whatever the pictures do. This one is less than a sample.
+        command.args(["-itsoffset", "0.00001"]);
         command.args(["-threads", "1", "-protocol_whitelist", "file", "-f", input.demuxer]);
         // A file without a name can still be opened again by its descriptor, and read from any
         // place, which standard input as such could not.
@@ -146,9 +156,14 @@ impl Conversion {
         }
     }
 
-    /// Which codec it decodes, if it is one that is known here. Once it has begun to write.
-    pub(super) fn codec(&self) -> Option<AudioCodecId> {
-        self.listener.as_ref().and_then(Listener::codec)
+    /// What is known of its output. Once it has begun to write.
+    pub(super) fn beginning(&self) -> Beginning {
+        self.listener.as_ref().map(Listener::beginning).unwrap_or_default()
+    }
+
+    /// The silence that it has put into gaps so far, in frames of its output.
+    pub(super) fn gaps(&self) -> u64 {
+        self.listener.as_ref().map_or(0, Listener::gaps)
     }
 
     /// Whether it has failed, once its output has ended.

@@ -19,6 +19,16 @@ pub(super) fn after_times(file: &mut (impl Read + Seek), header: &Range<u64>) ->
     Ok(u32::from_be_bytes(read(file)?))
 }
 
+/// What a track holds, by its box `hdlr`: `soun` and `vide` for example.
+pub(super) fn handler_type(
+    file: &mut (impl Read + Seek),
+    handler: &Range<u64>,
+) -> io::Result<[u8; 4]> {
+    file.seek(SeekFrom::Start(handler.start))?;
+    read::<8>(file)?; // version, flags and a number that means nothing
+    read(file)
+}
+
 /// The version of a box that has one; the flags behind it are skipped.
 pub(super) fn version(file: &mut impl Read) -> io::Result<u8> {
     let [version, ..] = read::<4>(file)?;
@@ -66,7 +76,7 @@ fn find(
 }
 
 /// The name of the box at `start` and where its content is.
-fn read_box(
+pub(super) fn read_box(
     file: &mut (impl Read + Seek),
     start: u64,
     parent_end: u64,

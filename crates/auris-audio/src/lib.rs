@@ -3,7 +3,8 @@
 //! [`AudioStream`] sniffs, decodes and resamples a file block by block, mixed down or channel by
 //! channel; [`Chunks`] cuts its output in pauses, and leaves out silence. Memory does not grow with
 //! the length of the file, and nothing a header claims is trusted: limits apply to samples that
-//! were really decoded. This is synchronous work for a blocking thread; both types are `Send` and
+//! were really decoded. Times are those of the container: its gaps, late tracks and edits are
+//! silence or left out ([`Losses`] and [`AudioInfo::start_offset`] report how much). This is synchronous work for a blocking thread; both types are `Send` and
 //! continue where the last call ended.
 //!
 //! It does not write audio. The only program that it starts is ffmpeg, for formats without a decoder
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod losses;
 mod pauses;
 mod chunks;
 mod segment;
@@ -21,6 +23,8 @@ mod vad;
 mod codecs;
 mod budget;
 mod isobmff;
+mod clock;
+mod content_encoding;
 mod decode;
 mod ebml;
 mod ffmpeg;
@@ -29,6 +33,7 @@ mod pcm;
 mod resample;
 mod sniff;
 mod source;
+mod timestamps;
 mod track;
 mod tracks;
 mod trim;
@@ -44,6 +49,7 @@ pub use chunks::{Chunk, Chunks, Piece};
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
+pub use losses::Losses;
 pub use segment::ChunkPolicy;
 pub use stream::AudioStream;
 pub use vad::Vad;
@@ -95,4 +101,8 @@ pub struct AudioInfo {
     pub channels: usize,
     /// The length that the header claims, if it claims one: good for a progress bar, never a limit.
     pub declared_duration: Option<Duration>,
+    /// The silence put before the audio because its track begins later than the file: after the
+    /// first track with sound or pictures, or where an MP4 edit list puts it. A file with nothing but
+    /// this track begins with it, wherever its timestamps begin.
+    pub start_offset: Duration,
 }

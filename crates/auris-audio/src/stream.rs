@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::budget::Pace;
 use super::decode::{Block, Decoder, Wanted};
 use super::resample::Resampler;
-use super::{AudioError, AudioInfo, Limits, SAMPLE_RATE_HZ};
-use auris_core::recording::{Selection, TranscribedParts};
+use super::{AudioError, AudioInfo, Limits, Losses, SAMPLE_RATE_HZ};
+use auris_core::recording::{TranscribedParts, Selection};
 
 /// A file that is being decoded and resampled, some milliseconds at a time.
 pub struct AudioStream {
@@ -149,7 +149,12 @@ impl AudioStream {
 
     /// Whether the file broke off; what there was has been decoded. Final once `read` gave false.
     pub fn truncated(&self) -> bool {
-        self.decoder.truncated()
+        self.losses().truncated
+    }
+
+    /// What is missing so far. Final once `read` gave false.
+    pub fn losses(&self) -> Losses {
+        self.decoder.losses()
     }
 }
 

@@ -17,6 +17,8 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::codecs::{Container, DECODERS, codec_name};
+use super::content_encoding::Decoding;
+use super::timestamps::Timestamps;
 use super::tracks::Entry;
 use super::trim::Span;
 use super::{AudioError, Limits, vorbis};
@@ -35,6 +37,9 @@ pub(super) struct AudioTrack {
     /// What its codec always puts before the audio, where the reader does not remove it.
     pub(super) usual_start: Span,
     time_base: Option<TimeBase>,
+    pub(super) timestamps: Timestamps,
+    /// What a writer has done to its packets, to be undone.
+    pub(super) decoding: Decoding,
     pub(super) decoder: Box<dyn AudioDecoder>,
 }
 
@@ -115,13 +120,23 @@ impl AudioTrack {
             declared_duration: declared_duration(track),
             codec,
             usual_start,
+            timestamps: Timestamps::Counted,
+            decoding: Decoding::default(),
             decoder,
         })
     }
 
     /// How long a packet claims to last.
     pub(super) fn packet_seconds(&self, packet: &Packet) -> f64 {
-        let ticks = packet.dur.get() as f64;
+        self.seconds(packet.dur.get() as f64)
+    }
+
+    /// When a packet begins on the clock of its container, what is cut off its start not counted.
+    pub(super) fn packet_start(&self, packet: &Packet) -> f64 {
+        self.seconds(packet.pts.get() as f64 + packet.trim_start.get() as f64)
+    }
+
+    fn seconds(&self, ticks: f64) -> f64 {
         self.time_base.map_or(0.0, |base| ticks * tick_seconds(base))
     }
 }
@@ -172,14 +187,14 @@ fn usual_start(track: &Track, params: &AudioCodecParameters, container: Containe
     match params.codec {
         _ if is_taken_off => Span::NONE,
         CODEC_ID_OPUS => Span::Frames(opus_pre_skip(params).into()),
-        codec => usual_delay(codec),
+        codec => Span::Frames(usual_delay(codec)),
     }
 }
 
 /// How much is decoded before the audio if the file does not declare it: the delay that encoders or
-/// decoders of that codec always have.
-pub(super) fn usual_delay(codec: AudioCodecId) -> Span {
-    Span::Frames(match codec {
+/// decoders of that codec always have, in frames.
+pub(super) fn usual_delay(codec: AudioCodecId) -> u64 {
+    match codec {
         // Without the frame before it, the first one is only half of an overlap.
         CODEC_ID_AAC => 1_024,
         // LAME's delay and that of decoders: 576 and 529 frames.
@@ -188,7 +203,7 @@ pub(super) fn usual_delay(codec: AudioCodecId) -> Span {
         CODEC_ID_MP2 => 481,
         CODEC_ID_DCA => 512,
         _ => 0,
-    })
+    }
 }
 
 /// The pre-skip of an Opus header in frames, 0 if there is none.

@@ -6,9 +6,11 @@ use std::time::Instant;
 use super::{Block, Decoder, Wanted, guarded};
 use crate::budget::Budget;
 use crate::codecs::{Container, codec_name};
-use crate::ffmpeg::Input;
+use crate::content_encoding::Decoding;
+use crate::ffmpeg::{Beginning, Input};
 use crate::sniff::{Convertible, Sniffed, sniff};
 use crate::source::{self, Access, Source};
+use crate::timestamps::Timestamps;
 use crate::track::{AudioTrack, usual_delay};
 use crate::tracks::Tracks;
 use crate::trim::{Padding, Span};
@@ -58,7 +60,9 @@ impl Decoder {
         let error = match Self::read(source, wanted, block) {
             // The reader does not list tracks of codecs that it does not know.
             Err(
-                error @ (AudioError::UnsupportedCodec { .. } | AudioError::NoAudioTrack { .. }),
+                error @ (AudioError::UnsupportedCodec { .. }
+                | AudioError::EncodedTrack { .. }
+                | AudioError::NoAudioTrack { .. }),
             ) => error,
             result => return result,
         };
@@ -71,6 +75,14 @@ impl Decoder {
             declares_delay: source.container.declares_delay(),
         };
         let tracks = Tracks::told(source.container, &source.file)?;
+        let chosen = tracks.find(&wanted.selection.track, container).unwrap_or_default();
+        let chosen = chosen.or(tracks.usual());
+        if let Some(id) = chosen.map(|entry| entry.id)
+            && let Err(error @ AudioError::EncryptedTrack { .. }) =
+                Decoding::read_from(source.container, &source.file, source.start, id)
+        {
+            return Err(error);
+        }
         match Self::convert(input, tracks, wanted, source.budget.clone(), block) {
             Err(AudioError::NeedsFfmpeg { .. }) => Err(match error {
                 AudioError::UnsupportedCodec { codec, .. } => {
@@ -133,16 +145,17 @@ impl Decoder {
             let reader = source::reader(Container::Wav, Box::new(output))?;
             let mut track =
                 AudioTrack::choose(reader.as_ref(), None, Container::Wav, wanted.limits)?;
-            if let Some(codec) = conversion.codec() {
-                track.codec = codec_name(codec);
-                track.usual_start = match input.declares_delay {
-                    true => Span::NONE,
-                    false => usual_delay(codec),
-                };
-            } else {
-                track.codec = "unknown";
-            }
-            Self::begin(Container::Wav, reader, track, Padding::NONE, wanted, budget, block)
+            let Beginning { codec, silence } = conversion.beginning();
+            track.codec = codec.map_or("unknown", codec_name);
+            let priming = match codec.filter(|_| !input.declares_delay) {
+                Some(codec) => usual_delay(codec),
+                None => 0,
+            };
+            // The silence is put there again if it is worth it; priming is behind it.
+            track.usual_start = Span::Frames(silence.saturating_add(priming));
+            let rate_hz = track.decoder.codec_params().sample_rate.unwrap_or(0);
+            let padding = Padding::after_silence(silence, rate_hz);
+            Self::begin(Container::Wav, reader, track, padding, wanted, budget, block)
         });
         match opened {
             Ok((mut decoder, info)) => {
@@ -167,7 +180,7 @@ impl Decoder {
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
         let container = source.container;
-        let (reader, track, tracks) = guarded(container, || {
+        let (reader, mut track, tracks) = guarded(container, || {
             let reader = source.reader(access)?;
             let tracks = Tracks::of(container, &source.file, reader.as_ref())?;
             let chosen = match tracks.is_empty() {
@@ -178,6 +191,8 @@ impl Decoder {
             Ok((reader, track, tracks))
         })?;
         let number = tracks.number_of(track.id);
+        track.decoding = Decoding::read_from(container, &source.file, source.start, track.id)?;
+        track.timestamps = Timestamps::of(container, &source.file, source.start, track.id)?;
         let padding = Padding::told(container, &source.file, track.id)?;
         let budget = source.budget.clone();
         let (mut decoder, info) =

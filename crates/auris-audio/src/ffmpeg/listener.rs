@@ -1,9 +1,13 @@
-//! Reads ffmpeg's messages while it works: which codec it decodes, and why it fails.
+//! Reads ffmpeg's messages while it works: which codec it decodes, where it puts silence, and why it
+//! fails.
 //!
-//! Lines of the level `info` name the codec, long before the end; error lines give the cause. The
-//! rest is dropped, since it may hold the file's own metadata.
+//! Lines of the level `info` name the codec, long before the end, those of the level `verbose` give
+//! the silence, and error lines the cause. The rest is dropped, since it may hold the file's own
+//! metadata.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -16,26 +20,42 @@ const MAX_ERROR_BYTES: usize = 16 << 10;
 /// The longest line that is understood.
 const MAX_LINE_BYTES: u64 = 4 << 10;
 
-/// How long to wait for the codec. It is said before the first output is written.
+/// How long to wait for what is said before the first output is written.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is known when the output begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    /// The codec that is decoded, if it is one that is known here.
+    pub(crate) codec: Option<AudioCodecId>,
+    /// The silence before the audio, in frames of the output.
+    pub(crate) silence: u64,
+}
 
 /// Reads all messages of a child, so that it never blocks on a full pipe.
 pub(super) struct Listener {
-    codec: Receiver<AudioCodecId>,
+    beginning: Receiver<Beginning>,
+    gaps: Arc<AtomicU64>,
     errors: JoinHandle<String>,
 }
 
 impl Listener {
     /// Listens to `stderr` until it ends.
     pub(super) fn new(stderr: impl Read + Send + 'static) -> Self {
-        let (tell, codec) = mpsc::channel();
+        let (tell, beginning) = mpsc::channel();
+        let gaps = Arc::new(AtomicU64::new(0));
+        let gaps_so_far = Arc::clone(&gaps);
         let errors = thread::spawn(move || {
             let mut errors = String::new();
+            let mut known = Beginning::default();
             // What cannot be read is ignored.
             let _ = for_each_line(BufReader::new(stderr), |line| {
-                if let Some(id) = decoded_codec(line) {
+                known.codec = known.codec.or_else(|| decoded_codec(line));
+                gaps_so_far.fetch_add(added_silence(line).unwrap_or(0), Ordering::Relaxed);
+                if line.starts_with("[info] Output #0,") {
+                    known.silence = gaps_so_far.swap(0, Ordering::Relaxed);
                     // The receiver may be gone.
-                    let _ = tell.send(id);
+                    let _ = tell.send(known);
                 }
                 if is_error(line) && errors.len() + line.len() < MAX_ERROR_BYTES {
                     errors.push_str(line);
@@ -44,13 +64,17 @@ impl Listener {
             });
             errors
         });
-        Self { codec, errors }
+        Self { beginning, gaps, errors }
     }
 
-    /// Which codec the child decodes, if it says one that is known here. For a child that has
-    /// begun to write its output.
-    pub(super) fn codec(&self) -> Option<AudioCodecId> {
-        self.codec.recv_timeout(PATIENCE).ok()
+    /// What is known of a child that has begun to write its output; nothing if it has not said it.
+    pub(super) fn beginning(&self) -> Beginning {
+        self.beginning.recv_timeout(PATIENCE).unwrap_or_default()
+    }
+
+    /// The silence put into the audio so far, in frames of the output.
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps.load(Ordering::Relaxed)
     }
 
     /// The lines of errors of a child that has ended.
@@ -101,6 +125,13 @@ fn decoded_codec(line: &str) -> Option<AudioCodecId> {
     })
 }
 
+/// How many frames a line such as `[Parsed_aresample_0 @ 0x5] [SWR @ 0x5] [verbose] adding 5 audio
+/// samples of silence` says.
+fn added_silence(line: &str) -> Option<u64> {
+    let (_, said) = line.strip_prefix("[Parsed_aresample_")?.split_once("] [verbose] adding ")?;
+    said.strip_suffix(" audio samples of silence")?.parse().ok()
+}
+
 /// Whether a line such as `[avi @ 0x55d0] [error] broken` or `[fatal] broken` is one of an error.
 fn is_error(line: &str) -> bool {
     let said = match line.split_once("] ") {
@@ -126,22 +157,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_codec_is_known_while_the_child_works() {
+    fn codec_and_silence_are_known_while_the_child_works() {
         let (reader, mut writer) = io::pipe().unwrap();
         let listener = Listener::new(reader);
-        let said = "[info]   Stream #0:0[0x100]: Video: h264\n[info] Stream mapping:\n\
-                    [info]   Stream #0:1 -> #0:0 (mp3 (mp3float) -> pcm_f32le (native))\n";
+        let silence = "[Parsed_aresample_0 @ 0x5] [SWR @ 0x6] [verbose] adding";
+        let said = format!(
+            "[info]   Stream #0:0[0x100]: Video: h264\n[info] Stream mapping:\n\
+             [info]   Stream #0:1 -> #0:0 (mp3 (mp3float) -> pcm_f32le (native))\n\
+             {silence} 16384 audio samples of silence\n{silence} 5 audio samples of silence\n\
+             [info] Output #0, wav, to 'pipe:1':\n"
+        );
         io::Write::write_all(&mut writer, said.as_bytes()).unwrap();
-        assert_eq!(listener.codec(), Some(codec::CODEC_ID_MP3));
+        let expected = Beginning { codec: Some(codec::CODEC_ID_MP3), silence: 16_389 };
+        assert_eq!(listener.beginning(), expected);
+        assert_eq!(listener.gaps(), 0);
+        let said = format!("{silence} 7 audio samples of silence\n");
+        io::Write::write_all(&mut writer, said.as_bytes()).unwrap();
         drop(writer);
+        let gaps = Arc::clone(&listener.gaps);
         assert_eq!(listener.errors(), "");
+        assert_eq!(gaps.load(Ordering::Relaxed), 7);
     }
 
     #[test]
     fn an_unknown_codec_does_not_block() {
-        let said = "[info]   Stream #0:0 -> #0:0 (nellymoser (native) -> pcm_f32le (native))\n";
-        assert_eq!(Listener::new(said.as_bytes()).codec(), None);
-        assert_eq!(Listener::new(&b""[..]).codec(), None);
+        let said = "[info]   Stream #0:0 -> #0:0 (nellymoser (native) -> pcm_f32le (native))\n\
+                    [info] Output #0, wav, to 'pipe:1':\n";
+        assert_eq!(Listener::new(said.as_bytes()).beginning(), Beginning::default());
+        assert_eq!(Listener::new(&b""[..]).beginning(), Beginning::default());
     }
 
     #[test]
@@ -149,7 +192,7 @@ mod tests {
         let title = "[info]     title : [error] Stream #0:0 -> #0:0 (mp3 (native)) a secret\n";
         let said = format!("{title}[avi @ 0x5] [error] broken\n{}", title.repeat(10_000));
         let listener = Listener::new(io::Cursor::new(said));
-        assert_eq!(listener.codec(), None);
+        assert_eq!(listener.beginning(), Beginning::default());
         assert_eq!(listener.errors(), "[avi @ 0x5] [error] broken\n");
         let said = format!("[error] {}\n", "x".repeat(1_000)).repeat(1_000);
         let kept = Listener::new(io::Cursor::new(said)).errors();

@@ -4,7 +4,7 @@ use super::mutation::{Random, mutated};
 use super::*;
 
 /// Every clip that decodes.
-const CLIPS: &[&str] = &[
+pub(super) const CLIPS: &[&str] = &[
     "speech.wav",
     "wav-mulaw.wav",
     "wav-adpcm-ms.wav",
@@ -110,14 +110,24 @@ fn headers_without_sense_are_errors() {
 
 #[test]
 fn a_thousand_damaged_files_give_clean_samples_or_errors_in_time() {
+    let clips = CLIPS.iter().map(|name| fixture_bytes(&format!("codecs/{name}")));
+    check_damaged(&clips.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_thousand_damaged_recordings_give_clean_samples_or_errors_in_time() {
+    let clips = recordings::CASES.iter().map(|(name, _)| format!("recordings/{name}"));
+    check_damaged(&clips.map(|name| fixture_bytes(&name)).collect::<Vec<_>>());
+}
+
+fn check_damaged(clips: &[Vec<u8>]) {
     let limits = Limits {
         max_duration: Duration::from_secs(60),
         max_decode: Duration::from_secs(10),
         ..Limits::default()
     };
-    let clips: Vec<_> = CLIPS.iter().map(|name| fixture_bytes(&format!("codecs/{name}"))).collect();
     for seed in 0..1_000 {
-        let bytes = mutated(&clips, seed);
+        let bytes = mutated(clips, seed);
         match decode(file_of(&bytes), &limits) {
             Ok(decoded) => {
                 let clean = decoded.samples.iter().all(|s| (-1.0..=1.0).contains(s));

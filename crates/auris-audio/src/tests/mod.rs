@@ -7,6 +7,8 @@ mod damage;
 mod ffmpeg;
 mod limits;
 mod mutation;
+mod onsets;
+mod recordings;
 mod silence;
 mod tracks;
 
@@ -40,6 +42,7 @@ pub(super) struct Decoded {
     info: AudioInfo,
     pub(super) samples: Vec<f32>,
     truncated: bool,
+    losses: Losses,
 }
 
 fn decode(file: File, limits: &Limits) -> Result<Decoded, AudioError> {
@@ -47,7 +50,8 @@ fn decode(file: File, limits: &Limits) -> Result<Decoded, AudioError> {
     let mut samples = Vec::new();
     while stream.read(&mut samples)? {}
     let truncated = stream.truncated();
-    Ok(Decoded { info: stream.info().clone(), samples, truncated })
+    let losses = stream.losses();
+    Ok(Decoded { info: stream.info().clone(), samples, truncated, losses })
 }
 
 /// The signals of a selected part of a file.

@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use super::{Entry, MAX_NAME_CHARS, MAX_TRACKS, codec, language, name};
-use crate::isobmff::{child, children, id, read, version};
+use crate::isobmff::{child, children, handler_type, id, read, version};
 
 /// The audio tracks in the order of the file, up to damage.
 pub(super) fn tracks(file: &mut (impl Read + Seek)) -> Option<Vec<Entry>> {
@@ -36,12 +36,6 @@ fn entry(file: &mut (impl Read + Seek), track: Range<u64>) -> Option<Entry> {
     let codec = kind.and_then(|kind| name(&kind)).map_or("unknown".to_owned(), codec);
     // Most writers put 2 where the number of channels belongs, whatever the codec's own header says.
     Some(Entry::new(id, codec, declared.as_deref().and_then(language), None))
-}
-
-fn handler_type(file: &mut (impl Read + Seek), handler: &Range<u64>) -> io::Result<[u8; 4]> {
-    file.seek(SeekFrom::Start(handler.start))?;
-    read::<8>(file)?; // version, flags and a number that means nothing
-    read(file)
 }
 
 /// The language of `mdhd`: three letters of five bits each.

@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use std::io::{Read, Seek, SeekFrom};
 
 use super::{Padding, Span};
-use crate::ebml::{CLUSTER, Element, SEGMENT, TRACK_ENTRY, TRACK_NUMBER, TRACKS, move_to, number};
+use crate::ebml::{
+    BLOCK, BLOCK_GROUP, CLUSTER, Element, SEGMENT, SIMPLE_BLOCK, TRACK_ENTRY, TRACK_NUMBER, TRACKS,
+    move_to, number,
+};
+
+mod start;
 
 // Ids of elements, with their length marks.
 const CODEC_DELAY: u64 = 0x56aa;
-const SIMPLE_BLOCK: u64 = 0xa3;
-const BLOCK_GROUP: u64 = 0xa0;
-const BLOCK: u64 = 0xa1;
 const DISCARD_PADDING: u64 = 0x75a2;
 
 /// The most elements, as many as a day of packets has; a file with more is hostile.
@@ -50,6 +52,7 @@ pub(super) fn padding(file: &mut (impl Read + Seek), track_number: u32) -> Optio
     padding.open_ended = is_open_ended && at == file_end;
     let tail = last_clusters.iter().find_map(|last| discard_padding(file, last, track_number));
     padding.tail = tail.unwrap_or(Span::NONE);
+    padding.delay = start::delay(file, track_number);
     Some(padding)
 }
 

@@ -1,14 +1,19 @@
-//! Cuts off what encoders put before and after the audio, so that times are those of the recording.
+//! Puts decoded audio on the clock of its recording: cuts off what encoders put before and after it,
+//! plays the parts that an edit list names, and begins with silence if the track begins late.
 //!
-//! Each container declares it in its own way, which the decoding library does not read for MP4 and
+//! Each container declares these in its own way, which the decoding library does not read for MP4 and
 //! Matroska ([`mp4`], [`matroska`]); if nothing is declared, the codec's usual values apply.
 
 mod matroska;
 mod mp4;
+mod plan;
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek, SeekFrom};
+use std::ops::Range;
+use std::time::Duration;
 
+use self::plan::Plan;
 use super::codecs::Container;
 use super::decode::Block;
 
@@ -32,22 +37,48 @@ impl Span {
     }
 }
 
-/// What is not of the recording.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// What is of the recording, and when.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Padding {
-    /// Before it.
+    /// What is not of the recording, before it.
     start: Span,
     /// From the first decoded frame to the end of the recording, if that is declared.
     end: Option<Span>,
-    /// Behind the recording.
+    /// What is not of the recording, behind it.
     tail: Span,
+    /// What is played after `end`, in order.
+    more: Vec<Part>,
+    /// How much later than the file the track begins, in seconds.
+    delay: f64,
     /// Whether the file has no end of its own, so that it is whole wherever it ends.
     pub(super) open_ended: bool,
 }
 
+/// A part of what is decoded, in seconds from the first decoded frame.
+#[derive(Debug, Clone, PartialEq)]
+struct Part {
+    /// The silence before it, in seconds.
+    silence: f64,
+    range: Range<f64>,
+}
+
 impl Padding {
-    pub(super) const NONE: Self =
-        Self { start: Span::NONE, end: None, tail: Span::NONE, open_ended: false };
+    pub(super) const NONE: Self = Self {
+        start: Span::NONE,
+        end: None,
+        tail: Span::NONE,
+        more: Vec::new(),
+        delay: 0.0,
+        open_ended: false,
+    };
+
+    /// For audio after so many frames of silence, which are there because it begins later. Some
+    /// decoders take packets before they give any audio, Windows Media 92 ms: that is no delay.
+    pub(super) fn after_silence(frames: u64, rate_hz: u32) -> Self {
+        let delay = frames as f64 / f64::from(rate_hz.max(1));
+        let delay = if delay < MAX_DECODER_DELAY_SECONDS { 0.0 } else { delay };
+        Self { start: Span::Frames(frames), delay, ..Self::NONE }
+    }
 
     /// What `file` declares for its track `track_id`; what cannot be parsed counts as not declared.
     /// The position in the file stays where a reader has left it.
@@ -69,67 +100,95 @@ impl Padding {
     }
 }
 
-/// Takes the padding off as blocks pass.
+/// The longest delay of a decoder of ffmpeg, in seconds.
+const MAX_DECODER_DELAY_SECONDS: f64 = 0.1;
+
+/// Puts blocks of audio on the clock of the recording as they pass.
 pub(super) struct Trim {
     padding: Padding,
     /// What the codec always puts before the audio.
     usual_start: Span,
     /// Known with the first block.
-    left: Option<Left>,
+    plan: Option<Plan>,
     /// The last frames of each signal so far, which may turn out to be the tail.
     held: Vec<Vec<f32>>,
 }
 
-/// What is left to do, in frames.
-struct Left {
-    skip: u64,
-    /// What may come behind that.
-    keep: u64,
-    hold: usize,
-}
-
-/// The longest tail that is held back, in seconds: more than any packet of a lossy codec.
-const MAX_TAIL_SECONDS: f64 = 0.5;
-
 impl Trim {
     pub(super) fn new(padding: Padding, usual_start: Span) -> Self {
-        Self { padding, usual_start, left: None, held: Vec::new() }
+        Self { padding, usual_start, plan: None, held: Vec::new() }
     }
 
-    /// Takes off `block` what is not of the recording. What may be its tail is held back.
-    pub(super) fn apply(&mut self, block: &mut Block) {
+    /// Takes what is decoded next, all of it: `block` is empty afterwards.
+    pub(super) fn push(&mut self, block: &mut Block) {
         let rate_hz = block.rate_hz;
         let Self { padding, usual_start, .. } = self;
-        let left = self.left.get_or_insert_with(|| {
-            // A start earlier than the codec allows counts as not declared.
-            let skip = padding.start.frames(rate_hz).max(usual_start.frames(rate_hz));
-            let end = padding.end.map_or(u64::MAX, |end| end.frames(rate_hz));
-            let most_held = Span::Seconds(MAX_TAIL_SECONDS).frames(rate_hz);
-            let hold = padding.tail.frames(rate_hz).min(most_held) as usize;
-            Left { skip, keep: end.saturating_sub(skip), hold }
-        });
-        let frames = block.frames() as u64;
-        let skipped = left.skip.min(frames);
-        left.skip -= skipped;
-        let kept = (frames - skipped).min(left.keep);
-        left.keep -= kept;
-        // Both are at most what the block has.
-        let range = skipped as usize..(skipped + kept) as usize;
-        self.held.resize(block.signals.len(), Vec::new());
-        for (signal, held) in block.signals.iter_mut().zip(&mut self.held) {
-            signal.truncate(range.end);
-            signal.drain(..range.start);
-            if left.hold > 0 {
-                held.append(signal);
-                let sure = held.len().saturating_sub(left.hold);
-                signal.extend(held.drain(..sure));
+        let plan = self.plan.get_or_insert_with(|| Plan::new(padding, *usual_start, rate_hz));
+        std::mem::swap(&mut plan.decoded, block);
+        block.clear();
+        block.rate_hz = rate_hz;
+        block.signals.resize(plan.decoded.signals.len(), Vec::new());
+    }
+
+    /// Replaces `block`, which is empty, by what comes next of what was pushed, and by silence. What
+    /// may be the tail is held back. False if more must be pushed.
+    pub(super) fn next(&mut self, block: &mut Block) -> bool {
+        let Some(plan) = &mut self.plan else { return false };
+        while plan.next(block) {
+            self.held.resize(block.signals.len(), Vec::new());
+            for (signal, held) in block.signals.iter_mut().zip(&mut self.held) {
+                if plan.hold > 0 {
+                    held.append(signal);
+                    let sure = held.len().saturating_sub(plan.hold);
+                    signal.extend(held.drain(..sure));
+                }
+            }
+            if block.frames() > 0 {
+                return true;
             }
         }
+        false
+    }
+
+    /// Where to decode next, in seconds from the first decoded frame, if that is behind.
+    pub(super) fn rewind(&self) -> Option<f64> {
+        let plan = self.plan.as_ref()?;
+        let start = plan.part.as_ref()?.start;
+        (start < plan.position).then(|| start as f64 / f64::from(plan.decoded.rate_hz))
+    }
+
+    /// What is pushed next begins at this time, in seconds from the first decoded frame.
+    pub(super) fn resume_at(&mut self, seconds: f64) {
+        if let Some(plan) = &mut self.plan {
+            plan.position = Span::Seconds(seconds).frames(plan.decoded.rate_hz);
+            // What is not there any more is not waited for.
+            plan.part = plan.part.take().map(|part| part.start.max(plan.position)..part.end);
+        }
+    }
+
+    /// Nothing more can be decoded. Whether a later part can: one that is before this place.
+    pub(super) fn end_part(&mut self) -> bool {
+        let Some(plan) = &mut self.plan else { return false };
+        while plan.part.is_some() {
+            plan.next_part();
+            if plan.part.as_ref().is_some_and(|part| part.start < plan.position) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether nothing of the recording is left.
     pub(super) fn is_over(&self) -> bool {
-        self.left.as_ref().is_some_and(|left| left.keep == 0)
+        self.plan.as_ref().is_some_and(|plan| plan.part.is_none())
+    }
+
+    /// The silence before the audio.
+    pub(super) fn delay(&self) -> Duration {
+        let plan = self.plan.as_ref();
+        plan.map_or(Duration::ZERO, |plan| {
+            Duration::from_secs_f64(plan.delay as f64 / f64::from(plan.decoded.rate_hz.max(1)))
+        })
     }
 
     /// What was held back, for a file that broke off before its tail.
@@ -150,25 +209,28 @@ mod tests {
         for mono in frames.chunks(30) {
             let mirrored = mono.iter().map(|frame| -frame).collect();
             let mut block = Block { rate_hz: 1_000, signals: vec![mono.to_vec(), mirrored] };
-            trim.apply(&mut block);
-            let [signal, other] = &block.signals[..] else { unreachable!() };
-            assert!(signal.iter().zip(other).all(|(one, other)| *one == -*other));
-            assert_eq!(signal.len(), other.len());
-            out.extend_from_slice(signal);
+            trim.push(&mut block);
+            while trim.next(&mut block) {
+                let [signal, other] = &block.signals[..] else { unreachable!() };
+                assert!(signal.iter().zip(other).all(|(one, other)| *one == -*other));
+                assert_eq!(signal.len(), other.len());
+                out.extend_from_slice(signal);
+                block.clear();
+            }
         }
-        (out, trim.take_held().swap_remove(0))
+        (out, trim.take_held().pop().unwrap_or_default())
     }
 
     #[track_caller]
     fn check(padding: Padding, usual_start: Span, first: f32, last: f32, held: usize) {
-        let (out, rest) = trimmed(padding, usual_start);
+        let (out, rest) = trimmed(padding.clone(), usual_start);
         assert_eq!((out.first(), out.last()), (Some(&first), Some(&last)), "{padding:?}");
         assert_eq!(rest.len(), held, "{padding:?}");
     }
 
     #[test]
     fn padding_is_cut_off_on_both_sides() {
-        let told = |start, end, tail| Padding { start, end, tail, open_ended: false };
+        let told = |start, end, tail| Padding { start, end, tail, ..Padding::NONE };
         let (none, ms) = (Span::NONE, |ms: f64| Span::Seconds(ms / 1_000.0));
         check(Padding::NONE, none, 0.0, 99.0, 0);
         check(Padding::NONE, Span::Frames(45), 45.0, 99.0, 0);
@@ -184,7 +246,9 @@ mod tests {
             start: Span::Seconds(-1.0),
             end: Some(Span::Seconds(f64::INFINITY)),
             tail: Span::Seconds(f64::MAX),
-            open_ended: false,
+            delay: f64::MAX,
+            more: vec![Part { silence: f64::NAN, range: f64::NAN..f64::INFINITY }],
+            ..Padding::NONE
         };
         let (out, held) = trimmed(lie, Span::NONE);
         assert!(out.is_empty());

@@ -9,6 +9,7 @@
 mod cases;
 mod compare;
 mod recording;
+mod sentences;
 mod tracks;
 
 use std::process::ExitCode;
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
     }
     if words.is_empty() || words.iter().any(|word| word == "tracks") {
         let (more, more_failed) = tracks::check_all();
+        (count, failed) = (count + more, failed + more_failed);
+    }
+    if words.is_empty() || words.iter().any(|word| word == "sentences") {
+        let (more, more_failed) = sentences::check_all();
         (count, failed) = (count + more, failed + more_failed);
     }
     println!("{count} cases, {failed} failed");

@@ -115,6 +115,8 @@ impl From<&AudioError> for ApiFailure {
             AudioError::Empty => Code::EmptyFile,
             AudioError::UnknownFormat { .. }
             | AudioError::UnsupportedCodec { .. }
+            | AudioError::EncodedTrack { .. }
+            | AudioError::EncryptedTrack { .. }
             | AudioError::NeedsFfmpeg { .. } => Code::UnsupportedAudio,
             AudioError::TooManyChannels { .. } | AudioError::SampleRate { .. } => {
                 Code::UnsupportedLayout
