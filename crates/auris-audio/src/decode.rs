@@ -15,6 +15,7 @@ use symphonia::core::units::Duration as Ticks;
 use super::budget::{Budget, Phase};
 use super::codecs::Container;
 use super::ffmpeg::Conversion;
+use super::part::Part;
 use super::pcm::{Mixer, Signals};
 use super::source::is_disk_error;
 use super::track::AudioTrack;
@@ -50,6 +51,8 @@ impl Block {
 pub(super) struct Wanted<'a> {
     pub(super) selection: &'a Selection,
     pub(super) limits: &'a Limits,
+    /// What becomes of the channels, where an earlier recording has decided it.
+    pub(super) signals: Option<Signals>,
 }
 
 /// A file that is being decoded.
@@ -65,6 +68,8 @@ pub(super) struct Decoder {
     budget: Budget,
     /// Where the packets come from, if it is not the file itself.
     conversion: Option<Conversion>,
+    /// Where they are in the file, if it is.
+    part: Option<Part>,
     /// What becomes of the channels, once it is known how many there are.
     signals: Option<Signals>,
     mixer: Mixer,
@@ -163,12 +168,19 @@ impl Decoder {
                     continue;
                 }
                 Err(Error::IoError(error))
-                    if error.kind() == ErrorKind::UnexpectedEof && self.open_ended =>
+                    if error.kind() == ErrorKind::UnexpectedEof && self.is_whole() =>
                 {
                     return Ok(false);
                 }
                 Err(Error::IoError(error)) if is_disk_error(&error) => {
                     return Err(AudioError::Io(error));
+                }
+                // Its reader has gone on to behind what it took for a frame.
+                Err(error @ (Error::DecodeError(_) | Error::Unsupported(_)))
+                    if self.container == Container::Adts =>
+                {
+                    self.fail(&error)?;
+                    continue;
                 }
                 Err(error) => {
                     self.failures.add(&error);
@@ -181,6 +193,11 @@ impl Decoder {
         }
     }
 
+    /// Whether nothing is missing where the bytes end.
+    fn is_whole(&self) -> bool {
+        self.open_ended || self.part.as_ref().is_some_and(Part::is_joined)
+    }
+
     /// Whether the file broke off; what there was has been decoded.
     pub(super) fn truncated(&self) -> bool {
         self.truncated
@@ -190,6 +207,16 @@ impl Decoder {
     pub(super) fn heard(&self) -> Heard {
         let split = self.signals.map(Signals::split).unwrap_or_default();
         Heard { track: self.number, tracks: self.tracks.list(), split }
+    }
+
+    /// What becomes of the channels, once there is a sample.
+    pub(super) fn signals(&self) -> Option<Signals> {
+        self.signals
+    }
+
+    /// The byte of the file at which another recording may begin, once this one has ended.
+    pub(super) fn next_recording(&self) -> Option<u64> {
+        self.part.as_ref().map(Part::next)
     }
 
     /// Decodes up to the first samples.
@@ -213,7 +240,8 @@ impl Decoder {
             limits: wanted.limits.clone(),
             budget,
             conversion: None,
-            signals: None,
+            part: None,
+            signals: wanted.signals,
             mixer: Mixer::default(),
             trim: Trim::new(padding, track.usual_start),
             open_ended: padding.open_ended || is_piped,
@@ -241,6 +269,9 @@ impl Decoder {
     /// Decodes one packet into `block`; false if it gave no samples.
     fn decode(&mut self, mut packet: Packet, block: &mut Block) -> Result<bool, AudioError> {
         self.keep_joined_files(&mut packet);
+        if let Err(error) = self.track.follow(&packet) {
+            return self.fail(&error).map(|()| false);
+        }
         let decoded = match self.track.decoder.decode(&packet) {
             Ok(decoded) => decoded,
             Err(error) => {

@@ -5,7 +5,8 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use super::budget::Pace;
-use super::decode::{Block, Decoder, Wanted};
+use super::decode::Block;
+use super::joined::Joined;
 use super::resample::Resampler;
 use super::{AudioError, AudioInfo, Limits, SAMPLE_RATE_HZ};
 use auris_core::recording::{Heard, Selection};
@@ -14,7 +15,7 @@ use auris_core::recording::{Heard, Selection};
 pub struct AudioStream {
     info: AudioInfo,
     limits: Limits,
-    decoder: Decoder,
+    decoder: Joined,
     /// Decoded, but not resampled yet: at first what [`AudioStream::open`] had to decode.
     block: Block,
     /// One for each signal.
@@ -43,11 +44,10 @@ impl AudioStream {
         limits: &Limits,
         selection: &Selection,
     ) -> Result<Self, AudioError> {
-        let wanted = Wanted { selection, limits };
         let mut block = Block::default();
         let mut pace = Pace::new(limits.max_decode);
         let started = Instant::now();
-        let opened = Decoder::open(file, wanted, pace.deadline(started), &mut block);
+        let opened = Joined::open(file, selection, limits, pace.deadline(started), &mut block);
         pace.count(started.elapsed(), Duration::ZERO)?;
         let (decoder, info) = opened?;
         Ok(Self {
@@ -150,6 +150,12 @@ impl AudioStream {
     /// Whether the file broke off; what there was has been decoded. Final once `read` gave false.
     pub fn truncated(&self) -> bool {
         self.decoder.truncated()
+    }
+
+    /// The bytes at the end of the file that could not be read, because they are no recording; 0 if
+    /// there are none. Final once `read` gave false.
+    pub fn unread_bytes(&self) -> u64 {
+        self.decoder.unread_bytes()
     }
 }
 

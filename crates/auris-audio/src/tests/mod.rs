@@ -7,6 +7,7 @@ mod damage;
 mod ffmpeg;
 mod limits;
 mod mutation;
+mod recordings_headers;
 mod silence;
 mod tracks;
 
@@ -22,7 +23,7 @@ fn fixture(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures", name].iter().collect()
 }
 
-fn fixture_bytes(name: &str) -> Vec<u8> {
+pub(super) fn fixture_bytes(name: &str) -> Vec<u8> {
     std::fs::read(fixture(name)).unwrap()
 }
 
@@ -68,7 +69,7 @@ pub(super) fn decode_fixture(name: &str) -> Result<Decoded, AudioError> {
     decode(File::open(fixture(name)).unwrap(), &Limits::default())
 }
 
-fn decode_bytes(bytes: &[u8]) -> Result<Decoded, AudioError> {
+pub(super) fn decode_bytes(bytes: &[u8]) -> Result<Decoded, AudioError> {
     decode(file_of(bytes), &Limits::default())
 }
 

@@ -8,6 +8,7 @@
 
 mod cases;
 mod compare;
+mod headers;
 mod recording;
 mod tracks;
 
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
     }
     if words.is_empty() || words.iter().any(|word| word == "tracks") {
         let (more, more_failed) = tracks::check_all();
+        (count, failed) = (count + more, failed + more_failed);
+    }
+    if words.is_empty() || words.iter().any(|word| word == "headers") {
+        let (more, more_failed) = headers::check_all();
         (count, failed) = (count + more, failed + more_failed);
     }
     println!("{count} cases, {failed} failed");
