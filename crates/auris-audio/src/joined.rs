@@ -111,16 +111,14 @@ impl Joined {
         deadline: Option<Instant>,
         block: &mut Block,
     ) -> Result<bool, AudioError> {
-        let heard = self.decoder.heard();
-        let (first, signals) =
-            match self.first.take().or(self.decoder.signals().map(|own| (heard, own))) {
-                Some(first) => first,
-                None => return Ok(false),
-            };
+        let (heard, signals) = (self.decoder.heard(), self.decoder.signals());
+        if self.first.is_none() {
+            self.first = signals.map(|signals| (heard, signals));
+        }
         let (selection, limits) = (&self.selection, &self.limits);
-        let wanted = Wanted { selection, limits, signals: Some(signals) };
+        let signals = self.first.as_ref().map(|(_, signals)| *signals);
+        let wanted = Wanted { selection, limits, signals };
         let opened = Decoder::open_part(self.file.try_clone()?, at, wanted, deadline, block);
-        self.first = Some((first, signals));
         match opened {
             Ok(next) => {
                 self.truncated |= self.decoder.truncated();

@@ -2,6 +2,7 @@
 //! what is said does not matter here. ../../../../tests/fixtures/recordings has the files.
 
 use super::channels::wav_of;
+use super::chunks::chunks_of;
 use super::codecs::align;
 use super::*;
 
@@ -87,6 +88,17 @@ fn ima4_keeps_its_times() {
     check("14-caf-ima4/full_ima.caf", &[0.22, 9.46], 12.78);
     check("14-caf-ima4/stereo_22k.caf", &[0.22], 3.33);
     check("14-caf-ima4/size_unknown.caf", &[0.22], 3.33);
+}
+
+/// Detection finds the first vowel of the second sentence too soft after digital silence.
+#[test]
+fn speech_after_long_silence_begins_with_its_first_vowel() {
+    let file = File::open(fixture("recordings/14-caf-ima4/full_ima.caf")).unwrap();
+    let chunks = chunks_of(file, ChunkPolicy::default());
+    let speech = |chunk: &Chunk| chunk.start_sample as usize + chunk.speech[0].start;
+    let starts: Vec<f64> = chunks.iter().map(|c| speech(c) as f64 / 16_000.0).collect();
+    let [first, second] = starts[..] else { panic!("{starts:?}") };
+    assert!((first - 0.25).abs() < 0.06 && (second - 9.5).abs() < 0.06, "{starts:?}");
 }
 
 /// A sentence as a WAV file of 16 bits, with a header of 44 bytes.
@@ -330,7 +342,7 @@ fn unread(bytes: &[u8]) -> (u64, bool) {
 fn what_cannot_be_read_behind_a_recording_is_counted() {
     let mkv = fixture_bytes("codecs/mkv-opus.mkv");
     assert_eq!(unread(&mkv), (0, false));
-    let noise: Vec<u8> = (0..9_000_u32).map(|n| (n * n >> 3) as u8 & 0x7f).collect();
+    let noise: Vec<u8> = (0..9_000_u32).map(|n| ((n * n) >> 3) as u8 & 0x7f).collect();
     assert_eq!(unread(&[&mkv[..], &noise].concat()), (9_000, true));
     assert_eq!(unread(&[&mkv[..], &[0; 9_000]].concat()), (0, false));
     let header = &fixture_bytes("codecs/flac.flac")[..42];

@@ -16,7 +16,7 @@ const CASES: &[(&str, &str, usize)] = &[
     ("15-m2ts-mxf/cut.ts", "", 0),
     ("15-m2ts-mxf/run_in.mxf", "", 0),
     ("g726.wav", "-ar 8000 -c:a g726 -b:a 32k", 0),
-    ("u8.caf", "-c:a pcm_u8", 0),
+    ("s8.caf", "-c:a pcm_s8", 0),
     ("long-int.wav", "-c:a pcm_s64le", 0),
     ("unknown-size.au", "-c:a pcm_s16be -seekable 0", 0),
     ("ima.aifc", "-c:a adpcm_ima_qt -f aiff", 0),
