@@ -1,28 +1,34 @@
-//! A file as the readers of containers see it: within a budget, and without tags of some kinds.
+//! A file as the readers of containers see it: within a budget, up to the end of its recording, and
+//! without tags of some kinds.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 
 use symphonia::core::io::MediaSource;
 
 use super::budget::{Budget, Phase};
 use super::codecs::Container;
+use super::part::{Part, fill_at};
+use super::seams::Seams;
+use super::source::Source;
 
 /// The name of a box or chunk, four characters.
 type Mark = [u8; 4];
 
-/// A file that is read within a budget.
+/// A part of a file that is read within a budget.
 pub(super) struct BudgetedReader {
-    pub(super) file: File,
-    pub(super) seekable: bool,
-    pub(super) budget: Budget,
+    file: File,
+    part: Part,
+    position: u64,
+    seekable: bool,
+    budget: Budget,
     /// A mark that is not to be seen, and what is seen instead.
-    pub(super) masked: Option<(Mark, Mark)>,
+    masked: Option<(Mark, Mark)>,
+    seams: Seams,
 }
 
 /// The tags that a reader must not see.
-pub(super) fn masked(container: Container) -> Option<(Mark, Mark)> {
+fn masked(container: Container) -> Option<(Mark, Mark)> {
     match container {
         // Chapters in ID3 tags may hold each other, which the reader follows by recursion: some
         // thousand levels, at 27 bytes each, overflow the stack and end the program.
@@ -34,11 +40,24 @@ pub(super) fn masked(container: Container) -> Option<(Mark, Mark)> {
 }
 
 impl BudgetedReader {
+    pub(super) fn new(source: &Source, seekable: bool) -> io::Result<Self> {
+        Ok(Self {
+            file: source.file.try_clone()?,
+            part: source.part.clone(),
+            position: 0,
+            seekable,
+            budget: source.budget.clone(),
+            masked: masked(source.container),
+            seams: Seams::new(source.container, &source.part),
+        })
+    }
+
     /// Masks `bytes`, which were read at `position`. A mark may begin before them or end behind.
     fn mask(&self, (mark, mask): (Mark, Mark), bytes: &mut [u8], position: u64) -> io::Result<()> {
         let before = position.min(3) as usize;
         let mut window = vec![0; before + bytes.len() + 3];
-        let known = read_at(&self.file, &mut window, position - before as u64)?;
+        let read_at = |buffer: &mut [u8], at| self.part.read_at(&self.file, buffer, at);
+        let known = fill_at(read_at, &mut window, position - before as u64)?;
         for start in 0..known.saturating_sub(3) {
             if window[start..start + 4] == mark {
                 for (offset, byte) in mask.iter().enumerate() {
@@ -51,40 +70,41 @@ impl BudgetedReader {
         }
         Ok(())
     }
-}
 
-/// Reads as much as there is.
-fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match file.read_at(&mut buffer[read..], position + read as u64) {
-            Ok(0) => break,
-            Ok(bytes) => read += bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+    /// How much of `bytes`, which were read at the position, is before another recording.
+    fn up_to_seam(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(at) = self.part.in_file(self.position) else { return Ok(bytes.len()) };
+        let Some(seam) = self.seams.find(&self.file, bytes, at)? else { return Ok(bytes.len()) };
+        self.part.end_at(seam);
+        Ok(usize::try_from(seam.saturating_sub(at)).map_or(bytes.len(), |own| own.min(bytes.len())))
     }
-    Ok(read)
 }
 
 impl Read for BudgetedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.budget.pay(buffer.len()).map_err(io::Error::other)?;
-        let masked = self.masked.filter(|_| self.budget.phase() == Phase::Headers);
-        let Some(masked) = masked else { return self.file.read(buffer) };
-        let position = self.file.stream_position()?;
-        let read = self.file.read(buffer)?;
-        self.mask(masked, &mut buffer[..read], position)?;
+        let read = self.part.read_at(&self.file, buffer, self.position)?;
+        let read = self.up_to_seam(&buffer[..read])?;
+        if let Some(masked) = self.masked.filter(|_| self.budget.phase() == Phase::Headers) {
+            self.mask(masked, &mut buffer[..read], self.position)?;
+        }
+        self.position += read as u64;
         Ok(read)
     }
 }
 
 impl Seek for BudgetedReader {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        match self.seekable {
-            true => self.file.seek(position),
-            false => Err(io::ErrorKind::Unsupported.into()),
+        if !self.seekable {
+            return Err(io::ErrorKind::Unsupported.into());
         }
+        let position = match position {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.part.len().checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
     }
 }
 
@@ -94,8 +114,7 @@ impl MediaSource for BudgetedReader {
     }
 
     fn byte_len(&self) -> Option<u64> {
-        let metadata = self.file.metadata().ok()?;
-        self.seekable.then_some(metadata.len())
+        self.seekable.then(|| self.part.len())
     }
 }
 
@@ -108,8 +127,16 @@ mod tests {
     fn read(bytes: &[u8], step: usize, phase: Phase) -> Vec<u8> {
         let budget = Budget::new(Container::Wav, None);
         budget.begin(phase).unwrap();
-        let masked = Some((*b"abcd", *b"wxyz"));
-        let mut source = BudgetedReader { file: file_of(bytes), seekable: true, budget, masked };
+        let part = Part::new(0, bytes.len() as u64);
+        let mut source = BudgetedReader {
+            file: file_of(bytes),
+            position: 0,
+            seekable: true,
+            budget,
+            masked: Some((*b"abcd", *b"wxyz")),
+            seams: Seams::new(Container::Wav, &part),
+            part,
+        };
         let mut seen = Vec::new();
         loop {
             let mut buffer = vec![0; step];

@@ -16,13 +16,14 @@ use super::budget::{Budget, Phase};
 use super::clock::Clock;
 use super::codecs::Container;
 use super::ffmpeg::Conversion;
+use super::part::Part;
 use super::pcm::{Mixer, Signals};
 use super::source::is_disk_error;
 use super::track::AudioTrack;
 use super::tracks::Tracks;
 use super::trim::{Padding, Trim};
 use super::{AudioError, AudioInfo, Limits, Losses};
-use auris_core::recording::{TranscribedParts, Selection, TrackChoice};
+use auris_core::recording::{Selection, TrackChoice, TranscribedParts};
 
 mod failures;
 mod open;
@@ -55,6 +56,8 @@ impl Block {
 pub(super) struct Wanted<'a> {
     pub(super) selection: &'a Selection,
     pub(super) limits: &'a Limits,
+    /// What becomes of the channels, where an earlier recording has decided it.
+    pub(super) signals: Option<Signals>,
 }
 
 /// A file that is being decoded.
@@ -70,6 +73,8 @@ pub(super) struct Decoder {
     budget: Budget,
     /// Where the packets come from, if it is not the file itself.
     conversion: Option<Conversion>,
+    /// Where they are in the file, if it is.
+    part: Option<Part>,
     /// What becomes of the channels, once it is known how many there are.
     signals: Option<Signals>,
     mixer: Mixer,
@@ -183,12 +188,19 @@ impl Decoder {
                     continue;
                 }
                 Err(Error::IoError(error))
-                    if error.kind() == ErrorKind::UnexpectedEof && self.open_ended =>
+                    if error.kind() == ErrorKind::UnexpectedEof && self.is_whole() =>
                 {
                     return Ok(false);
                 }
                 Err(Error::IoError(error)) if is_disk_error(&error) => {
                     return Err(AudioError::Io(error));
+                }
+                // Its reader has gone on to behind what it took for a frame.
+                Err(error @ (Error::DecodeError(_) | Error::Unsupported(_)))
+                    if self.container == Container::Adts =>
+                {
+                    self.fail(&error)?;
+                    continue;
                 }
                 Err(error) => {
                     self.failures.add(&error);
@@ -209,10 +221,25 @@ impl Decoder {
         Losses { gaps, ..self.losses }
     }
 
+    /// Whether nothing is missing where the bytes end.
+    fn is_whole(&self) -> bool {
+        self.open_ended || self.part.as_ref().is_some_and(Part::is_joined)
+    }
+
     /// Which part of the file is decoded.
     pub(super) fn heard(&self) -> TranscribedParts {
         let split = self.signals.map(Signals::split).unwrap_or_default();
         TranscribedParts { track: self.number, tracks: self.tracks.list(), split }
+    }
+
+    /// What becomes of the channels, once there is a sample.
+    pub(super) fn signals(&self) -> Option<Signals> {
+        self.signals
+    }
+
+    /// The byte of the file at which another recording may begin, once this one has ended.
+    pub(super) fn next_recording(&self) -> Option<u64> {
+        self.part.as_ref().map(Part::next)
     }
 
     /// Decodes up to the first samples.
@@ -236,7 +263,8 @@ impl Decoder {
             limits: wanted.limits.clone(),
             budget,
             conversion: None,
-            signals: None,
+            part: None,
+            signals: wanted.signals,
             mixer: Mixer::default(),
             open_ended: padding.open_ended || is_piped,
             trim: Trim::new(padding, track.usual_start),
@@ -270,10 +298,16 @@ impl Decoder {
     /// Decodes one packet into `block`; false if it gave no samples.
     fn decode(&mut self, mut packet: Packet, block: &mut Block) -> Result<bool, AudioError> {
         self.keep_joined_files(&mut packet);
-        let AudioTrack { decoder, decoding, .. } = &mut self.track;
-        let undone = decoding.undo(std::mem::take(&mut packet.data));
-        let undone = undone.map(|data| packet.data = data).map_err(Error::IoError);
-        let decoded = match undone.and_then(|()| decoder.decode(&packet)) {
+        let AudioTrack { decoding, .. } = &mut self.track;
+        let undone = decoding.undo(std::mem::take(&mut packet.data)).map_err(Error::IoError);
+        if let Err(error) = undone.and_then(|data| {
+            packet.data = data;
+            self.track.follow(&packet)
+        }) {
+            self.lose(&packet);
+            return self.fail(&error).map(|()| false);
+        }
+        let decoded = match self.track.decoder.decode(&packet) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.lose(&packet);

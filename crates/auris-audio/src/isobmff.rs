@@ -75,6 +75,21 @@ fn find(
     found
 }
 
+/// The names of the boxes in `parent` and where each begins, up to damage.
+pub(super) fn names(
+    file: &mut (impl Read + Seek),
+    parent: Range<u64>,
+) -> impl Iterator<Item = ([u8; 4], u64)> {
+    let mut start = parent.start;
+    let next = move || {
+        let at = start;
+        let (name, content) = read_box(file, at, parent.end).ok()?;
+        start = content.end;
+        Some((name, at))
+    };
+    std::iter::from_fn(next).take(MAX_BOXES)
+}
+
 /// The name of the box at `start` and where its content is.
 pub(super) fn read_box(
     file: &mut (impl Read + Seek),

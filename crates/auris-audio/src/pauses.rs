@@ -1,4 +1,4 @@
-//! The longest pause in a stretch of sound, by its loudness.
+//! The longest pause in a stretch of sound, and where sound begins, by loudness.
 //!
 //! It does not look for speech: a chunk must end somewhere even if speech has no break.
 
@@ -45,7 +45,68 @@ pub(super) fn quietest(samples: &[f32], earliest: usize, latest: usize) -> usize
     earliest + (end * 2 - length) * STEP / 2
 }
 
+/// How many steps before detected speech its onset is looked for: no more than stays beside it.
+const ONSET_STEPS: usize = 40;
+
+/// The longest closure of a consonant behind the vowel that was missed.
+const CLOSURE_STEPS: usize = 10;
+
+/// Where speech begins that was detected at `start`. Behind long silence, detection misses a first
+/// vowel: something about as loud as what follows (12 dB), with silence before it (20 dB), which in
+/// noise there is not.
+pub(super) fn onset(samples: &[f32], start: usize) -> usize {
+    let (before, detected) = samples.split_at(start);
+    let loudest = detected.chunks_exact(STEP).take(50).map(mean_square).fold(0.0, f64::max);
+    if loudest <= SILENCE {
+        return start;
+    }
+    let energy: Vec<f64> =
+        before.rchunks_exact(STEP).take(ONSET_STEPS + PAUSE_STEPS).map(mean_square).collect();
+    let mut onset = 0;
+    for (step, energy) in energy.iter().take(ONSET_STEPS).enumerate() {
+        if *energy >= loudest / 16.0 {
+            onset = step + 1;
+        } else if step - onset > CLOSURE_STEPS {
+            break;
+        }
+    }
+    let silence = &energy[onset..energy.len().min(onset + PAUSE_STEPS / 2)];
+    // A step of it may be the beginning of the sound.
+    let is_silent = silence.iter().skip(1).all(|energy| *energy < loudest / 100.0);
+    if is_silent { start - onset * STEP } else { start }
+}
+
 fn mean_square(samples: &[f32]) -> f64 {
     let sum: f32 = samples.iter().map(|sample| sample * sample).sum();
     f64::from(sum) / samples.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sound of these levels, 10 ms each.
+    fn sound(levels: &[(usize, f32)]) -> Vec<f32> {
+        let samples = levels.iter().flat_map(|(steps, level)| vec![*level; steps * STEP]);
+        samples.collect()
+    }
+
+    #[track_caller]
+    fn check(levels: &[(usize, f32)], detected: usize, expected: usize) {
+        let found = onset(&sound(levels), detected * STEP);
+        assert_eq!(found, expected * STEP, "{levels:?}");
+    }
+
+    #[test]
+    fn a_missed_vowel_is_found_by_the_silence_before_it() {
+        check(&[(100, 0.0), (20, 0.2), (6, 0.001), (50, 0.2)], 126, 100);
+        check(&[(100, 0.0), (50, 0.2)], 100, 100);
+        check(&[(100, 0.0), (50, 0.2)], 110, 100);
+        check(&[(5, 0.0), (50, 0.2)], 10, 5);
+        check(&[(50, 0.2)], 10, 0);
+        // An earlier word, noise, and what is not as loud.
+        check(&[(100, 0.2), (15, 0.0), (50, 0.2)], 115, 115);
+        check(&[(100, 0.1), (50, 0.2)], 100, 100);
+        check(&[(100, 0.0), (20, 0.01), (50, 0.2)], 120, 120);
+    }
 }

@@ -3,6 +3,7 @@
 use symphonia::core::audio::GenericAudioBufferRef;
 
 use super::AudioError;
+use super::cancellation::Cancellation;
 use auris_core::recording::{Channel, ChannelChoice};
 
 /// What becomes of the channels of a track.
@@ -58,6 +59,7 @@ impl Signals {
 #[derive(Default)]
 pub(super) struct Mixer {
     planes: Vec<Vec<f32>>,
+    cancellation: Cancellation,
 }
 
 impl Mixer {
@@ -70,7 +72,12 @@ impl Mixer {
         signals: &mut [Vec<f32>],
     ) {
         decoded.copy_to_vecs_planar(&mut self.planes);
+        let start = signals.first().map_or(0, Vec::len);
         append_signals(&self.planes, wanted, signals);
+        if let (Signals::Mixed, [left, right], [mixed]) = (wanted, &self.planes[..], signals) {
+            let rate_hz = decoded.spec().rate();
+            self.cancellation.mend([left, right], &mut mixed[start..], rate_hz);
+        }
     }
 }
 
@@ -109,7 +116,7 @@ fn append_mean(planes: &[Vec<f32>], mono: &mut Vec<f32>) {
     }
 }
 
-fn finite_or_zero(sample: f32) -> f32 {
+pub(super) fn finite_or_zero(sample: f32) -> f32 {
     // Wide enough for any scaling mistake, and eight of them still have a finite sum.
     if sample.abs() < 1e30 { sample } else { 0.0 }
 }

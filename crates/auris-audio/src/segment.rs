@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::SAMPLE_RATE_HZ;
-use super::pauses::quietest;
+use super::pauses::{onset, quietest};
 use super::vad::{SpeechDetector, Vad};
 
 /// Where a chunk may end.
@@ -180,9 +180,10 @@ impl Cutter {
         let mut spans: Vec<Range<usize>> = Vec::new();
         for span in self.speech().filter(|span| span.start < length) {
             let end = span.end.min(length);
+            let start = onset(&self.pending, span.start);
             match spans.last_mut() {
-                Some(last) if span.start - last.end < SHORTEST_PAUSE => last.end = end,
-                _ => spans.push(span.start..end),
+                Some(last) if start.saturating_sub(last.end) < SHORTEST_PAUSE => last.end = end,
+                _ => spans.push(start..end),
             }
         }
         spans

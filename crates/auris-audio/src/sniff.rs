@@ -31,29 +31,71 @@ pub(super) struct Convertible {
     pub(super) demuxer: &'static str,
 }
 
-/// Bytes needed for each decision; the farthest mark is an MPEG transport stream's third packet.
+/// Bytes needed for most decisions; the farthest mark is that of a tar archive.
 const HEAD_BYTES: u64 = 512;
 
 /// The most ID3 tags in a row; a file with more is hostile.
 const MAX_ID3_TAGS: usize = 8;
 
-/// Looks at the start of `file`; the position afterwards is undefined.
+/// Looks at what begins at byte `start` of `file`; the position afterwards is undefined.
 ///
 /// # Errors
 /// What reading and seeking return.
-pub(super) fn sniff(file: &mut (impl Read + Seek)) -> io::Result<Sniffed> {
-    let mut start = 0;
+pub(super) fn sniff(file: &mut (impl Read + Seek), mut start: u64) -> io::Result<Sniffed> {
     for _ in 0..MAX_ID3_TAGS {
-        file.seek(SeekFrom::Start(start))?;
-        let mut head = Vec::new();
-        file.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
+        let head = read(file, start, HEAD_BYTES)?;
         match id3_bytes(&head) {
             Some(bytes) => start += bytes,
             None if head.is_empty() && start == 0 => return Ok(Sniffed::Empty),
-            None => return Ok(classify(&head, start)),
+            None => {
+                let sniffed = classify(&head, start);
+                if !matches!(sniffed, Sniffed::Unknown | Sniffed::Audio(Container::Mpeg, _)) {
+                    return Ok(sniffed);
+                }
+                let far = behind_run_in(&read(file, start, RUN_IN_BYTES)?);
+                return Ok(far.map_or(sniffed, Sniffed::Convertible));
+            }
         }
     }
     Ok(Sniffed::Unknown)
+}
+
+fn read(file: &mut (impl Read + Seek), start: u64, bytes: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut head = Vec::new();
+    file.take(bytes).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// What may be before the first byte that means something: an MXF file's run-in (SMPTE ST 377-1,
+/// section 6.5).
+const RUN_IN_BYTES: u64 = 64 << 10;
+
+/// How far into a transport stream its first whole packet is looked for.
+const TS_CUT_BYTES: usize = 4 << 10;
+
+/// How many packets of a transport stream in a row are no accident.
+const TS_PACKETS: usize = 5;
+
+/// The key of an MXF file's first partition.
+const MXF: &[u8] = b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02";
+
+/// Containers that need not begin with the first byte.
+fn behind_run_in(head: &[u8]) -> Option<Convertible> {
+    if head.windows(MXF.len()).any(|window| window == MXF) {
+        return Some(Convertible { container: "MXF", demuxer: "mxf" });
+    }
+    (0..head.len().min(TS_CUT_BYTES)).find(|start| is_transport_stream(head, *start)).map(|_| TS)
+}
+
+const TS: Convertible = Convertible { container: "MPEG transport stream", demuxer: "mpegts" };
+
+/// Whether packets begin at `start`: of 188 bytes, with a time stamp before each as cameras write
+/// them, or with a check sum behind.
+fn is_transport_stream(head: &[u8], start: usize) -> bool {
+    [188, 192, 204]
+        .iter()
+        .any(|bytes| (0..TS_PACKETS).all(|packet| at(head, start + packet * bytes, b"\x47")))
 }
 
 fn classify(head: &[u8], start: u64) -> Sniffed {
@@ -71,7 +113,11 @@ fn classify(head: &[u8], start: u64) -> Sniffed {
 
 fn is_container(container: Container, head: &[u8]) -> bool {
     match container {
-        Container::Wav => at(head, 0, b"RIFF") && at(head, 8, b"WAVE"),
+        Container::Wav => {
+            [&b"RIFF"[..], b"RF64", b"BW64"].iter().any(|outer| at(head, 0, outer))
+                && at(head, 8, b"WAVE")
+                || at(head, 0, WAVE64)
+        }
         Container::Aiff => at(head, 0, b"FORM") && (at(head, 8, b"AIFF") || at(head, 8, b"AIFC")),
         Container::Flac => at(head, 0, b"fLaC"),
         Container::Ogg => at(head, 0, b"OggS"),
@@ -97,11 +143,13 @@ fn is_container(container: Container, head: &[u8]) -> bool {
     }
 }
 
+/// What begins a WAV file with sizes of 64 bits, as Sony writes it.
+pub(super) const WAVE64: &[u8] = b"riff\x2e\x91\xcf\x11";
+
 /// Containers that ffmpeg reads, by their magic bytes and where these are: each with its name and
 /// that of ffmpeg's reader. Nothing that names other files is among them.
 const CONVERTIBLE: &[(usize, &[u8], &str, &str)] = &[
-    (0, b"RF64", "RF64", "wav"),
-    (0, b"riff\x2e\x91\xcf\x11", "Wave64", "w64"),
+    (0, b"RIFX", "RIFX", "wav"),
     (8, b"AVI ", "AVI", "avi"),
     (0, b".snd", "Sun audio (AU)", "au"),
     (0, b"#!AMR", "AMR", "amr"),
@@ -131,9 +179,7 @@ fn convertible(head: &[u8]) -> Option<Convertible> {
             ("E-AC-3", "eac3")
         }
         Some((_, _, container, demuxer)) => (*container, *demuxer),
-        None if [0, 188, 376].iter().all(|offset| at(head, *offset, b"\x47")) => {
-            ("MPEG transport stream", "mpegts")
-        }
+        None if [0, 188, 376].iter().all(|offset| at(head, *offset, b"\x47")) => return Some(TS),
         None => return None,
     };
     Some(Convertible { container, demuxer })
@@ -216,7 +262,7 @@ mod tests {
     use super::*;
 
     fn check(bytes: &[u8], expected: Sniffed) {
-        assert_eq!(sniff(&mut Cursor::new(bytes)).unwrap(), expected, "{bytes:?}");
+        assert_eq!(sniff(&mut Cursor::new(bytes), 0).unwrap(), expected, "{bytes:?}");
     }
 
     #[test]
@@ -256,7 +302,7 @@ mod tests {
         let check = |bytes: &[u8], container, demuxer| {
             check(bytes, Sniffed::Convertible(Convertible { container, demuxer }));
         };
-        check(b"RF64\xff\xff\xff\xffWAVE", "RF64", "wav");
+        check(b"RIFX\0\0\0\0WAVE", "RIFX", "wav");
         check(b"RIFF\x24\0\0\0AVI LIST", "AVI", "avi");
         check(b"\x0b\x77\x5b\xd4\x08\x40", "AC-3", "ac3");
         check(b"\x0b\x77\x00\xbf\x34\x80", "E-AC-3", "eac3");

@@ -1,7 +1,8 @@
 //! Opening a file with the reader of its container.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
+use std::time::Instant;
 
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
@@ -11,15 +12,23 @@ use symphonia::core::meta::MetadataOptions;
 
 use super::AudioError;
 use super::budget::{Budget, Phase};
-use super::budgeted_reader::{BudgetedReader, masked};
+use super::budgeted_reader::BudgetedReader;
 use super::codecs::Container;
+use super::headers::{self, Samples};
+use super::part::{Part, peek};
+use super::seams;
+use super::sniff::WAVE64;
 
-/// A file of a known container.
+/// A recording in a file, of a known container.
 pub(super) struct Source {
     pub(super) file: File,
     pub(super) container: Container,
-    /// Where the container begins, in bytes.
-    pub(super) start: u64,
+    /// What ffmpeg calls its reader of the file.
+    pub(super) demuxer: &'static str,
+    pub(super) part: Part,
+    is_first: bool,
+    /// Whether the header promises more than there is.
+    pub(super) truncated: bool,
     /// What reading it may cost.
     pub(super) budget: Budget,
 }
@@ -32,6 +41,35 @@ pub(super) enum Access {
 }
 
 impl Source {
+    /// The recording that begins at `start` in `file`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn new(
+        file: File,
+        container: Container,
+        start: u64,
+        deadline: Option<Instant>,
+    ) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        let is_wave64 = peek::<8>(&file, start)? == WAVE64;
+        let demuxer = if is_wave64 { "w64" } else { container.demuxer() };
+        let (container, part, truncated) = match headers::read(container, &file, start, len)? {
+            Some(Samples { container, head, range, next, truncated }) => {
+                (container, Part::with_head(head, range, next), truncated)
+            }
+            None => (container, Part::new(start, len), false),
+        };
+        seams::bound(container, &file, &part, len)?;
+        let budget = Budget::new(container, deadline);
+        Ok(Self { file, container, demuxer, part, truncated, is_first: start == 0, budget })
+    }
+
+    /// Whether nothing is before it in its file.
+    pub(super) fn is_first(&self) -> bool {
+        self.is_first
+    }
+
     /// A reader for the container, which has parsed its headers.
     ///
     /// # Errors
@@ -43,11 +81,7 @@ impl Source {
     }
 
     fn open(&self, access: Access) -> io::Result<Box<dyn MediaSource>> {
-        let mut file = self.file.try_clone()?;
-        file.seek(SeekFrom::Start(self.start))?;
-        let seekable = matches!(access, Access::Seek);
-        let (budget, masked) = (self.budget.clone(), masked(self.container));
-        Ok(Box::new(BudgetedReader { file, seekable, budget, masked }))
+        Ok(Box::new(BudgetedReader::new(self, matches!(access, Access::Seek))?))
     }
 }
 

@@ -5,16 +5,17 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use super::budget::Pace;
-use super::decode::{Block, Decoder, Wanted};
+use super::decode::Block;
+use super::joined::Joined;
 use super::resample::Resampler;
 use super::{AudioError, AudioInfo, Limits, Losses, SAMPLE_RATE_HZ};
-use auris_core::recording::{TranscribedParts, Selection};
+use auris_core::recording::{Selection, TranscribedParts};
 
 /// A file that is being decoded and resampled, some milliseconds at a time.
 pub struct AudioStream {
     info: AudioInfo,
     limits: Limits,
-    decoder: Decoder,
+    decoder: Joined,
     /// Decoded, but not resampled yet: at first what [`AudioStream::open`] had to decode.
     block: Block,
     /// One for each signal.
@@ -43,11 +44,10 @@ impl AudioStream {
         limits: &Limits,
         selection: &Selection,
     ) -> Result<Self, AudioError> {
-        let wanted = Wanted { selection, limits };
         let mut block = Block::default();
         let mut pace = Pace::new(limits.max_decode);
         let started = Instant::now();
-        let opened = Decoder::open(file, wanted, pace.deadline(started), &mut block);
+        let opened = Joined::open(file, selection, limits, pace.deadline(started), &mut block);
         pace.count(started.elapsed(), Duration::ZERO)?;
         let (decoder, info) = opened?;
         Ok(Self {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_AAC, CODEC_ID_DCA, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_PCM_ALAW,
-    CODEC_ID_PCM_MULAW, CODEC_ID_VORBIS,
+    CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_DCA, CODEC_ID_FLAC, CODEC_ID_MP1, CODEC_ID_MP2,
+    CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW, CODEC_ID_VORBIS,
 };
 use symphonia::core::codecs::audio::{
     AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions,
@@ -40,7 +40,11 @@ pub(super) struct AudioTrack {
     pub(super) timestamps: Timestamps,
     /// What a writer has done to its packets, to be undone.
     pub(super) decoding: Decoding,
+    /// The longest that a packet can be, in seconds.
+    longest_packet: f64,
     pub(super) decoder: Box<dyn AudioDecoder>,
+    /// What the decoder takes, if its codec is one of MPEG audio.
+    mpeg: Option<MpegLayout>,
 }
 
 impl AudioTrack {
@@ -122,13 +126,15 @@ impl AudioTrack {
             usual_start,
             timestamps: Timestamps::Counted,
             decoding: Decoding::default(),
+            longest_packet: longest_packet(params.codec, rate_hz),
             decoder,
+            mpeg: None,
         })
     }
 
-    /// How long a packet claims to last.
+    /// How long a packet claims to last, and can last.
     pub(super) fn packet_seconds(&self, packet: &Packet) -> f64 {
-        self.seconds(packet.dur.get() as f64)
+        self.seconds(packet.dur.get() as f64).min(self.longest_packet)
     }
 
     /// When a packet begins on the clock of its container, what is cut off its start not counted.
@@ -139,6 +145,56 @@ impl AudioTrack {
     fn seconds(&self, ticks: f64) -> f64 {
         self.time_base.map_or(0.0, |base| ticks * tick_seconds(base))
     }
+
+    /// Makes another decoder where MPEG audio changes its layer, its rate or its channels: files
+    /// that were joined, and inserted advertisements. A decoder takes no other frames than its
+    /// first one.
+    ///
+    /// # Errors
+    /// There is no decoder for the layer.
+    pub(super) fn follow(&mut self, packet: &Packet) -> Result<(), Error> {
+        if !matches!(self.decoder.codec_params().codec, CODEC_ID_MP1 | CODEC_ID_MP2 | CODEC_ID_MP3)
+        {
+            return Ok(());
+        }
+        let Some((layout, codec)) = mpeg_layout(&packet.data) else { return Ok(()) };
+        if self.mpeg.replace(layout).is_some_and(|before| before != layout) {
+            let mut params = AudioCodecParameters::new();
+            params.for_codec(codec);
+            let options = AudioDecoderOptions::default();
+            self.decoder = DECODERS.make_audio_decoder(&params, &options)?;
+        }
+        Ok(())
+    }
+}
+
+/// The version, layer, sample rate and number of channels of a frame of MPEG audio.
+type MpegLayout = [u8; 3];
+
+/// What decodes the frame of MPEG audio in `packet` (ISO/IEC 11172-3, section 2.4.1.3).
+fn mpeg_layout(packet: &[u8]) -> Option<(MpegLayout, AudioCodecId)> {
+    let [0xff, second, third, fourth, ..] = *packet else { return None };
+    let codec = match second >> 1 & 3 {
+        1 => CODEC_ID_MP3,
+        2 => CODEC_ID_MP2,
+        3 => CODEC_ID_MP1,
+        _ => return None,
+    };
+    let is_mono = fourth & 0xc0 == 0xc0;
+    Some(([second & 0x1e, third & 0x0c, is_mono.into()], codec))
+}
+
+/// The longest packet of a codec at this sample rate, in seconds.
+fn longest_packet(codec: AudioCodecId, rate_hz: u32) -> f64 {
+    let frames = match codec {
+        // RFC 6716, section 2.1.4.
+        CODEC_ID_OPUS => return 0.12,
+        // The size of a block is a number of 16 bits.
+        CODEC_ID_FLAC | CODEC_ID_ALAC => 65_535,
+        // Vorbis has the longest among those that lose something.
+        _ => 8_192,
+    };
+    f64::from(frames) / f64::from(rate_hz)
 }
 
 /// What a decoder would take gigabytes for, and abort the program if there are not so many.
@@ -243,5 +299,35 @@ impl Limits {
             });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use symphonia::core::units::{Duration as Ticks, Timestamp};
+
+    use super::*;
+    use crate::source::{Access, Source};
+    use crate::tests::{file_of, fixture_bytes};
+
+    #[track_caller]
+    fn check_packet(name: &str, container: Container, ticks: u64, seconds: f64) {
+        let file = file_of(&fixture_bytes(&format!("codecs/{name}")));
+        let source = Source::new(file, container, 0, None).unwrap();
+        let reader = source.reader(Access::Seek).unwrap();
+        let track =
+            AudioTrack::choose(reader.as_ref(), None, container, &Limits::default()).unwrap();
+        let packet = Packet::new(track.id, Timestamp::ZERO, Ticks::new(ticks), vec![0; 9]);
+        let found = track.packet_seconds(&packet);
+        assert!((found - seconds).abs() < 1e-6, "{name}: {found} s");
+    }
+
+    #[test]
+    fn a_packet_lasts_no_longer_than_its_codec_can() {
+        check_packet("mp4-opus.mp4", Container::Mp4, 320, 0.02);
+        check_packet("mp4-opus.mp4", Container::Mp4, 480_000, 0.12);
+        check_packet("webm-opus.webm", Container::Matroska, u64::MAX, 0.12);
+        check_packet("adts.aac", Container::Adts, u64::MAX, 8_192.0 / 44_100.0);
+        check_packet("flac.flac", Container::Flac, 65_535, 65_535.0 / 16_000.0);
     }
 }

@@ -8,6 +8,7 @@ use crate::budget::Budget;
 use crate::codecs::{Container, codec_name};
 use crate::content_encoding::Decoding;
 use crate::ffmpeg::{Beginning, Input};
+use crate::seams::is_endless;
 use crate::sniff::{Convertible, Sniffed, sniff};
 use crate::source::{self, Access, Source};
 use crate::timestamps::Timestamps;
@@ -29,16 +30,13 @@ impl Decoder {
         deadline: Option<Instant>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
-        match sniff(&mut file)? {
+        match sniff(&mut file, 0)? {
             Sniffed::Audio(container, start) => {
-                let budget = Budget::new(container, deadline);
-                Self::open_known(&Source { file, container, start, budget }, wanted, block)
+                Self::open_known(&Source::new(file, container, start, deadline)?, wanted, block)
             }
             // What is left is most likely MPEG audio with junk before its first frame.
             Sniffed::Unknown => {
-                let container = Container::Mpeg;
-                let budget = Budget::new(container, deadline);
-                Self::open_known(&Source { file, container, start: 0, budget }, wanted, block)
+                Self::read(&Source::new(file, Container::Mpeg, 0, deadline)?, wanted, block)
             }
             Sniffed::Convertible(Convertible { container, demuxer }) => {
                 let budget = Budget::new(Container::Wav, deadline);
@@ -51,18 +49,42 @@ impl Decoder {
         }
     }
 
-    /// Opens a container that has a reader, with ffmpeg if there is no decoder for its audio.
+    /// Opens the recording that begins at byte `at` of `file`, behind others.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::open`]; there must be a reader for it here.
+    pub(crate) fn open_part(
+        mut file: File,
+        at: u64,
+        wanted: Wanted<'_>,
+        deadline: Option<Instant>,
+        block: &mut Block,
+    ) -> Result<Self, AudioError> {
+        match sniff(&mut file, at)? {
+            Sniffed::Audio(container, start) => {
+                let source = Source::new(file, container, start, deadline)?;
+                Self::read(&source, wanted, block).map(|(decoder, _)| decoder)
+            }
+            _ => Err(AudioError::UnknownFormat { found: "of no known format" }),
+        }
+    }
+
+    /// Opens a container that has a reader, with ffmpeg if that finds no audio that it can decode.
     fn open_known(
         source: &Source,
         wanted: Wanted<'_>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
         let error = match Self::read(source, wanted, block) {
-            // The reader does not list tracks of codecs that it does not know.
+            // The reader does not list tracks of codecs that it does not know, and refuses some
+            // files that others can read.
             Err(
                 error @ (AudioError::UnsupportedCodec { .. }
                 | AudioError::EncodedTrack { .. }
-                | AudioError::NoAudioTrack { .. }),
+                | AudioError::NoAudioTrack { .. }
+                | AudioError::NoSamples { .. }
+                | AudioError::Corrupt { .. }
+                | AudioError::UnknownFormat { .. }),
             ) => error,
             result => return result,
         };
@@ -70,7 +92,7 @@ impl Decoder {
         let input = Input {
             file: &source.file,
             container,
-            demuxer: source.container.demuxer(),
+            demuxer: source.demuxer,
             track: None,
             declares_delay: source.container.declares_delay(),
         };
@@ -79,7 +101,7 @@ impl Decoder {
         let chosen = chosen.or(tracks.usual());
         if let Some(id) = chosen.map(|entry| entry.id)
             && let Err(error @ AudioError::EncryptedTrack { .. }) =
-                Decoding::read_from(source.container, &source.file, source.start, id)
+                Decoding::read_from(source.container, &source.file, source.part.start(), id)
         {
             return Err(error);
         }
@@ -103,7 +125,7 @@ impl Decoder {
         wanted: Wanted<'_>,
         block: &mut Block,
     ) -> Result<(Self, AudioInfo), AudioError> {
-        if source.container.forward_only() || source.start > 0 {
+        if source.container.forward_only() {
             return Self::start(source, Access::Forward, wanted, block);
         }
         match Self::start(source, Access::Seek, wanted, block) {
@@ -182,7 +204,10 @@ impl Decoder {
         let container = source.container;
         let (reader, mut track, tracks) = guarded(container, || {
             let reader = source.reader(access)?;
-            let tracks = Tracks::of(container, &source.file, reader.as_ref())?;
+            let tracks = match source.is_first() {
+                true => Tracks::of(container, &source.file, reader.as_ref())?,
+                false => Tracks::read(reader.as_ref()),
+            };
             let chosen = match tracks.is_empty() {
                 true => None, // whatever is asked for, there is none
                 false => tracks.find(&wanted.selection.track, container.name())?,
@@ -191,13 +216,23 @@ impl Decoder {
             Ok((reader, track, tracks))
         })?;
         let number = tracks.number_of(track.id);
-        track.decoding = Decoding::read_from(container, &source.file, source.start, track.id)?;
-        track.timestamps = Timestamps::of(container, &source.file, source.start, track.id)?;
-        let padding = Padding::told(container, &source.file, track.id)?;
+        track.decoding =
+            Decoding::read_from(container, &source.file, source.part.start(), track.id)?;
+        track.timestamps = Timestamps::of(container, &source.file, source.part.start(), track.id)?;
+        let padding = match source.is_first() {
+            true => Padding::told(container, &source.file, track.id)?,
+            false => {
+                let mut padding = Padding::NONE;
+                padding.open_ended = is_endless(container, &source.file, source.part.start());
+                padding
+            }
+        };
         let budget = source.budget.clone();
         let (mut decoder, info) =
             Self::begin(container, reader, track, padding, wanted, budget, block)?;
         (decoder.tracks, decoder.number) = (tracks, number);
+        decoder.part = Some(source.part.clone());
+        decoder.losses.truncated |= source.truncated;
         Ok((decoder, info))
     }
 }

@@ -13,7 +13,7 @@ use crate::tracks::{Entry, Tracks, language};
 const MAX_STDERR_BYTES: u64 = 16 << 10;
 
 /// ffmpeg's readers of containers that may hold several audio tracks.
-const SEVERAL: [&str; 5] = ["avi", "asf", "mpeg", "mpegts", "rm"];
+const SEVERAL: [&str; 6] = ["avi", "asf", "mpeg", "mpegts", "mxf", "rm"];
 
 impl Input<'_> {
     /// Whether there may be several audio tracks in it.

@@ -31,7 +31,7 @@ fn check(name: &str, expected: &Expected) {
 }
 
 /// The delay in samples at which `samples` is most like `reference`, and how alike they are.
-fn align(reference: &[f32], samples: &[f32]) -> (i64, f64) {
+pub(super) fn align(reference: &[f32], samples: &[f32]) -> (i64, f64) {
     let correlation = |delay: i64| {
         let (skip_reference, skip) = ((-delay).max(0) as usize, delay.max(0) as usize);
         let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);

@@ -53,6 +53,21 @@ fn audio_without_a_decoder_goes_to_ffmpeg() {
 }
 
 #[test]
+fn what_a_reader_refuses_goes_to_ffmpeg() {
+    let speech = fixture("codecs/speech.wav").display().to_string();
+    let gsm = [&b"RIFF\0\0\0\0WAVEfmt \x14\0\0\0\x31\0"[..], &[1; 18], b"data", &[7; 999]].concat();
+    for bytes in [[&b"fLaC"[..], &[9; 999]].concat(), gsm, tone_wav(16_000, 1, 0.0, 1.0)] {
+        let own = decode_bytes(&bytes).unwrap_err();
+        let decoded = decode_by(&format!("cat {speech}"), &bytes).unwrap();
+        assert_eq!(decoded.samples.len(), 16_000, "{own}");
+        // If it can do no better, the first reason counts.
+        let error = decode_by("exit 1", &bytes).unwrap_err();
+        let is_own = error.to_string() == own.to_string();
+        assert!(is_own || matches!(own, AudioError::NeedsFfmpeg { .. }), "{error}, {own}");
+    }
+}
+
+#[test]
 fn a_file_that_ffmpeg_gives_up_in_the_middle_is_truncated() {
     let decoded = decode_by(&format!("{CONVERT}; exit 1"), &amr()).unwrap();
     assert_eq!(decoded.samples.len(), 16_000);

@@ -9,6 +9,7 @@ mod limits;
 mod mutation;
 mod onsets;
 mod recordings;
+mod recordings_headers;
 mod silence;
 mod tracks;
 
@@ -24,7 +25,7 @@ fn fixture(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures", name].iter().collect()
 }
 
-fn fixture_bytes(name: &str) -> Vec<u8> {
+pub(super) fn fixture_bytes(name: &str) -> Vec<u8> {
     std::fs::read(fixture(name)).unwrap()
 }
 
@@ -72,7 +73,7 @@ pub(super) fn decode_fixture(name: &str) -> Result<Decoded, AudioError> {
     decode(File::open(fixture(name)).unwrap(), &Limits::default())
 }
 
-fn decode_bytes(bytes: &[u8]) -> Result<Decoded, AudioError> {
+pub(super) fn decode_bytes(bytes: &[u8]) -> Result<Decoded, AudioError> {
     decode(file_of(bytes), &Limits::default())
 }
 

@@ -8,6 +8,7 @@
 
 mod cases;
 mod compare;
+mod headers;
 mod recording;
 mod sentences;
 mod tracks;
@@ -47,6 +48,10 @@ fn main() -> ExitCode {
     }
     if words.is_empty() || words.iter().any(|word| word == "sentences") {
         let (more, more_failed) = sentences::check_all();
+        (count, failed) = (count + more, failed + more_failed);
+    }
+    if words.is_empty() || words.iter().any(|word| word == "headers") {
+        let (more, more_failed) = headers::check_all();
         (count, failed) = (count + more, failed + more_failed);
     }
     println!("{count} cases, {failed} failed");
