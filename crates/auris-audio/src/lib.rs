@@ -13,7 +13,6 @@
 #![forbid(unsafe_code)]
 
 mod error;
-mod losses;
 mod pauses;
 mod chunks;
 mod segment;
@@ -54,7 +53,7 @@ pub use chunks::{Chunk, Chunks, Piece};
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
-pub use losses::Losses;
+pub use auris_core::recording::Losses;
 pub use segment::ChunkPolicy;
 pub use stream::AudioStream;
 pub use vad::Vad;

@@ -3,7 +3,9 @@
 //! Plain data and its textual form. `auris_audio` finds out what a file contains.
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -69,6 +71,41 @@ pub struct Track {
     pub codec: String,
     pub language: Option<String>,
     pub channels: Option<u32>,
+}
+
+/// What decoding found out about a whole file. Stored with a job, as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct DecodedAudio {
+    /// The length in seconds.
+    pub duration: f64,
+    /// The silence put before the audio because its track begins later than the file, in seconds.
+    pub start_offset: f64,
+    pub losses: Losses,
+}
+
+/// What is missing, and how much of what came out only takes its place. Final at the end of a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losses {
+    /// Packets that could not be decoded, by the length that they claim. Silence takes their place,
+    /// so that what follows keeps its time.
+    pub undecodable: Duration,
+    /// Silence where the timestamps of the container have a gap: packets were lost on the way, or
+    /// the recording was paused. Where ffmpeg decodes, this includes what could not be decoded.
+    pub gaps: Duration,
+    /// The bytes at the end of the file that belong to no recording that could be read.
+    pub unread_bytes: u64,
+    /// Whether a recording broke off or something behind it could not be read; what there was has
+    /// been decoded.
+    pub truncated: bool,
+}
+
+impl AddAssign for Losses {
+    fn add_assign(&mut self, other: Self) {
+        self.undecodable += other.undecodable;
+        self.gaps += other.gaps;
+        self.unread_bytes += other.unread_bytes;
+        self.truncated |= other.truncated;
+    }
 }
 
 /// Which part of a file was transcribed.

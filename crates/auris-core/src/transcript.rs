@@ -152,6 +152,10 @@ pub struct Transcript {
     pub detected: Vec<(Language, f32)>,
     /// The length of the decoded audio in seconds.
     pub duration: f64,
+    /// The silence before the audio because its track begins later than the file, in seconds.
+    pub start_offset: f64,
+    /// What is missing of the recording.
+    pub losses: Losses,
     pub segments: Vec<Segment>,
     /// Where it was transcribed, in order of time.
     pub runs: Vec<Run>,
