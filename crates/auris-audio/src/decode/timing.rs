@@ -77,6 +77,7 @@ impl Decoder {
             if sought.is_ok() {
                 self.track.decoder.reset();
                 self.clock = Clock::default();
+                (self.waiting, self.gap_frames) = (None, 0);
                 self.is_resuming = true;
                 return Ok(true);
             }

@@ -28,6 +28,7 @@ const fn case(file: &'static str, sentences: &'static [f64], gaps: f64, start_of
 const CASES: &[Case] = &[
     case("1-timestamp-gaps/gap.ts", &[0.22, 9.46], 4.5, 0.0),
     case("own/gap-mp3.flv", &[0.22, 5.17], 2.0, 0.0),
+    case("own/clock-twice.flv", &[0.22, 3.56], 0.0, 0.0),
     case("2-audio-starts-later/off.ts", &[4.22], 0.0, 4.0),
     case("2-audio-starts-later/offac3.mkv", &[4.22], 0.0, 4.0),
     case("own/late.flv", &[2.22], 0.0, 2.0),
