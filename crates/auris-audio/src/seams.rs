@@ -178,20 +178,35 @@ pub(super) fn bound(container: Container, file: &File, part: &Part, len: u64) ->
 }
 
 /// Where a second film begins: a file type with a table of contents of its own. Films in fragments
-/// repeat both, and go on.
+/// may repeat both, but go on counting.
 fn second_movie(file: &File, start: u64, len: u64) -> Option<u64> {
-    let mut seam = None;
-    let mut has_movie = false;
+    let (mut movies, mut seam, mut fragment) = (0, None, None);
     for (name, at) in names(&mut BufReader::new(file), start..len) {
         match &name {
-            b"moof" => return None,
-            b"ftyp" if has_movie => seam = seam.or(Some(at)),
-            b"moov" if seam.is_some() => return seam,
-            b"moov" => has_movie = true,
+            b"ftyp" if movies == 1 => seam = seam.or(Some(at)),
+            b"moov" => movies += 1,
+            b"moof" => {
+                let number = fragment_number(file, at)?;
+                if movies > 1 && fragment.is_none_or(|last| number > last) {
+                    (movies, seam) = (1, None);
+                }
+                fragment = Some(number);
+            }
             _ => {}
         }
+        let is_counted = fragment.is_none() || name == *b"moof";
+        if movies > 1 && is_counted {
+            return seam;
+        }
     }
-    None
+    seam.filter(|_| movies > 1)
+}
+
+/// The number of the fragment whose box is at this byte (ISO/IEC 14496-12, section 8.8.5).
+fn fragment_number(file: &File, at: u64) -> Option<u32> {
+    let head = peek::<24>(file, at).ok()?;
+    let number = head.get(20..).filter(|_| head.get(12..16) == Some(b"mfhd"))?;
+    Some(u32::from_be_bytes(number.try_into().ok()?))
 }
 
 /// Where the segment that begins at `start` ends; `None` if its size is unknown, or wrong, since it

@@ -300,6 +300,7 @@ fn whole_files_can_be_joined() {
         ("flac.flac", 0),
         ("m4a-aac.m4a", 800),
         ("m4a-faststart.m4a", 800),
+        ("m4a-fragmented.m4a", 1_600),
         ("alac.m4a", 0),
         ("webm-opus.webm", 400),
         ("webm-opus-live.webm", 400),
