@@ -149,6 +149,8 @@ fn transcript(text: &[u8]) -> Transcript {
         detected: Vec::new(),
         segments: segments.take(100).collect(),
         duration: 60.0,
+        start_offset: 0.0,
+        losses: auris_core::recording::Losses::default(),
         skipped: Vec::new(),
         runs: Vec::new(),
         heard: TranscribedParts::default(),

@@ -172,7 +172,7 @@ fn name(input: &Path) -> String {
 fn report(output: &TranscriptionOutput, started: Instant) -> String {
     let elapsed = started.elapsed().as_secs_f64();
     let duration = output.transcript.duration;
-    let truncated = if output.truncated { ", the file ends early" } else { "" };
+    let truncated = if output.transcript.losses.truncated { ", the file ends early" } else { "" };
     format!(
         "{duration:.1} s of {} in {elapsed:.1} s by {}{truncated}",
         output.transcript.language.name(),

@@ -15,7 +15,7 @@ use auris_format::{Format, Rendering, TranscriptionLine};
 use auris_jobs::pipeline::TranscriptionOutput;
 
 /// The headers of a response with a transcript.
-pub(super) const HEADERS: [(&str, Type, &str); 8] = [
+pub(super) const HEADERS: [(&str, Type, &str); 10] = [
     ("x-device", Type::String, "The devices that ran the request, separated by commas"),
     ("x-model", Type::String, "The models that ran, separated by commas"),
     (
@@ -31,6 +31,16 @@ pub(super) const HEADERS: [(&str, Type, &str); 8] = [
         "Seconds in the engine, summed over all chunks and language detection, which may overlap",
     ),
     ("x-audio-duration", Type::Number, "Seconds of audio"),
+    (
+        "x-audio-truncated",
+        Type::Boolean,
+        "`true` if the file breaks off or its end cannot be read; only then",
+    ),
+    (
+        "x-audio-lost",
+        Type::Number,
+        "Seconds of audio that could not be decoded and are taken for silence; only if there are any",
+    ),
     (
         "x-rtf",
         Type::Number,
@@ -112,6 +122,13 @@ pub(super) fn provenance(output: &TranscriptionOutput) -> HeaderMap {
     number(&mut headers, "x-queue-time", output.queue_time.as_secs_f64());
     number(&mut headers, "x-inference-time", output.inference_time.as_secs_f64());
     number(&mut headers, "x-audio-duration", output.transcript.duration);
+    let losses = output.transcript.losses;
+    if losses.truncated {
+        text(&mut headers, "x-audio-truncated", vec!["true"]);
+    }
+    if !losses.undecodable.is_zero() {
+        number(&mut headers, "x-audio-lost", losses.undecodable.as_secs_f64());
+    }
     headers
 }
 

@@ -20,8 +20,9 @@ use super::error::{ApiError, ErrorBody};
 use super::ndjson;
 use auris_core::transcript::{Run, Segment};
 use auris_format::{
-    Deltas, Format, Granularities, Rendering, TranscriptionLogprob, TranscriptionRun,
-    TranscriptionSegment, TranscriptionUsage, TranscriptionVerbose, TurnLines, with_turns,
+    Deltas, Format, Granularities, Rendering, TranscriptionLanguage, TranscriptionLogprob,
+    TranscriptionLosses, TranscriptionRun, TranscriptionSegment, TranscriptionUsage,
+    TranscriptionVerbose, TurnLines, with_turns,
 };
 use auris_jobs::pipeline::{ApiFailure, SegmentMerger, TranscriptionOutput};
 use auris_jobs::{ProgressSubscriber, ProgressUpdate, TranscriptionEnd, percent};
@@ -76,6 +77,14 @@ pub(super) enum StreamEvent {
         /// The language of the text: its English name in lower case.
         #[schema(examples("english"))]
         language: String,
+        /// The languages of the speech; empty if there is none.
+        languages: Vec<TranscriptionLanguage>,
+        /// Whether the file breaks off or its end cannot be read.
+        truncated: bool,
+        /// What is missing of the recording, if anything.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        lost: Option<TranscriptionLosses>,
         /// Which device and model transcribed each part of the audio.
         runs: Vec<TranscriptionRun>,
     },
@@ -271,6 +280,9 @@ impl EventEncoder {
             logprobs: self.options.logprobs.then(|| logprobs(&transcript.segments)),
             usage: whole.usage,
             language: whole.language,
+            languages: whole.languages,
+            truncated: whole.truncated,
+            lost: whole.lost,
             runs: whole.runs,
         }
     }

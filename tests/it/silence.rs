@@ -18,9 +18,9 @@ async fn chunks(server: &Server) -> u64 {
 fn empty_body(format: &str) -> String {
     let skipped = r#"[{"start":0.0,"end":8.0,"reason":"no_speech"}]"#;
     let usage = r#"{"type":"duration","seconds":8}"#;
-    let head = r#""task":"transcribe","language":"hindi","duration":8.0,"text":"""#;
+    let head = r#""task":"transcribe","language":"hindi","languages":[],"duration":8.0,"start_offset":0.0,"truncated":false,"text":"""#;
     match format {
-        "json" => format!(r#"{{"text":"","usage":{usage}}}"#),
+        "json" => format!(r#"{{"text":"","languages":[],"usage":{usage}}}"#),
         "verbose_json" => {
             format!(r#"{{{head},"segments":[],"usage":{usage},"runs":[],"skipped":{skipped}}}"#)
         }

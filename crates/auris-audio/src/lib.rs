@@ -4,8 +4,9 @@
 //! channel; [`Chunks`] cuts its output in pauses, and leaves out silence. Memory does not grow with
 //! the length of the file, and nothing a header claims is trusted: limits apply to samples that
 //! were really decoded. Times are those of the container: its gaps, late tracks and edits are
-//! silence or left out ([`Losses`] and [`AudioInfo::start_offset`] report how much). This is synchronous work for a blocking thread; both types are `Send` and
-//! continue where the last call ended.
+//! silence or left out ([`Losses`] and [`AudioInfo::start_offset`] report how much). This is
+//! synchronous work for a blocking thread; both types are `Send` and continue where the last call
+//! ended.
 //!
 //! It does not write audio. The only program that it starts is ffmpeg, for formats without a decoder
 //! here, and only where [`Limits::ffmpeg`] names one.
@@ -49,11 +50,11 @@ mod tests;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub use auris_core::recording::Losses;
 pub use chunks::{Chunk, Chunks, Piece};
 pub use codecs::supported_formats;
 pub use error::AudioError;
 pub use ffmpeg::Ffmpeg;
-pub use auris_core::recording::Losses;
 pub use segment::ChunkPolicy;
 pub use stream::AudioStream;
 pub use vad::Vad;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::{Backend, DeviceId};
 use crate::language::Language;
-use crate::recording::{Channel, TranscribedParts};
+use crate::recording::{Channel, Losses, TranscribedParts};
 
 /// What to write down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

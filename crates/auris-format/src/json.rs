@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::timestamp;
+use super::{TranscriptionLanguage, timestamp};
 use auris_core::transcript::{TokenLogprob, Transcript};
 
 /// A transcript in the default format, `json`.
@@ -17,6 +17,8 @@ pub struct TranscriptionJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub logprobs: Option<Vec<TranscriptionLogprob>>,
+    /// The languages of the speech; empty if there is none.
+    pub languages: Vec<TranscriptionLanguage>,
     /// The amount of transcribed audio.
     pub usage: TranscriptionUsage,
 }
@@ -63,6 +65,7 @@ impl TranscriptionJson {
         Self {
             text: transcript.text(),
             logprobs: logprobs.then(|| tokens.map(TranscriptionLogprob::from).collect()),
+            languages: TranscriptionLanguage::of(transcript),
             usage: TranscriptionUsage::of(transcript),
         }
     }

@@ -34,8 +34,8 @@ pub use ndjson::{
 };
 pub use text::{TurnLines, with_turns};
 pub use verbose_json::{
-    TranscriptionRun, TranscriptionSegment, TranscriptionSkipped, TranscriptionTrack,
-    TranscriptionVerbose, TranscriptionWord,
+    TranscriptionLanguage, TranscriptionLosses, TranscriptionRun, TranscriptionSegment,
+    TranscriptionSkipped, TranscriptionTrack, TranscriptionVerbose, TranscriptionWord,
 };
 
 use auris_core::transcript::Transcript;

@@ -12,7 +12,7 @@ use super::timestamp::rounded;
 use super::{Granularities, TranscriptionUsage};
 use auris_core::device::{Backend, DeviceId};
 use auris_core::language::Language;
-use auris_core::recording::{Channel, TranscribedParts};
+use auris_core::recording::{Channel, Losses, TranscribedParts};
 use auris_core::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript};
 
 /// The most languages that a response lists.
@@ -35,9 +35,22 @@ pub struct TranscriptionVerbose {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(examples(json!({"en": 0.02, "hi": 0.97})))]
     pub language_probabilities: BTreeMap<&'static str, f32>,
+    /// The languages of the speech; empty if there is none.
+    pub languages: Vec<TranscriptionLanguage>,
     /// The length of the audio in seconds.
     #[schema(examples(8.47))]
     pub duration: f64,
+    /// Seconds by which the audio starts later than the file, for example than its picture. All
+    /// times count from the start of the file.
+    #[schema(examples(0.0))]
+    pub start_offset: f64,
+    /// Whether the file breaks off or its end cannot be read.
+    #[schema(examples(false))]
+    pub truncated: bool,
+    /// What is missing of the recording, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub lost: Option<TranscriptionLosses>,
     /// The whole text.
     #[schema(examples("The quick brown fox jumps over the lazy dog."))]
     pub text: String,
@@ -168,6 +181,49 @@ pub struct TranscriptionSkipped {
     pub channel: Option<Channel>,
 }
 
+/// What is missing of a recording. Silence takes its place, so that times stay right.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct TranscriptionLosses {
+    /// Seconds that could not be decoded.
+    #[schema(examples(0.12))]
+    pub undecodable_seconds: f64,
+    /// Seconds in which the file has nothing: packets were lost, or the recording was paused.
+    #[schema(examples(4.5))]
+    pub gap_seconds: f64,
+    /// Bytes at the end of the file that could not be read.
+    #[schema(examples(0))]
+    pub unread_bytes: u64,
+}
+
+/// A language that is spoken in the audio.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TranscriptionLanguage {
+    /// ISO 639-1 code, or Whisper's code for a language without one.
+    #[schema(examples("en"))]
+    pub code: &'static str,
+}
+
+impl TranscriptionLosses {
+    /// `None` if nothing is missing.
+    pub fn of(losses: &Losses) -> Option<Self> {
+        let lost = Self {
+            undecodable_seconds: rounded(losses.undecodable.as_secs_f64()),
+            gap_seconds: rounded(losses.gaps.as_secs_f64()),
+            unread_bytes: losses.unread_bytes,
+        };
+        let is_whole = lost.undecodable_seconds + lost.gap_seconds == 0.0 && lost.unread_bytes == 0;
+        (!is_whole).then_some(lost)
+    }
+}
+
+impl TranscriptionLanguage {
+    /// That of `transcript`, if it has any text.
+    pub fn of(transcript: &Transcript) -> Vec<Self> {
+        let spoken = (!transcript.segments.is_empty()).then_some(transcript.language.code());
+        spoken.map(|code| Self { code }).into_iter().collect()
+    }
+}
+
 /// An audio track of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TranscriptionTrack {
@@ -203,7 +259,11 @@ impl TranscriptionVerbose {
             language: language.name().to_owned(),
             language_probability: probability,
             language_probabilities: most_probable.map(|(l, p)| (l.code(), *p)).collect(),
+            languages: TranscriptionLanguage::of(transcript),
             duration: rounded(*duration),
+            start_offset: rounded(transcript.start_offset),
+            truncated: transcript.losses.truncated,
+            lost: TranscriptionLosses::of(&transcript.losses),
             text: transcript.text(),
             segments: granularities.segments.then(|| {
                 segments

@@ -8,7 +8,7 @@ use super::request::JobRequest;
 use super::store::{JobState, StoredJob};
 use crate::pipeline::{ApiFailure, Route};
 use auris_core::transcript::Task;
-use auris_format::{Format, TranscriptionRun};
+use auris_format::{Format, TranscriptionLosses, TranscriptionRun};
 
 /// A transcription that runs in the background.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -36,6 +36,12 @@ pub struct Job {
     /// The length of the audio; an estimate until it is decoded.
     #[schema(examples(601.3))]
     pub audio_seconds: f64,
+    /// Whether the file breaks off or its end cannot be read. `false` until it is decoded.
+    pub truncated: bool,
+    /// What is missing of the recording, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub lost: Option<TranscriptionLosses>,
     /// When the job was accepted, in seconds since 1970.
     #[schema(examples(1_782_036_000))]
     pub created_at: i64,
@@ -102,6 +108,7 @@ impl Job {
         let eta = state.and_then(ProgressState::eta_seconds);
         let finished = stored.state == JobState::Finished;
         let ended = stored.state.is_ended();
+        let losses = stored.decoded().losses;
         let seconds = |milliseconds: i64| milliseconds.div_euclid(1000);
         Self {
             id: stored.id.to_string(),
@@ -114,6 +121,8 @@ impl Job {
             percent: if finished { 100.0 } else { percent(done_seconds, audio_seconds) },
             eta_seconds: if ended { Some(0.0) } else { eta.map(|eta| (eta * 10.0).round() / 10.0) },
             audio_seconds: (audio_seconds * 1000.0).round() / 1000.0,
+            truncated: losses.truncated,
+            lost: TranscriptionLosses::of(&losses),
             created_at: seconds(stored.created_at_ms),
             started_at: stored.started_at_ms.map(seconds),
             ended_at: stored.ended_at_ms.map(seconds),

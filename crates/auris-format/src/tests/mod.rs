@@ -7,7 +7,7 @@ mod readers;
 use super::*;
 use auris_core::device::{Backend, DeviceId};
 use auris_core::language::Language;
-use auris_core::recording::TranscribedParts;
+use auris_core::recording::{Losses, TranscribedParts};
 use auris_core::transcript::{Run, Segment, SkipReason, Skipped, Task, Word};
 
 pub(super) fn segment(start: f64, end: f64, text: &str) -> Segment {
@@ -40,6 +40,8 @@ pub(super) fn transcript(segments: Vec<Segment>) -> Transcript {
         task: Task::Transcribe,
         language: Language::ENGLISH,
         duration: 61.2004,
+        start_offset: 0.0,
+        losses: Losses::default(),
         segments,
         runs: vec![
             run(0.0, 29.5, DeviceId::indexed(Backend::Cuda, 0), Backend::Cuda, None),

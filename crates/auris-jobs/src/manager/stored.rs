@@ -102,7 +102,7 @@ impl Jobs {
         let end = match (stored.state, &route) {
             (JobState::Finished, Some(route)) => {
                 let task = request(stored)?.transcription.options.task;
-                let output = pipeline::output(task, route, &chunks, stored.audio_seconds, false);
+                let output = pipeline::output(task, route, &chunks, stored.decoded());
                 TranscriptionEnd::Finished(output.into())
             }
             (JobState::Failed, _) => TranscriptionEnd::Failed(failure(stored)),

@@ -9,6 +9,8 @@ use crate::error::JobsError;
 use crate::pipeline::{ApiFailure, PipelineError, Step, Transcription, TranscriptionOutput};
 use crate::progress::{ProgressPublisher, TranscriptionEnd};
 use crate::store::{JobId, JobOutcome, StoreError, unix_ms};
+use auris_core::recording::DecodedAudio;
+use auris_core::transcript::Transcript;
 
 /// The wait after an attempt that failed for a passing reason; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -114,7 +116,9 @@ impl Jobs {
         let output = output.await?;
         // Removes chunks of an earlier version that cut the file into more of them.
         self.inner.store.trim_chunks(id, output.transcript.runs.len()).await?;
-        self.inner.store.set_audio_seconds(id, output.transcript.duration).await?;
+        let Transcript { duration, start_offset, losses, .. } = output.transcript;
+        let decoded = stored::json(&DecodedAudio { duration, start_offset, losses });
+        self.inner.store.set_decoded(id, duration, decoded).await?;
         Ok(output)
     }
 

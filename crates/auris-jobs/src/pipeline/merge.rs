@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Route;
 use super::chunk_result::{ChunkResult, seconds};
 use super::segment_merger::SegmentMerger;
-use auris_core::recording::Channel;
+use auris_core::recording::{Channel, DecodedAudio};
 use auris_core::transcript::{Run, SkipReason, Skipped, Task, Transcript};
 
 /// The result of a request and its cost.
@@ -14,22 +14,20 @@ use auris_core::transcript::{Run, SkipReason, Skipped, Task, Transcript};
 pub struct TranscriptionOutput {
     pub transcript: Transcript,
     pub model: String,
-    /// Whether the file ended early; what it had was transcribed.
-    pub truncated: bool,
     /// The longest time that a chunk waited.
     pub queue_time: Duration,
     /// Time in the engine, over all chunks.
     pub inference_time: Duration,
 }
 
-/// Merges `results`, in any order. `duration` is the file's length in seconds.
+/// Merges `results` of the file that was `decoded`, in any order.
 pub(crate) fn output(
     task: Task,
     route: &Route,
     results: &[Arc<ChunkResult>],
-    duration: f64,
-    truncated: bool,
+    decoded: DecodedAudio,
 ) -> TranscriptionOutput {
+    let DecodedAudio { duration, start_offset, losses } = decoded;
     let mut results: Vec<&ChunkResult> = results.iter().map(|result| &**result).collect();
     results.sort_by_key(|result| result.index);
     let mut runs: Vec<Run> = results.iter().map(|result| result.run.clone()).collect();
@@ -49,6 +47,8 @@ pub(crate) fn output(
             language: route.language,
             detected: route.detection.iter().flat_map(|done| done.languages.clone()).collect(),
             duration,
+            start_offset,
+            losses,
             segments: SegmentMerger::of(results.iter().copied())
                 .map(|(segment, _)| segment)
                 .collect(),
@@ -57,7 +57,6 @@ pub(crate) fn output(
             heard: route.heard.clone(),
         },
         model: route.model.clone(),
-        truncated,
     }
 }
 
@@ -97,6 +96,10 @@ mod tests {
     use auris_core::language::Language;
     use auris_core::transcript::Segment;
 
+    fn decoded(duration: f64) -> DecodedAudio {
+        DecodedAudio { duration, ..DecodedAudio::default() }
+    }
+
     #[test]
     fn chunks_that_finish_out_of_order_are_put_in_order_and_on_the_clock_of_the_file() {
         let results = [
@@ -105,7 +108,7 @@ mod tests {
         ];
         let language = Language::ENGLISH;
         let route = Route { model: "demo".to_owned(), language, ..Route::default() };
-        let output = output(Task::Transcribe, &route, &results, 40.0, false);
+        let output = output(Task::Transcribe, &route, &results, decoded(40.0));
         let Transcript { segments, runs, .. } = output.transcript;
         let times: Vec<_> = segments.iter().map(|s| (s.text.as_str(), s.start, s.end)).collect();
         assert_eq!(times, [(" hello", 1.0, 2.0), (" world", 20.5, 40.0)]);
@@ -121,7 +124,8 @@ mod tests {
         let (english, model) = (Language::ENGLISH, "demo".to_owned());
         let route = Route { model, language: english, ..Route::default() };
         let skipped = |results: &[Arc<ChunkResult>], duration| {
-            let transcript = output(Task::Transcribe, &route, results, duration, false).transcript;
+            let transcript =
+                output(Task::Transcribe, &route, results, decoded(duration)).transcript;
             let skipped = transcript.skipped.into_iter();
             skipped.map(|s| (s.start, s.end, s.reason)).collect::<Vec<_>>()
         };
@@ -145,7 +149,7 @@ mod tests {
         let results = [channel_chunk(right, 0, 5, vec![segment(0.0, 1.0, " b")]).into()];
         let mut route = Route::default();
         route.heard.split = Channel::all(2);
-        let transcript = output(Task::Transcribe, &route, &results, 30.0, false).transcript;
+        let transcript = output(Task::Transcribe, &route, &results, decoded(30.0)).transcript;
         assert_eq!(transcript.segments[0].channel, Some(Channel::Right));
         assert_eq!(transcript.heard.split, Channel::all(2));
         let skipped = transcript.skipped.into_iter().map(|s| (s.channel.unwrap(), s.start, s.end));

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Decoders, Pipeline, PipelineError};
 use auris_audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, Piece, SAMPLE_RATE_HZ};
-use auris_core::recording::{Selection, TranscribedParts};
+use auris_core::recording::{DecodedAudio, Losses, Selection, TranscribedParts};
 
 /// The bit rate assumed for compressed audio without a declared length: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -23,7 +23,8 @@ pub(super) struct Reader {
     guessed_seconds: f64,
     decoded_samples: u64,
     silent_samples: u64,
-    truncated: bool,
+    start_offset: f64,
+    losses: Losses,
 }
 
 impl Reader {
@@ -52,7 +53,8 @@ impl Reader {
             decoders,
             decoded_samples: 0,
             silent_samples: 0,
-            truncated: false,
+            start_offset: 0.0,
+            losses: Losses::default(),
         })
     }
 
@@ -64,7 +66,8 @@ impl Reader {
             let (chunks, piece) = decoded?;
             self.decoded_samples = chunks.decoded_samples();
             self.silent_samples = chunks.silent_samples();
-            self.truncated = chunks.truncated();
+            self.start_offset = chunks.info().start_offset.as_secs_f64();
+            self.losses = chunks.losses();
             match piece? {
                 None if self.decoded_samples == 0 => {
                     let container = chunks.info().container;
@@ -112,9 +115,10 @@ impl Reader {
         if self.ended() { decoded } else { decoded.max(self.guessed_seconds) }
     }
 
-    /// Whether the file ended early. Final at the end.
-    pub(super) fn truncated(&self) -> bool {
-        self.truncated
+    /// What was found out about the whole file. Final at the end.
+    pub(super) fn decoded(&self) -> DecodedAudio {
+        let (start_offset, losses) = (self.start_offset, self.losses);
+        DecodedAudio { duration: self.decoded_seconds(), start_offset, losses }
     }
 }
 

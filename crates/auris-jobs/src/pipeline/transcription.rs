@@ -102,10 +102,9 @@ impl Transcription {
         while let Some(step) = self.next().await? {
             report(step, self.progress()).await?;
         }
-        let (duration, truncated) =
-            (self.request.reader.decoded_seconds(), self.request.reader.truncated());
+        let decoded = self.request.reader.decoded();
         let route = self.route.unwrap_or_default();
-        Ok(merge::output(self.request.options.task, &route, &self.results, duration, truncated))
+        Ok(merge::output(self.request.options.task, &route, &self.results, decoded))
     }
 
     async fn next(&mut self) -> Result<Option<Step>, PipelineError> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use auris_audio::SAMPLE_RATE_HZ;
+use auris_core::recording::DecodedAudio;
 
 /// A job's id. Later jobs have greater ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -150,6 +151,8 @@ pub(crate) struct StoredJob {
     pub(crate) done_samples: u64,
     /// Model and language as JSON, once they are decided.
     pub(crate) route_json: Option<String>,
+    /// What decoding found out about the whole file, as JSON, once it is decoded.
+    pub(crate) decoded_json: Option<String>,
     pub(crate) error_json: Option<String>,
     /// The webhook to call when the job ends.
     pub(crate) webhook_url: Option<String>,
@@ -182,6 +185,12 @@ impl StoredJob {
     /// How many seconds of it are transcribed, if it has this many signals.
     pub(crate) fn done_seconds(&self, signals: usize) -> f64 {
         self.done_samples as f64 / f64::from(SAMPLE_RATE_HZ) / signals as f64
+    }
+
+    /// What decoding found out about its file.
+    pub(crate) fn decoded(&self) -> DecodedAudio {
+        let read = self.decoded_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        read.unwrap_or(DecodedAudio { duration: self.audio_seconds, ..DecodedAudio::default() })
     }
 
     /// The job after it ended with `outcome`.

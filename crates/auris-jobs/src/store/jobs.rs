@@ -121,14 +121,17 @@ impl JobStore {
         self.changes(query.bind(id.to_string()).bind(route_json)).await.map(drop)
     }
 
-    /// Corrects the estimate of the job's length.
-    pub(crate) async fn set_audio_seconds(
+    /// Corrects the estimate of the job's length, and stores what decoding found out.
+    pub(crate) async fn set_decoded(
         &self,
         id: JobId,
         seconds: f64,
+        decoded_json: String,
     ) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE jobs SET audio_seconds = ?2 WHERE id = ?1");
-        self.changes(query.bind(id.to_string()).bind(seconds)).await.map(drop)
+        let query =
+            sqlx::query("UPDATE jobs SET audio_seconds = ?2, decoded_json = ?3 WHERE id = ?1");
+        let query = query.bind(id.to_string()).bind(seconds).bind(decoded_json);
+        self.changes(query).await.map(drop)
     }
 
     /// Ends an unfinished job and stores the event that reports it, if the job has a webhook: both

@@ -22,6 +22,7 @@ impl FromRow<'_, SqliteRow> for StoredJob {
             audio_seconds: row.try_get("audio_seconds")?,
             done_samples: row.try_get("done_samples")?,
             route_json: row.try_get("route_json")?,
+            decoded_json: row.try_get("decoded_json")?,
             error_json: row.try_get("error_json")?,
             webhook_url: row.try_get("webhook_url")?,
             delivery: delivery_report(row)?,

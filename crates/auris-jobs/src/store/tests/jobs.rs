@@ -22,6 +22,7 @@ async fn a_job_is_found_as_it_was_stored() {
         audio_seconds: 60.0,
         done_samples: 0,
         route_json: None,
+        decoded_json: None,
         error_json: None,
         webhook_url: None,
         delivery: None,
@@ -38,7 +39,7 @@ async fn route_length_and_start_are_stored() {
     assert!(test.store.mark_running(id, 600).await.unwrap());
     assert!(test.store.mark_running(id, 900).await.unwrap(), "after a restart");
     test.store.set_route(id, r#"{"model":"tiny"}"#.to_owned()).await.unwrap();
-    test.store.set_audio_seconds(id, 61.5).await.unwrap();
+    test.store.set_decoded(id, 61.5, "{}".to_owned()).await.unwrap();
     let job = test.job("", id).await;
     assert_eq!((job.state, job.started_at_ms), (JobState::Running, Some(600)));
     assert_eq!(job.route_json.as_deref(), Some(r#"{"model":"tiny"}"#));
