@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "not published; comments carry what names and messages do not say")]
 
+mod recording;
 mod timestamp;
 
 mod cue;
@@ -32,10 +33,11 @@ pub use json::{TranscriptionJson, TranscriptionLogprob, TranscriptionUsage};
 pub use ndjson::{
     TranscriptionLine, TranscriptionSegmentLine, ndjson_segment_line, ndjson_transcript_line,
 };
+pub use recording::{TranscriptionLanguage, TranscriptionLosses, TranscriptionTrack};
 pub use text::{TurnLines, with_turns};
 pub use verbose_json::{
-    TranscriptionLanguage, TranscriptionLosses, TranscriptionRun, TranscriptionSegment,
-    TranscriptionSkipped, TranscriptionTrack, TranscriptionVerbose, TranscriptionWord,
+    TranscriptionRun, TranscriptionSegment, TranscriptionSkipped, TranscriptionVerbose,
+    TranscriptionWord,
 };
 
 use auris_core::transcript::Transcript;

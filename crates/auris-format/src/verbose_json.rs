@@ -1,18 +1,19 @@
 //! `verbose_json`: the text with the times of its segments and words, and where it was made.
 //!
-//! The keys are OpenAI's, and all those it requires are always there; `runs`, `skipped`, `tracks`, `channels`
-//! and `channel` are ours.
+//! The keys are OpenAI's, and all those it requires are always there. Ours are `start_offset`,
+//! `truncated`, `lost`, `runs`, `skipped`, `tracks`, `channels` and `channel`.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::recording::{TranscriptionLanguage, TranscriptionLosses, TranscriptionTrack};
 use super::timestamp::rounded;
 use super::{Granularities, TranscriptionUsage};
 use auris_core::device::{Backend, DeviceId};
 use auris_core::language::Language;
-use auris_core::recording::{Channel, Losses, TranscribedParts};
+use auris_core::recording::Channel;
 use auris_core::transcript::{Run, Segment, SkipReason, Skipped, Task, Transcript};
 
 /// The most languages that a response lists.
@@ -181,68 +182,6 @@ pub struct TranscriptionSkipped {
     pub channel: Option<Channel>,
 }
 
-/// What is missing of a recording. Silence takes its place, so that times stay right.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
-pub struct TranscriptionLosses {
-    /// Seconds that could not be decoded.
-    #[schema(examples(0.12))]
-    pub undecodable_seconds: f64,
-    /// Seconds in which the file has nothing: packets were lost, or the recording was paused.
-    #[schema(examples(4.5))]
-    pub gap_seconds: f64,
-    /// Bytes at the end of the file that could not be read.
-    #[schema(examples(0))]
-    pub unread_bytes: u64,
-}
-
-/// A language that is spoken in the audio.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct TranscriptionLanguage {
-    /// ISO 639-1 code, or Whisper's code for a language without one.
-    #[schema(examples("en"))]
-    pub code: &'static str,
-}
-
-impl TranscriptionLosses {
-    /// `None` if nothing is missing.
-    pub fn of(losses: &Losses) -> Option<Self> {
-        let lost = Self {
-            undecodable_seconds: rounded(losses.undecodable.as_secs_f64()),
-            gap_seconds: rounded(losses.gaps.as_secs_f64()),
-            unread_bytes: losses.unread_bytes,
-        };
-        let is_whole = lost.undecodable_seconds + lost.gap_seconds == 0.0 && lost.unread_bytes == 0;
-        (!is_whole).then_some(lost)
-    }
-}
-
-impl TranscriptionLanguage {
-    /// That of `transcript`, if it has any text.
-    pub fn of(transcript: &Transcript) -> Vec<Self> {
-        let spoken = (!transcript.segments.is_empty()).then_some(transcript.language.code());
-        spoken.map(|code| Self { code }).into_iter().collect()
-    }
-}
-
-/// An audio track of the file.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct TranscriptionTrack {
-    /// The number of the track, from 1, for the field `track`.
-    #[schema(examples(2))]
-    pub number: u32,
-    /// The codec.
-    #[schema(examples("aac"))]
-    pub codec: String,
-    /// The language, if the file declares it.
-    #[schema(required, examples("hin"))]
-    pub language: Option<String>,
-    /// The number of channels, if the file declares it.
-    #[schema(required, examples(2))]
-    pub channels: Option<u32>,
-    /// Whether this track was transcribed.
-    pub transcribed: bool,
-}
-
 impl TranscriptionVerbose {
     /// `transcript` with the lists that `granularities` requests.
     pub fn new(transcript: &Transcript, granularities: Granularities) -> Self {
@@ -276,7 +215,7 @@ impl TranscriptionVerbose {
             usage: TranscriptionUsage::of(transcript),
             runs: runs.iter().map(TranscriptionRun::from).collect(),
             skipped: skipped.iter().map(TranscriptionSkipped::from).collect(),
-            tracks: tracks(heard),
+            tracks: TranscriptionTrack::of(heard),
             channels: heard.split.clone(),
         }
     }
@@ -311,19 +250,6 @@ pub(super) fn words(segment: &Segment) -> impl Iterator<Item = TranscriptionWord
         end: rounded(word.end),
         channel: segment.channel,
     })
-}
-
-/// The tracks of the file, if there are several.
-fn tracks(heard: &TranscribedParts) -> Vec<TranscriptionTrack> {
-    let several = if heard.tracks.len() > 1 { &heard.tracks[..] } else { &[] };
-    let listed = several.iter().map(|track| TranscriptionTrack {
-        number: track.number,
-        codec: track.codec.clone(),
-        language: track.language.clone(),
-        channels: track.channels,
-        transcribed: heard.track == Some(track.number),
-    });
-    listed.collect()
 }
 
 impl From<&Run> for TranscriptionRun {
@@ -426,6 +352,7 @@ mod tests {
                 &[
                     "segments",
                     "words",
+                    "lost",
                     "tracks",
                     "channels",
                     "language_probability",
