@@ -8,7 +8,7 @@ use symphonia::core::io::MediaSource;
 
 use super::budget::{Budget, Phase};
 use super::codecs::Container;
-use super::part::{Part, fill_at};
+use super::part::{FilePart, fill_at};
 use super::seams::Seams;
 use super::source::Source;
 
@@ -18,7 +18,7 @@ type Mark = [u8; 4];
 /// A part of a file that is read within a budget.
 pub(super) struct BudgetedReader {
     file: File,
-    part: Part,
+    part: FilePart,
     position: u64,
     seekable: bool,
     budget: Budget,
@@ -127,7 +127,7 @@ mod tests {
     fn read(bytes: &[u8], step: usize, phase: Phase) -> Vec<u8> {
         let budget = Budget::new(Container::Wav, None);
         budget.begin(phase).unwrap();
-        let part = Part::new(0, bytes.len() as u64);
+        let part = FilePart::new(0, bytes.len() as u64);
         let mut source = BudgetedReader {
             file: file_of(bytes),
             position: 0,

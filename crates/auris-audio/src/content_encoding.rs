@@ -40,14 +40,14 @@ const MAX_FRAME_BYTES: u64 = 8 << 20;
 
 /// What undoes one encoding.
 #[derive(Debug, Clone, PartialEq)]
-enum Step {
+enum EncodingStep {
     Inflate,
     Prepend(Vec<u8>),
 }
 
 /// What is to be done to each frame of a track, in order; mostly nothing.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Decoding(Vec<Step>);
+pub(super) struct Decoding(Vec<EncodingStep>);
 
 impl Decoding {
     /// What the container that begins at byte `start` of `file` declares for its track `track_id`.
@@ -86,8 +86,8 @@ impl Decoding {
             }
             if encoding.scope & FRAMES != 0 {
                 steps.push(match encoding.kind {
-                    Kind::Zlib => Step::Inflate,
-                    Kind::HeaderStripping(header) => Step::Prepend(header),
+                    Kind::Zlib => EncodingStep::Inflate,
+                    Kind::HeaderStripping(header) => EncodingStep::Prepend(header),
                     Kind::Bzlib => return Err(refused("with bzip2")),
                     Kind::Lzo => return Err(refused("with LZO")),
                     Kind::Encryption | Kind::Unknown => return Err(refused("in an unknown way")),
@@ -104,8 +104,8 @@ impl Decoding {
     pub(super) fn undo(&self, mut frame: Box<[u8]>) -> io::Result<Box<[u8]>> {
         for step in &self.0 {
             frame = match step {
-                Step::Prepend(header) => [header, &*frame].concat().into(),
-                Step::Inflate => inflate(&frame)?.into(),
+                EncodingStep::Prepend(header) => [header, &*frame].concat().into(),
+                EncodingStep::Inflate => inflate(&frame)?.into(),
             };
         }
         Ok(frame)
@@ -244,7 +244,7 @@ mod tests {
         element(COMPRESSION, &fields)
     }
 
-    fn read(encodings: &[Vec<u8>]) -> Result<Vec<Step>, String> {
+    fn read(encodings: &[Vec<u8>]) -> Result<Vec<EncodingStep>, String> {
         let file = file_of(&file(encodings));
         let decoding = Decoding::read_from(Container::Matroska, &file, 0, 1);
         decoding.map(|decoding| decoding.0).map_err(|error| error.to_string())
@@ -254,11 +254,11 @@ mod tests {
     fn the_last_encoding_is_undone_first() {
         let stripped = [element(ORDER, &[0]), compression(3, b"ab")].concat();
         let deflated = [element(ORDER, &[1]), compression(0, b"")].concat();
-        let steps = vec![Step::Inflate, Step::Prepend(b"ab".to_vec())];
+        let steps = vec![EncodingStep::Inflate, EncodingStep::Prepend(b"ab".to_vec())];
         assert_eq!(read(&[stripped, deflated]), Ok(steps));
         // What is not written is zlib of the frames.
-        assert_eq!(read(&[element(COMPRESSION, b"")]), Ok(vec![Step::Inflate]));
-        assert_eq!(read(&[Vec::new()]), Ok(vec![Step::Inflate]));
+        assert_eq!(read(&[element(COMPRESSION, b"")]), Ok(vec![EncodingStep::Inflate]));
+        assert_eq!(read(&[Vec::new()]), Ok(vec![EncodingStep::Inflate]));
         assert_eq!(read(&[]), Ok(Vec::new()));
     }
 
@@ -282,6 +282,6 @@ mod tests {
         bomb.write_all(&vec![0; MAX_FRAME_BYTES as usize + 1]).unwrap();
         let bomb = bomb.finish().unwrap();
         assert!(bomb.len() < 20_000, "{} bytes", bomb.len());
-        assert!(Decoding(vec![Step::Inflate]).undo(bomb.into()).is_err());
+        assert!(Decoding(vec![EncodingStep::Inflate]).undo(bomb.into()).is_err());
     }
 }

@@ -12,11 +12,12 @@ use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::Packet;
 use symphonia::core::units::Duration as Ticks;
 
+use super::block::Block;
 use super::budget::{Budget, Phase};
 use super::clock::Clock;
 use super::codecs::Container;
 use super::ffmpeg::Conversion;
-use super::part::Part;
+use super::part::FilePart;
 use super::pcm::{Mixer, Signals};
 use super::source::is_disk_error;
 use super::track::AudioTrack;
@@ -30,26 +31,6 @@ mod open;
 mod timing;
 
 use failures::{Cause, Failures};
-
-/// Frames at one sample rate.
-#[derive(Default)]
-pub(super) struct Block {
-    /// In Hz; may change between blocks where streams are chained.
-    pub(super) rate_hz: u32,
-    /// The samples in [-1, 1]: one signal, or one for each channel. All have the same length.
-    pub(super) signals: Vec<Vec<f32>>,
-}
-
-impl Block {
-    /// How many frames there are.
-    pub(super) fn frames(&self) -> usize {
-        self.signals.first().map_or(0, Vec::len)
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.signals.iter_mut().for_each(Vec::clear);
-    }
-}
 
 /// What is asked of a file, and what it may ask for.
 #[derive(Clone, Copy)]
@@ -74,7 +55,7 @@ pub(super) struct Decoder {
     /// Where the packets come from, if it is not the file itself.
     conversion: Option<Conversion>,
     /// Where they are in the file, if it is.
-    part: Option<Part>,
+    part: Option<FilePart>,
     /// What becomes of the channels, once it is known how many there are.
     signals: Option<Signals>,
     mixer: Mixer,
@@ -223,7 +204,7 @@ impl Decoder {
 
     /// Whether nothing is missing where the bytes end.
     fn is_whole(&self) -> bool {
-        self.open_ended || self.part.as_ref().is_some_and(Part::is_joined)
+        self.open_ended || self.part.as_ref().is_some_and(FilePart::is_joined)
     }
 
     /// Which part of the file is decoded.
@@ -239,7 +220,7 @@ impl Decoder {
 
     /// The byte of the file at which another recording may begin, once this one has ended.
     pub(super) fn next_recording(&self) -> Option<u64> {
-        self.part.as_ref().map(Part::next)
+        self.part.as_ref().map(FilePart::next)
     }
 
     /// Decodes up to the first samples.

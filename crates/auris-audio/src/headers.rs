@@ -14,8 +14,8 @@ use std::io;
 use std::ops::Range;
 
 pub(super) use self::chunks::is_tag;
-use self::chunks::{Chunks, Dialect, Found};
-use self::wave_format::Format;
+use self::chunks::{Dialect, Found, RiffChunks};
+use self::wave_format::WaveFormat;
 use super::codecs::Container;
 use super::part::peek;
 
@@ -50,14 +50,14 @@ pub(super) fn read(
     }
     let head = peek::<40>(file, start)?;
     let Some(dialect) = Dialect::of(container, &head) else { return Ok(None) };
-    let Some(found) = Chunks { dialect, file, start, len }.find()? else { return Ok(None) };
+    let Some(found) = RiffChunks { dialect, file, start, len }.find()? else { return Ok(None) };
     let Found { kept, mut range, next, truncated } = found;
     let kept = |id: &[u8; 4]| kept.iter().find(|(name, _)| name == id).map(|(_, body)| &body[..]);
     let bytes = range.end - range.start;
     let (container, head) = match container {
         Container::Wav => match kept(b"fmt ").map(wave_format::repaired) {
-            Some(Format::Wave(format)) => (container, wave_head(&format, bytes)),
-            Some(Format::Mpeg) => (Container::Mpeg, Vec::new()),
+            Some(WaveFormat::Wave(format)) => (container, wave_head(&format, bytes)),
+            Some(WaveFormat::Mpeg) => (Container::Mpeg, Vec::new()),
             None => return Ok(None),
         },
         Container::Aiff => match kept(b"COMM").and_then(|common| aiff_head(common, bytes)) {

@@ -7,7 +7,8 @@
 use std::fs::File;
 use std::time::Instant;
 
-use super::decode::{Block, Decoder, Wanted};
+use super::block::Block;
+use super::decode::{Decoder, Wanted};
 use super::headers::is_tag;
 use super::part::peek;
 use super::pcm::Signals;

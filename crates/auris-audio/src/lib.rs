@@ -20,6 +20,7 @@ mod segment;
 mod stream;
 mod vad;
 // What the stream is made of, in the order in which the data passes.
+mod block;
 mod codecs;
 mod budget;
 mod isobmff;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Where a part is. Its copies share where it ends, which may turn out while it is read.
 #[derive(Clone)]
-pub(super) struct Part {
+pub(super) struct FilePart {
     /// What is read before the bytes of the file.
     head: Arc<[u8]>,
     /// Its first byte in the file.
@@ -26,7 +26,7 @@ struct Bounds {
     joined: AtomicBool,
 }
 
-impl Part {
+impl FilePart {
     /// From `start` to `end`, with nothing between it and what follows.
     pub(super) fn new(start: u64, end: u64) -> Self {
         Self::with_head(Vec::new(), start..end, end)
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::tests::file_of;
 
-    fn read(part: &Part, position: u64) -> Vec<u8> {
+    fn read(part: &FilePart, position: u64) -> Vec<u8> {
         let file = file_of(b"0123456789");
         let mut buffer = [0; 16];
         let read = fill_at(|b, at| part.read_at(&file, b, at), &mut buffer, position).unwrap();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_part_is_read_as_a_file_of_its_own() {
-        let part = Part::with_head(b"ab".to_vec(), 3..7, 8);
+        let part = FilePart::with_head(b"ab".to_vec(), 3..7, 8);
         assert_eq!((read(&part, 0), part.len()), (b"ab3456".to_vec(), 6));
         assert_eq!(read(&part, 1), b"b3456");
         assert_eq!(read(&part, 4), b"56");
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn copies_share_where_a_part_ends() {
-        let part = Part::new(3, 10);
+        let part = FilePart::new(3, 10);
         part.clone().end_at(5);
         assert_eq!((read(&part, 0), part.len(), part.next()), (b"34".to_vec(), 2, 5));
     }

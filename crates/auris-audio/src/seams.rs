@@ -11,7 +11,7 @@ use std::io::{self, BufReader};
 use super::codecs::Container;
 use super::ebml::{CLUSTER, Element, SEGMENT};
 use super::isobmff::names;
-use super::part::{Part, peek};
+use super::part::{FilePart, peek};
 
 /// What is watched for.
 pub(super) enum Seams {
@@ -25,7 +25,7 @@ const MARK_BYTES: usize = 80;
 
 impl Seams {
     /// For a part of a file that is a `container`.
-    pub(super) fn new(container: Container, part: &Part) -> Self {
+    pub(super) fn new(container: Container, part: &FilePart) -> Self {
         match container {
             Container::Adts => Self::Adts(AdtsFrames { next: part.start(), layout: None }),
             // What a file has of them is known from its table of contents.
@@ -160,7 +160,12 @@ fn adts_frame(file: &File, at: u64) -> io::Result<Option<(Layout, u64)>> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn bound(container: Container, file: &File, part: &Part, len: u64) -> io::Result<()> {
+pub(super) fn bound(
+    container: Container,
+    file: &File,
+    part: &FilePart,
+    len: u64,
+) -> io::Result<()> {
     match container {
         Container::Mp4 => {
             if let Some(seam) = second_movie(file, part.start(), len) {

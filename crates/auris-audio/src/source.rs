@@ -15,7 +15,7 @@ use super::budget::{Budget, Phase};
 use super::budgeted_reader::BudgetedReader;
 use super::codecs::Container;
 use super::headers::{self, Samples};
-use super::part::{Part, peek};
+use super::part::{FilePart, peek};
 use super::seams;
 use super::sniff::WAVE64;
 
@@ -25,7 +25,7 @@ pub(super) struct Source {
     pub(super) container: Container,
     /// What ffmpeg calls its reader of the file.
     pub(super) demuxer: &'static str,
-    pub(super) part: Part,
+    pub(super) part: FilePart,
     is_first: bool,
     /// Whether the header promises more than there is.
     pub(super) truncated: bool,
@@ -56,9 +56,9 @@ impl Source {
         let demuxer = if is_wave64 { "w64" } else { container.demuxer() };
         let (container, part, truncated) = match headers::read(container, &file, start, len)? {
             Some(Samples { container, head, range, next, truncated }) => {
-                (container, Part::with_head(head, range, next), truncated)
+                (container, FilePart::with_head(head, range, next), truncated)
             }
-            None => (container, Part::new(start, len), false),
+            None => (container, FilePart::new(start, len), false),
         };
         seams::bound(container, &file, &part, len)?;
         let budget = Budget::new(container, deadline);

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::slice;
 use std::time::{Duration, Instant};
 
+use super::block::Block;
 use super::budget::Pace;
-use super::decode::Block;
 use super::joined::Joined;
 use super::resample::Resampler;
 use super::{AudioError, AudioInfo, Limits, Losses, SAMPLE_RATE_HZ};

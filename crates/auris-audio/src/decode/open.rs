@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::time::Instant;
 
-use super::{Block, Decoder, Wanted, guarded};
+use super::{Decoder, Wanted, guarded};
+use crate::block::Block;
 use crate::budget::Budget;
 use crate::codecs::{Container, codec_name};
 use crate::content_encoding::Decoding;

@@ -4,7 +4,8 @@ use symphonia::core::formats::{SeekMode, SeekTo};
 use symphonia::core::packet::Packet;
 use symphonia::core::units::Time;
 
-use super::{AudioError, Block, Clock, Container, Decoder, Duration, guarded};
+use super::{AudioError, Clock, Container, Decoder, Duration, guarded};
+use crate::block::Block;
 
 /// How much before a place decoding begins after a jump, in seconds: decoders take some packets to
 /// settle, Opus 80 ms.

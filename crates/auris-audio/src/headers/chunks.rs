@@ -20,7 +20,7 @@ pub(super) struct Dialect {
     little_endian: bool,
     /// Whether a size counts the chunk's header.
     inclusive: bool,
-    /// Chunks begin at multiples of this.
+    /// RiffChunks begin at multiples of this.
     align: u64,
     /// The chunk with the samples, and how many bytes are before them in it.
     samples: (&'static [u8; 4], u64),
@@ -31,7 +31,7 @@ pub(super) struct Dialect {
 }
 
 /// A chunk with its size as the file has it.
-struct Chunk {
+struct RiffChunk {
     id: [u8; 4],
     body: u64,
     size: u64,
@@ -47,7 +47,7 @@ pub(super) struct Found {
 }
 
 /// The file to look through.
-pub(super) struct Chunks<'a> {
+pub(super) struct RiffChunks<'a> {
     pub(super) dialect: Dialect,
     pub(super) file: &'a File,
     /// Where the recording begins.
@@ -130,7 +130,7 @@ impl Dialect {
     }
 }
 
-impl Chunks<'_> {
+impl RiffChunks<'_> {
     /// Walks through the chunks; `None` if there are no samples among them.
     pub(super) fn find(&self) -> io::Result<Option<Found>> {
         let mut at = self.start + self.dialect.first;
@@ -182,7 +182,7 @@ impl Chunks<'_> {
         Ok(found)
     }
 
-    /// Chunks begin at even places in their recording.
+    /// RiffChunks begin at even places in their recording.
     fn aligned(&self, at: u64) -> u64 {
         let own = at.saturating_sub(self.start);
         own.checked_next_multiple_of(self.dialect.align).map_or(at, |own| self.start + own)
@@ -206,7 +206,7 @@ impl Chunks<'_> {
     }
 
     /// The chunk that begins at this byte, if it may be one.
-    fn chunk(&self, at: u64) -> io::Result<Option<Chunk>> {
+    fn chunk(&self, at: u64) -> io::Result<Option<RiffChunk>> {
         let Dialect { id, size, little_endian, inclusive, .. } = self.dialect;
         let bytes = peek::<32>(self.file, at)?;
         let (Some(name), Some(number)) = (bytes.get(..4), bytes.get(id..id + size)) else {
@@ -222,11 +222,15 @@ impl Chunks<'_> {
         let value = if little_endian { digits.rev().fold(0, fold) } else { digits.fold(0, fold) };
         let header = (id + size) as u64;
         let own = if inclusive { value.saturating_sub(header) } else { value };
-        Ok(Some(Chunk { id: [name[0], name[1], name[2], name[3]], body: at + header, size: own }))
+        Ok(Some(RiffChunk {
+            id: [name[0], name[1], name[2], name[3]],
+            body: at + header,
+            size: own,
+        }))
     }
 
     /// Where the samples of `chunk` are; `long` is their size where it has no room for it.
-    fn samples(&self, chunk: &Chunk, long: Option<u64>) -> io::Result<Found> {
+    fn samples(&self, chunk: &RiffChunk, long: Option<u64>) -> io::Result<Found> {
         let size = long.filter(|_| chunk.size == u64::from(u32::MAX)).unwrap_or(chunk.size);
         let first = chunk.body.saturating_add(self.dialect.samples.1).min(self.len);
         let end = chunk.body.saturating_add(size).max(first);
@@ -295,7 +299,7 @@ pub(crate) fn is_tag(head: &[u8]) -> bool {
     [&b"TAG"[..], b"ID3", b"APETAGEX"].iter().any(|tag| head.starts_with(tag))
 }
 
-/// Chunks that are known even where they break off.
+/// RiffChunks that are known even where they break off.
 fn is_known(id: &[u8; 4]) -> bool {
     matches!(id, b"LIST" | b"id3 " | b"ID3 ")
 }

@@ -4,7 +4,7 @@
 
 /// What the samples are.
 #[derive(Debug, PartialEq)]
-pub(super) enum Format {
+pub(super) enum WaveFormat {
     /// A chunk `fmt ` that describes them.
     Wave(Vec<u8>),
     /// Frames of MPEG audio, which need no header.
@@ -23,26 +23,26 @@ const MP3: u16 = 0x55;
 const EXTENSIBLE: u16 = 0xfffe;
 
 /// Reads a chunk `fmt ` and writes it anew; what is not known stays as it is.
-pub(super) fn repaired(chunk: &[u8]) -> Format {
-    let Some(fields) = Fields::read(chunk) else { return Format::Wave(chunk.to_vec()) };
+pub(super) fn repaired(chunk: &[u8]) -> WaveFormat {
+    let Some(fields) = FormatFields::read(chunk) else { return WaveFormat::Wave(chunk.to_vec()) };
     match fields.tag {
-        MPEG | MP3 => Format::Mpeg,
+        MPEG | MP3 => WaveFormat::Mpeg,
         PCM => match fields.sample_bytes() {
-            0 => Format::Wave(chunk.to_vec()),
-            bytes => Format::Wave(fields.written(PCM, bytes * 8, &[])),
+            0 => WaveFormat::Wave(chunk.to_vec()),
+            bytes => WaveFormat::Wave(fields.written(PCM, bytes * 8, &[])),
         },
         FLOAT => {
             let is_double = fields.bits == 64 || fields.bits != 32 && fields.by_block() == 8;
-            Format::Wave(fields.written(FLOAT, if is_double { 64 } else { 32 }, &[]))
+            WaveFormat::Wave(fields.written(FLOAT, if is_double { 64 } else { 32 }, &[]))
         }
-        ALAW | MULAW => Format::Wave(fields.written(fields.tag, 8, &[0; 2])),
-        ADPCM_MS => Format::Wave(fields.adpcm(32)),
-        ADPCM_IMA => Format::Wave(fields.adpcm(2)),
-        _ => Format::Wave(chunk.to_vec()),
+        ALAW | MULAW => WaveFormat::Wave(fields.written(fields.tag, 8, &[0; 2])),
+        ADPCM_MS => WaveFormat::Wave(fields.adpcm(32)),
+        ADPCM_IMA => WaveFormat::Wave(fields.adpcm(2)),
+        _ => WaveFormat::Wave(chunk.to_vec()),
     }
 }
 
-struct Fields {
+struct FormatFields {
     tag: u16,
     channels: u16,
     rate_hz: u32,
@@ -51,7 +51,7 @@ struct Fields {
     bits: u16,
 }
 
-impl Fields {
+impl FormatFields {
     fn read(chunk: &[u8]) -> Option<Self> {
         let short = |at: usize| Some(u16::from_le_bytes(chunk.get(at..at + 2)?.try_into().ok()?));
         let long = |at: usize| Some(u32::from_le_bytes(chunk.get(at..at + 4)?.try_into().ok()?));

@@ -94,7 +94,7 @@ pub(crate) fn first_decode_times(file: &mut (impl Read + Seek)) -> BTreeMap<u32,
 }
 
 /// What a fragment has of one track.
-struct Part {
+struct Fragment {
     track_id: u32,
     /// Where its boxes are.
     content: Range<u64>,
@@ -104,7 +104,7 @@ struct Part {
 fn for_each_part<F: Read + Seek>(
     file: &mut F,
     Range { start: mut at, end }: Range<u64>,
-    mut visit: impl FnMut(&mut F, Part) -> bool,
+    mut visit: impl FnMut(&mut F, Fragment) -> bool,
 ) {
     for _ in 0..MAX_BOXES {
         let Ok((name, content)) = read_box(file, at, end) else { return };
@@ -113,7 +113,7 @@ fn for_each_part<F: Read + Seek>(
             for content in children(file, content, b"traf") {
                 let Some(header) = child(file, content.clone(), b"tfhd") else { continue };
                 let Ok(track_id) = count(file, &header, 4) else { continue };
-                if !visit(file, Part { track_id, content }) {
+                if !visit(file, Fragment { track_id, content }) {
                     return;
                 }
             }

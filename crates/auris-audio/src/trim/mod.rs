@@ -13,9 +13,9 @@ use std::io::{self, BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::time::Duration;
 
-use self::plan::Plan;
+use self::plan::PlayPlan;
+use super::block::Block;
 use super::codecs::Container;
-use super::decode::Block;
 
 /// A length of audio.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,7 +47,7 @@ pub(super) struct Padding {
     /// What is not of the recording, behind it.
     tail: Span,
     /// What is played after `end`, in order.
-    more: Vec<Part>,
+    more: Vec<PlayedPart>,
     /// How much later than the file the track begins, in seconds.
     delay: f64,
     /// Whether the file has no end of its own, so that it is whole wherever it ends.
@@ -56,7 +56,7 @@ pub(super) struct Padding {
 
 /// A part of what is decoded, in seconds from the first decoded frame.
 #[derive(Debug, Clone, PartialEq)]
-struct Part {
+struct PlayedPart {
     /// The silence before it, in seconds.
     silence: f64,
     range: Range<f64>,
@@ -109,7 +109,7 @@ pub(super) struct Trim {
     /// What the codec always puts before the audio.
     usual_start: Span,
     /// Known with the first block.
-    plan: Option<Plan>,
+    plan: Option<PlayPlan>,
     /// The last frames of each signal so far, which may turn out to be the tail.
     held: Vec<Vec<f32>>,
 }
@@ -123,7 +123,7 @@ impl Trim {
     pub(super) fn push(&mut self, block: &mut Block) {
         let rate_hz = block.rate_hz;
         let Self { padding, usual_start, .. } = self;
-        let plan = self.plan.get_or_insert_with(|| Plan::new(padding, *usual_start, rate_hz));
+        let plan = self.plan.get_or_insert_with(|| PlayPlan::new(padding, *usual_start, rate_hz));
         std::mem::swap(&mut plan.decoded, block);
         block.clear();
         block.rate_hz = rate_hz;
@@ -247,7 +247,7 @@ mod tests {
             end: Some(Span::Seconds(f64::INFINITY)),
             tail: Span::Seconds(f64::MAX),
             delay: f64::MAX,
-            more: vec![Part { silence: f64::NAN, range: f64::NAN..f64::INFINITY }],
+            more: vec![PlayedPart { silence: f64::NAN, range: f64::NAN..f64::INFINITY }],
             ..Padding::NONE
         };
         let (out, held) = trimmed(lie, Span::NONE);

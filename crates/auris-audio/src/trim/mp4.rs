@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
-use super::{Padding, Part, Span};
+use super::{Padding, PlayedPart, Span};
 use crate::isobmff::{after_times, child, children, handler_type, id, read, version};
 use crate::timestamps::first_decode_times;
 
@@ -30,7 +30,7 @@ pub(super) fn padding(file: &mut (impl Read + Seek), track_id: u32) -> Option<Pa
     let mut own = None;
     let mut first_start = f64::INFINITY;
     for track in children(file, movie, b"trak") {
-        let Some(track) = Track::read(file, track, movie_scale) else { continue };
+        let Some(track) = TrackEdits::read(file, track, movie_scale) else { continue };
         let start = times.get(&track.id).map_or(0.0, |time| *time as f64 / track.scale);
         let first_edit = track.edits.iter().find_map(|edit| edit.start);
         let start = (start - first_edit.unwrap_or(0.0)).max(0.0);
@@ -52,17 +52,17 @@ pub(super) fn padding(file: &mut (impl Read + Seek), track_id: u32) -> Option<Pa
             None => silence += seconds,
             // The last one, or one that was written before its length was known.
             Some(start) if seconds == 0.0 || is_fragmented => {
-                parts.push(Part { silence, range: start..f64::INFINITY });
+                parts.push(PlayedPart { silence, range: start..f64::INFINITY });
                 break;
             }
             Some(start) => {
-                parts.push(Part { silence, range: start..start + seconds });
+                parts.push(PlayedPart { silence, range: start..start + seconds });
                 silence = 0.0;
             }
         }
     }
     let mut parts = parts.into_iter();
-    if let Some(Part { silence, range }) = parts.next() {
+    if let Some(PlayedPart { silence, range }) = parts.next() {
         padding.start = Span::Seconds(range.start);
         padding.end = range.end.is_finite().then_some(Span::Seconds(range.end));
         padding.delay += silence;
@@ -72,14 +72,14 @@ pub(super) fn padding(file: &mut (impl Read + Seek), track_id: u32) -> Option<Pa
 }
 
 /// What matters here of a track with sound or pictures.
-struct Track {
+struct TrackEdits {
     id: u32,
     /// Units of its times in a second.
     scale: f64,
     edits: Vec<Edit>,
 }
 
-impl Track {
+impl TrackEdits {
     fn read(file: &mut (impl Read + Seek), track: Range<u64>, movie_scale: f64) -> Option<Self> {
         let header = child(file, track.clone(), b"tkhd")?;
         let id = id(file, &header)?;
@@ -196,8 +196,8 @@ mod tests {
         let found = found(&file(&edits, b""), 2).unwrap();
         assert_eq!((found.delay, found.end), (0.25, Some(Span::Seconds(1.5))));
         let more = [
-            Part { silence: 0.25, range: 0.5..1.0 },
-            Part { silence: 0.0, range: 0.1..f64::INFINITY },
+            PlayedPart { silence: 0.25, range: 0.5..1.0 },
+            PlayedPart { silence: 0.0, range: 0.1..f64::INFINITY },
         ];
         assert_eq!(found.more, more);
     }

@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::{Padding, Part, Span};
+use super::{Padding, PlayedPart, Span};
+use crate::block::Block;
 use crate::clock::MAX_GAP_SECONDS;
-use crate::decode::Block;
 
 /// What is left to do, in frames from the first decoded one.
-pub(super) struct Plan {
+pub(super) struct PlayPlan {
     /// What was decoded and not looked at yet. It begins at `position`.
     pub(super) decoded: Block,
     pub(super) position: u64,
     /// What is left of what is played now; `None` at the end.
     pub(super) part: Option<Range<u64>>,
-    more: VecDeque<Part>,
+    more: VecDeque<PlayedPart>,
     /// Silence to come before that.
     silence: u64,
     pub(super) hold: usize,
@@ -31,7 +31,7 @@ const MIN_DELAY_SECONDS: f64 = 0.02;
 /// Parts that overlap by less follow each other, in seconds: edit lists count in milliseconds.
 const ROUNDING_SECONDS: f64 = 0.01;
 
-impl Plan {
+impl PlayPlan {
     pub(super) fn new(padding: &Padding, usual_start: Span, rate_hz: u32) -> Self {
         let declared = padding.start.frames(rate_hz);
         // A start earlier than the codec allows counts as not declared.
@@ -105,7 +105,7 @@ impl Plan {
     /// Goes on to the next part, which may be behind.
     pub(super) fn next_part(&mut self) {
         let rate_hz = self.decoded.rate_hz;
-        self.part = self.more.pop_front().map(|Part { silence, range }| {
+        self.part = self.more.pop_front().map(|PlayedPart { silence, range }| {
             if silence <= MAX_GAP_SECONDS {
                 self.silence += Span::Seconds(silence).frames(rate_hz);
             }
@@ -139,7 +139,7 @@ mod tests {
     /// Plays parts (silence, start and end in ms) of 100 frames at 1000 Hz that count from 1, each
     /// after a rewind if it needs one.
     fn played(delay: f64, parts: &[(f64, f64, f64)]) -> Vec<f32> {
-        let part = |(silence, start, end): &(f64, f64, f64)| Part {
+        let part = |(silence, start, end): &(f64, f64, f64)| PlayedPart {
             silence: silence / 1_000.0,
             range: start / 1_000.0..end / 1_000.0,
         };
