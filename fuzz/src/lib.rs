@@ -37,7 +37,7 @@ pub fn decode(data: &[u8]) {
         ..ChunkPolicy::default()
     };
     let mut chunks = Chunks::new(stream, policy);
-    let (mut end, mut heard) = (0, 0);
+    let (mut end, mut parts) = (0, 0);
     loop {
         match chunks.next_chunk() {
             Ok(Some(chunk)) => {
@@ -45,10 +45,10 @@ pub fn decode(data: &[u8]) {
                 assert!(chunk.start_sample >= end, "chunks follow each other");
                 assert!(chunk.samples.iter().all(|sample| (-1.0..=1.0).contains(sample)));
                 end = chunk.start_sample + chunk.samples.len() as u64;
-                heard += chunk.samples.len() as u64;
+                parts += chunk.samples.len() as u64;
             }
             Ok(None) => {
-                assert_eq!(heard + chunks.silent_samples(), chunks.decoded_samples());
+                assert_eq!(parts + chunks.silent_samples(), chunks.decoded_samples());
                 return;
             }
             Err(AudioError::Io(error)) => panic!("{error}"),
@@ -153,7 +153,7 @@ fn transcript(text: &[u8]) -> Transcript {
         losses: auris_core::recording::Losses::default(),
         skipped: Vec::new(),
         runs: Vec::new(),
-        heard: TranscribedParts::default(),
+        parts: TranscribedParts::default(),
     }
 }
 

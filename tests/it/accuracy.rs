@@ -48,17 +48,17 @@ pub(super) fn plain(word: &str) -> String {
     word.chars().filter(|c| !punctuation(*c)).collect::<String>().to_lowercase()
 }
 
-/// Which word of `truth` each word of `heard` stands for, and how many words are wrong, missing
+/// Which word of `truth` each word of `hypothesis` stands for, and how many words are wrong, missing
 /// or too many (Levenshtein's distance).
-pub(super) fn align(truth: &[String], heard: &[String]) -> (Vec<(usize, usize)>, usize) {
-    let width = heard.len() + 1;
+pub(super) fn align(truth: &[String], hypothesis: &[String]) -> (Vec<(usize, usize)>, usize) {
+    let width = hypothesis.len() + 1;
     let mut cost = vec![0; (truth.len() + 1) * width];
     for t in 0..=truth.len() {
-        for h in 0..=heard.len() {
+        for h in 0..=hypothesis.len() {
             cost[t * width + h] = match (t, h) {
                 (0, other) | (other, 0) => other,
                 _ => {
-                    let wrong = usize::from(truth[t - 1] != heard[h - 1]);
+                    let wrong = usize::from(truth[t - 1] != hypothesis[h - 1]);
                     (cost[(t - 1) * width + h - 1] + wrong)
                         .min(cost[(t - 1) * width + h] + 1)
                         .min(cost[t * width + h - 1] + 1)
@@ -67,10 +67,10 @@ pub(super) fn align(truth: &[String], heard: &[String]) -> (Vec<(usize, usize)>,
         }
     }
     let mut pairs = Vec::new();
-    let (mut t, mut h) = (truth.len(), heard.len());
+    let (mut t, mut h) = (truth.len(), hypothesis.len());
     while t > 0 && h > 0 {
         let here = cost[t * width + h];
-        let wrong = usize::from(truth[t - 1] != heard[h - 1]);
+        let wrong = usize::from(truth[t - 1] != hypothesis[h - 1]);
         if here == cost[(t - 1) * width + h - 1] + wrong {
             (t, h) = (t - 1, h - 1);
             if wrong == 0 {
@@ -83,7 +83,7 @@ pub(super) fn align(truth: &[String], heard: &[String]) -> (Vec<(usize, usize)>,
         }
     }
     pairs.reverse();
-    (pairs, cost[truth.len() * width + heard.len()])
+    (pairs, cost[truth.len() * width + hypothesis.len()])
 }
 
 /// How many of the differences are within `limit` seconds, as a share.
@@ -113,15 +113,15 @@ impl Score {
             self.single_errors += errors;
         }
 
-        let heard = body["words"].as_array().unwrap();
+        let hypothesis = body["words"].as_array().unwrap();
         let heard_words: Vec<String> =
-            heard.iter().map(|word| plain(word["word"].as_str().unwrap())).collect();
+            hypothesis.iter().map(|word| plain(word["word"].as_str().unwrap())).collect();
         let spoken: Vec<&SpokenWord> =
             truth.words.iter().filter(|word| !word.word.is_empty()).collect();
         let spoken_words: Vec<String> = spoken.iter().map(|word| plain(&word.word)).collect();
         let (pairs, _) = align(&spoken_words, &heard_words);
         self.word_times.extend(
-            pairs.iter().map(|&(t, h)| heard[h]["start"].as_f64().unwrap() - spoken[t].start),
+            pairs.iter().map(|&(t, h)| hypothesis[h]["start"].as_f64().unwrap() - spoken[t].start),
         );
 
         let segments = body["segments"].as_array().unwrap();
@@ -155,23 +155,23 @@ async fn the_demo_model_passes_its_evaluation_set() {
                 ("timestamp_granularities[]", "word"),
                 ("timestamp_granularities[]", "segment"),
             ];
-            let heard = server.transcribe(clip(&name), &fields).await.json();
+            let hypothesis = server.transcribe(clip(&name), &fields).await.json();
             let mut translation = String::new();
             if truth.language == "hi" {
                 let form = form(clip(&name), &[]);
                 translation = server.post_to("/v1/audio/translations", form).await.text();
             }
-            (name, truth, heard, translation)
+            (name, truth, hypothesis, translation)
         }
     };
     let answers: Vec<_> =
         futures_util::stream::iter(truth).map(ask).buffer_unordered(2).collect().await;
 
     let mut score = Score::default();
-    for (name, truth, heard, translation) in &answers {
+    for (name, truth, hypothesis, translation) in &answers {
         let language = if truth.language == "hi" { "hindi" } else { "english" };
-        assert_eq!(heard["language"], language, "{name}");
-        score.add(name, truth, heard);
+        assert_eq!(hypothesis["language"], language, "{name}");
+        score.add(name, truth, hypothesis);
         if truth.language == "hi" && truth.sentences.len() == 1 {
             let (_, errors) = align(&words(&truth.english), &words(translation));
             score.translation_errors += errors;
@@ -194,8 +194,8 @@ async fn errors(server: &Server, samples: &[f32], text: &str, language: &str) ->
     let expected = words(text);
     let errors = async |vad| {
         let fields = [("vad", vad), ("language", language)];
-        let heard = server.transcribe(wav_of(samples), &fields).await.text();
-        align(&expected, &words(&heard)).1
+        let hypothesis = server.transcribe(wav_of(samples), &fields).await.text();
+        align(&expected, &words(&hypothesis)).1
     };
     [errors("true").await, errors("false").await]
 }

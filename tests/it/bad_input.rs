@@ -124,7 +124,7 @@ async fn a_file_that_breaks_off_is_transcribed_as_far_as_it_goes() {
         let whole = fixture(name);
         let half = server.transcribe(whole[..whole.len() / 2].to_vec(), &[]).await;
         let part = seconds(&half) / seconds(&server.transcribe(whole, &[]).await);
-        assert!((0.2..0.8).contains(&part), "{name}: {part} of it was heard");
+        assert!((0.2..0.8).contains(&part), "{name}: {part} of it was decoded");
     }
     // Its index is at the end.
     let whole = fixture("m4a-aac.m4a");

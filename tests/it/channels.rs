@@ -8,7 +8,7 @@ use super::bad_input::refused;
 use super::harness::{Answer, Server, clip, form, repository, wav};
 use super::jobs::id;
 use super::signals::{silence, speech, wav_of_channels};
-use super::streaming::{Event, events, heard};
+use super::streaming::{Event, events, read_stream};
 
 /// Seconds from one turn of the call to the next: long enough that each is a chunk of its own, since
 /// the demo model was trained on short pauses.
@@ -133,7 +133,7 @@ async fn a_stream_reports_turns_in_their_order_and_its_deltas_join() {
         server.client.post(url).multipart(form(call(), &fields)).send().await.unwrap()
     };
     for (format, expected) in [("json", &whole), ("verbose_json", &whole), ("text", &lines)] {
-        let (joined, last) = heard(stream(format).await).await;
+        let (joined, last) = read_stream(stream(format).await).await;
         assert_eq!(
             (last["text"].as_str(), joined.as_str()),
             (Some(expected.trim()), expected.trim())
@@ -339,7 +339,7 @@ async fn a_job_goes_on_after_a_kill_with_the_same_chunks_of_each_channel() {
     assert!(verbose["segments"].as_array().unwrap().len() >= 20, "{verbose}");
     assert_eq!(verbose["text"], ended["text"]);
     assert_eq!(verbose["usage"]["seconds"], 200);
-    let (joined, last) = heard(server.get(&format!("/v1/jobs/{job}/events")).await).await;
+    let (joined, last) = read_stream(server.get(&format!("/v1/jobs/{job}/events")).await).await;
     assert_eq!((joined.as_str(), last["text"].as_str()), (whole.trim(), Some(whole.trim())));
     assert_eq!(server.kept_files(), 0);
 }

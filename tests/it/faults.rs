@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::harness::{Server, wav};
 
 /// What the fake engine hears in `wav`.
-pub fn heard(wav: &[u8]) -> String {
+pub fn fake_transcript(wav: &[u8]) -> String {
     let mut reader = hound::WavReader::new(wav).unwrap();
     let samples: Vec<f32> =
         reader.samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32_768.0).collect();
@@ -31,10 +31,10 @@ async fn check(fault: &str, reason: &str) {
     let audio = wav(2.0, 7);
     // With a language, so that nothing runs beside the chunk.
     let answer = server.transcribe(audio.clone(), &[("language", "en")]).await;
-    assert_eq!(answer.text(), heard(&audio));
+    assert_eq!(answer.text(), fake_transcript(&audio));
     assert_eq!(answer.header("x-fallback-reason"), Some(reason), "{}", server.log());
     let again = server.transcribe(audio.clone(), &[]).await;
-    assert_eq!(again.text(), heard(&audio));
+    assert_eq!(again.text(), fake_transcript(&audio));
     assert_eq!(again.header("x-fallback-reason"), None);
     let metrics = server.get("/metrics").await.text().await.unwrap();
     let retries = format!("auris_chunk_retries_total{{device=\"cpu\",reason=\"{reason}\"}} 1");
@@ -84,7 +84,7 @@ async fn a_stopped_worker_is_taken_for_hung_and_replaced() {
     signal(worker, Signal::STOP);
     let audio = wav(1.0, 3);
     let answer = server.transcribe(audio.clone(), &[]).await;
-    assert_eq!(answer.text(), heard(&audio));
+    assert_eq!(answer.text(), fake_transcript(&audio));
     assert_eq!(answer.header("x-fallback-reason"), Some("stalled"));
 }
 
@@ -158,7 +158,7 @@ async fn workers_killed_while_they_load_do_not_lose_who_waits() {
             server.workers().into_iter().for_each(|worker| signal(worker, Signal::KILL));
         }
     });
-    assert_eq!(answer.text(), heard(&audio));
+    assert_eq!(answer.text(), fake_transcript(&audio));
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_poisonous_file_fails_alone() {
     );
     bad.error(422, "audio_quarantined");
     assert_eq!(bad.header("x-should-retry"), Some("false"));
-    assert_eq!(good.text(), heard(&audio));
+    assert_eq!(good.text(), fake_transcript(&audio));
     // It is remembered, and costs no further worker.
     let again = server.transcribe(wav(4.0, 2), &[("prompt", "poison")]).await;
     again.error(422, "audio_quarantined");
@@ -205,7 +205,7 @@ async fn fifty_kills_among_two_hundred_requests_cost_no_transcript() {
         for n in 0..REQUESTS / 4 {
             let audio = wav(1.0 + n as f64 / 50.0, (client * 100 + n) as u32);
             let answer = server.transcribe(audio.clone(), &[]).await;
-            assert_eq!(answer.text(), heard(&audio));
+            assert_eq!(answer.text(), fake_transcript(&audio));
             finished.fetch_add(1, Ordering::Relaxed);
         }
     };

@@ -81,9 +81,9 @@ async fn words_languages_and_times_are_those_of_people() {
         let name = recording.word_times.as_ref();
         let Some(spoken) = name.and_then(|name| times.files.get(name)) else { continue };
         let said: Vec<String> = spoken.iter().map(|(word, ..)| plain(word)).collect();
-        let heard: Vec<String> =
+        let hypothesis: Vec<String> =
             written.iter().map(|word| plain(word["word"].as_str().unwrap())).collect();
-        for (s, h) in align(&said, &heard).0 {
+        for (s, h) in align(&said, &hypothesis).0 {
             let (word, start, end) = &spoken[s];
             starts.push((seconds(&written[h]["start"]) - start).abs());
             let is_followed_by_pause = spoken.get(s + 1).is_some_and(|next| next.1 - end > PAUSE);

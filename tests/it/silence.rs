@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::harness::{Answer, Server, form};
 use super::jobs::id;
 use super::signals::{mix, pink_noise, silence, speech, tone, wav_of, white_noise};
-use super::streaming::heard;
+use super::streaming::read_stream;
 
 const FORMATS: [&str; 8] = ["json", "verbose_json", "text", "srt", "vtt", "tsv", "lrc", "ndjson"];
 
@@ -87,7 +87,7 @@ async fn a_silent_file_is_an_empty_stream() {
         let form = form(audio.clone(), &[("response_format", format), ("stream", "true")]);
         let url = server.url("/v1/audio/transcriptions");
         let response = server.client.post(url).multipart(form).send().await.unwrap();
-        let (joined, last) = heard(response).await;
+        let (joined, last) = read_stream(response).await;
         assert_eq!((joined.as_str(), &last["text"]), ("", &json!("")));
         assert_eq!(last["type"], "transcript.text.done");
     }

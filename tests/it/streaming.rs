@@ -47,7 +47,7 @@ fn read(event: &str) -> Event {
 }
 
 /// The joined deltas and the last event of a stream that ends as it should.
-pub async fn heard(response: reqwest::Response) -> (String, Value) {
+pub async fn read_stream(response: reqwest::Response) -> (String, Value) {
     let mut events = events(response);
     let (mut joined, mut last) = (String::new(), Value::Null);
     loop {
@@ -83,7 +83,7 @@ async fn deltas_join_to_the_text_in_every_format_that_can_be_streamed() {
     ] {
         let response = stream(&server, clip("28.flac"), fields).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let (joined, last) = heard(response).await;
+        let (joined, last) = read_stream(response).await;
         assert_eq!(last["type"], "transcript.text.done");
         assert_eq!(last["text"], joined, "{fields:?}");
         assert_eq!(last["usage"]["seconds"], 39);
@@ -185,7 +185,8 @@ async fn what_is_wrong_before_the_first_word_is_an_ordinary_error() {
 #[tokio::test]
 async fn a_failure_in_mid_stream_is_reported_as_an_event() {
     let server = Server::fake("error,chunk=0,prompt=bad", &["--slots", "1"]).await;
-    let (joined, last) = heard(stream(&server, wav(5.0, 1), &[("prompt", "bad")]).await).await;
+    let (joined, last) =
+        read_stream(stream(&server, wav(5.0, 1), &[("prompt", "bad")]).await).await;
     assert_eq!(joined, "");
     assert_eq!(last["error"]["code"], "engine_failed");
     let keys: Vec<&String> = last["error"].as_object().unwrap().keys().collect();

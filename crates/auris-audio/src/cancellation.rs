@@ -11,7 +11,7 @@ pub(super) struct Cancellation {
     cancels: bool,
     /// The channel that takes the place of the mean.
     louder: usize,
-    /// How much of it is heard, from 0 to 1.
+    /// How much of it is used, from 0 to 1.
     share: f32,
     started: bool,
 }
@@ -22,7 +22,7 @@ const STEP_SECONDS: f64 = 0.01;
 const MEMORY_SECONDS: f64 = 0.03;
 
 /// The channels cancel out if the mean has less than this of the energy of the weaker one (−15 dB).
-/// What is heard in both has −6 dB or more.
+/// What both have is at −6 dB or more.
 const CANCELLED: f64 = 0.03;
 
 /// And no longer if it has more than this (−10 dB).

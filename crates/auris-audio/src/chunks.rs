@@ -71,7 +71,7 @@ struct ChannelCutter {
 impl Chunks {
     /// Cuts `stream` by `policy`; `min` is taken as at most `max`, and `max` as at least 1 s.
     pub fn new(stream: AudioStream, policy: ChunkPolicy) -> Self {
-        let channels = stream.heard().split.into_iter().map(Some);
+        let channels = stream.parts().split.into_iter().map(Some);
         let channels = channels.chain([None]).take(stream.signals());
         let cutter = |channel| ChannelCutter { channel, cutter: Cutter::new(policy) };
         let channels: Vec<ChannelCutter> = channels.map(cutter).collect();
@@ -130,8 +130,8 @@ impl Chunks {
     }
 
     /// Which track and channels of the file are decoded.
-    pub fn heard(&self) -> TranscribedParts {
-        self.stream.heard()
+    pub fn parts(&self) -> TranscribedParts {
+        self.stream.parts()
     }
 
     /// Samples of each channel at 16 kHz decoded so far, a little ahead of the chunks returned.

@@ -208,7 +208,7 @@ impl Decoder {
     }
 
     /// Which part of the file is decoded.
-    pub(super) fn heard(&self) -> TranscribedParts {
+    pub(super) fn parts(&self) -> TranscribedParts {
         let split = self.signals.map(Signals::split).unwrap_or_default();
         TranscribedParts { track: self.number, tracks: self.tracks.list(), split }
     }

@@ -110,9 +110,9 @@ impl Joined {
         deadline: Option<Instant>,
         block: &mut Block,
     ) -> Result<bool, AudioError> {
-        let (heard, signals) = (self.decoder.heard(), self.decoder.signals());
+        let (parts, signals) = (self.decoder.parts(), self.decoder.signals());
         if self.first.is_none() {
-            self.first = signals.map(|signals| (heard, signals));
+            self.first = signals.map(|signals| (parts, signals));
         }
         let (selection, limits) = (&self.selection, &self.limits);
         let signals = self.first.as_ref().map(|(_, signals)| *signals);
@@ -138,8 +138,8 @@ impl Joined {
     }
 
     /// Which part of the file is decoded, as its first recording has it.
-    pub(super) fn heard(&self) -> TranscribedParts {
-        self.first.as_ref().map_or_else(|| self.decoder.heard(), |(heard, _)| heard.clone())
+    pub(super) fn parts(&self) -> TranscribedParts {
+        self.first.as_ref().map_or_else(|| self.decoder.parts(), |(parts, _)| parts.clone())
     }
 
     /// What is missing so far. Final once `next_block` gave false.

@@ -63,8 +63,8 @@ impl AudioStream {
     }
 
     /// Which track and channels of the file are decoded.
-    pub fn heard(&self) -> TranscribedParts {
-        self.decoder.heard()
+    pub fn parts(&self) -> TranscribedParts {
+        self.decoder.parts()
     }
 
     /// How many signals there are: one, or one for each channel if they are transcribed separately.

@@ -162,7 +162,7 @@ pub struct Transcript {
     /// The spans of the file that are not in the text, in order of time.
     pub skipped: Vec<Skipped>,
     /// Which tracks and channels of the file were transcribed.
-    pub heard: TranscribedParts,
+    pub parts: TranscribedParts,
 }
 
 impl Transcript {

@@ -53,7 +53,7 @@ impl TranscriptionUsage {
     /// The usage of a request: the length of the file, times the channels that were transcribed each
     /// on its own.
     pub fn of(transcript: &Transcript) -> Self {
-        let seconds = transcript.duration * transcript.heard.signals() as f64;
+        let seconds = transcript.duration * transcript.parts.signals() as f64;
         Self::Duration { seconds: timestamp::milliseconds(seconds).div_ceil(1000) }
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn channels_that_are_transcribed_each_on_its_own_count_each() {
         let mut call = Transcript { duration: 9.2, ..transcript(Vec::new()) };
-        call.heard.split = Channel::all(2);
+        call.parts.split = Channel::all(2);
         assert_eq!(TranscriptionUsage::of(&call), TranscriptionUsage::Duration { seconds: 19 });
     }
 }

@@ -71,14 +71,14 @@ pub struct TranscriptionTrack {
 
 impl TranscriptionTrack {
     /// The tracks of the file, if there are several.
-    pub fn of(heard: &TranscribedParts) -> Vec<Self> {
-        let several = if heard.tracks.len() > 1 { &heard.tracks[..] } else { &[] };
+    pub fn of(parts: &TranscribedParts) -> Vec<Self> {
+        let several = if parts.tracks.len() > 1 { &parts.tracks[..] } else { &[] };
         let listed = several.iter().map(|track| Self {
             number: track.number,
             codec: track.codec.clone(),
             language: track.language.clone(),
             channels: track.channels,
-            transcribed: heard.track == Some(track.number),
+            transcribed: parts.track == Some(track.number),
         });
         listed.collect()
     }

@@ -8,7 +8,7 @@ use auris_core::transcript::{Segment, Transcript};
 /// channel is a fourth column, where each was transcribed on its own.
 pub(super) fn render(transcript: &Transcript) -> String {
     let rows: String = transcript.segments.iter().map(row).collect();
-    let channel = if transcript.heard.split.is_empty() { "" } else { "\tchannel" };
+    let channel = if transcript.parts.split.is_empty() { "" } else { "\tchannel" };
     format!("start\tend\ttext{channel}\n{rows}")
 }
 

@@ -186,7 +186,7 @@ impl TranscriptionVerbose {
     /// `transcript` with the lists that `granularities` requests.
     pub fn new(transcript: &Transcript, granularities: Granularities) -> Self {
         let Transcript { task, language: spoken, detected, .. } = transcript;
-        let Transcript { duration, segments, runs, skipped, heard, .. } = transcript;
+        let Transcript { duration, segments, runs, skipped, parts, .. } = transcript;
         let language = match task {
             Task::Transcribe => *spoken,
             Task::Translate => Language::ENGLISH,
@@ -215,8 +215,8 @@ impl TranscriptionVerbose {
             usage: TranscriptionUsage::of(transcript),
             runs: runs.iter().map(TranscriptionRun::from).collect(),
             skipped: skipped.iter().map(TranscriptionSkipped::from).collect(),
-            tracks: TranscriptionTrack::of(heard),
-            channels: heard.split.clone(),
+            tracks: TranscriptionTrack::of(parts),
+            channels: parts.split.clone(),
         }
     }
 }

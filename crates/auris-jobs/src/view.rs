@@ -102,7 +102,7 @@ impl Job {
         let progress = state.and_then(|state| state.progress);
         let done_seconds = match progress {
             Some(progress) => progress.done_seconds,
-            None => stored.done_seconds(route.as_ref().map_or(1, |own| own.heard.signals())),
+            None => stored.done_seconds(route.as_ref().map_or(1, |own| own.parts.signals())),
         };
         let audio_seconds = progress.map_or(stored.audio_seconds, |known| known.total_seconds);
         let eta = state.and_then(ProgressState::eta_seconds);

@@ -1,6 +1,6 @@
 //! FLAC, whose silence takes next to nothing.
 
-use super::{Bomb, Heard, Refused, bomb};
+use super::{Bomb, Decodes, Refused, bomb};
 
 /// The most frames of audio that a FLAC frame can hold.
 const LONGEST_BLOCK: u16 = u16::MAX;
@@ -65,7 +65,7 @@ fn picture(bytes: usize, is_last: bool) -> Vec<u8> {
 }
 
 pub(super) fn bombs() -> Vec<Bomb> {
-    let short = || Heard(4.0..=4.2);
+    let short = || Decodes(4.0..=4.2);
     let tiny_tags = [2, 0, 0, 0, b'a', b'='].repeat(2 << 20);
     vec![
         bomb("FLAC", silence(16_000, 1, b""), short()),

@@ -1,7 +1,7 @@
 //! WebM and Matroska: elements of any size, in each other, without end.
 
 use super::ogg::vorbis_headers;
-use super::{Bomb, Heard, Refused, bomb};
+use super::{Bomb, Decodes, Refused, bomb};
 
 const HEADER: &[u8] = &[0x1a, 0x45, 0xdf, 0xa3];
 const SEGMENT: &[u8] = &[0x18, 0x53, 0x80, 0x67];
@@ -92,7 +92,7 @@ fn nested(id: &[u8], levels: usize) -> Vec<u8> {
 }
 
 pub(super) fn bombs() -> Vec<Bomb> {
-    let heard = || Heard(0.99..=1.01);
+    let decodes = || Decodes(0.99..=1.01);
     let tag = small(SIMPLE_TAG, &[small(&[0x45, 0xa3], b"a"), small(&[0x44, 0x87], b"b")].concat());
     let tags = |count| element(TAGS, &element(TAG, &tag.repeat(count)));
     let positions = small(&[0xb7], &[small(&[0xf7], &[1]), small(&[0xf1], &[0])].concat());
@@ -112,7 +112,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
     };
     let giant = (1 << 55) + 1;
     vec![
-        bomb("Matroska", second(&PCM, b""), heard()),
+        bomb("Matroska", second(&PCM, b""), decodes()),
         bomb(
             "at 1 Hz",
             second(&Stream { rate_hz: 1.0, ..PCM }, b""),
@@ -144,14 +144,14 @@ pub(super) fn bombs() -> Vec<Bomb> {
             second(&PCM, &element(TAGS, &nested(SIMPLE_TAG, 50_000))),
             Refused("undecodable_audio"),
         ),
-        bomb("150,000 tags", second(&PCM, &tags(150_000)), heard()),
+        bomb("150,000 tags", second(&PCM, &tags(150_000)), decodes()),
         bomb("a million tags", second(&PCM, &tags(1 << 20)), Refused("undecodable_audio")),
         bomb(
             "a million cues",
             second(&PCM, &element(CUES, &cue.repeat(1 << 20))),
             Refused("undecodable_audio"),
         ),
-        bomb("48 MB of fonts", second(&PCM, &attachments), heard()),
+        bomb("48 MB of fonts", second(&PCM, &attachments), decodes()),
         bomb(
             "an element of 2^55 bytes",
             second(&PCM, &sized(&[0xec], giant, b"")),

@@ -34,10 +34,10 @@ enum Expected {
     /// An error with this code.
     Refused(&'static str),
     /// So many seconds of it are transcribed.
-    Heard(RangeInclusive<f64>),
+    Decodes(RangeInclusive<f64>),
 }
 
-use Expected::{Heard, Refused};
+use Expected::{Decodes, Refused};
 
 fn bomb(name: &'static str, bytes: Vec<u8>, expected: Expected) -> Bomb {
     Bomb { name, bytes, expected }
@@ -69,9 +69,10 @@ fn objection(answer: &Answer, expected: &Expected) -> Option<String> {
             answer.error(status(code), code);
             None
         }
-        Heard(seconds) => {
-            let heard = answer.header("x-audio-duration").and_then(|text| text.parse::<f64>().ok());
-            let is_expected = heard.is_some_and(|heard| seconds.contains(&heard));
+        Decodes(seconds) => {
+            let decodes =
+                answer.header("x-audio-duration").and_then(|text| text.parse::<f64>().ok());
+            let is_expected = decodes.is_some_and(|decodes| seconds.contains(&decodes));
             (!is_expected).then(|| format!("{seconds:?} s were expected: {answer:?}"))
         }
     }
@@ -137,11 +138,11 @@ async fn damaged_files_do_no_harm() {
     }
     clips.sort();
     let clips: Vec<_> = clips.into_iter().map(|path| std::fs::read(path).unwrap()).collect();
-    let mut heard = 0;
+    let mut decodes = 0;
     for seed in 0..200 {
         let answer = server.transcribe(mutation::mutated(&clips, seed), &[]).await;
         match answer.status {
-            200 => heard += 1,
+            200 => decodes += 1,
             413 | 415 | 422 => {
                 let code = answer.json()["error"]["code"].as_str().unwrap().to_owned();
                 assert_ne!(code, "decoding_timeout", "seed {seed}");
@@ -150,7 +151,7 @@ async fn damaged_files_do_no_harm() {
             _ => panic!("seed {seed}: {answer:?}"),
         }
     }
-    assert!((20..180).contains(&heard), "{heard} were heard");
+    assert!((20..180).contains(&decodes), "{decodes} were decodes");
     assert!(server.peak_memory() < MOST_MEMORY, "{} MiB", server.peak_memory() >> 20);
     still_works(&server).await;
 }

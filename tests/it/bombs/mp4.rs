@@ -1,6 +1,6 @@
 //! MP4: tables that lie, boxes that are not there, tags without end.
 
-use super::{Bomb, Heard, Refused, bomb};
+use super::{Bomb, Decodes, Refused, bomb};
 
 /// A second of 16-bit mono at 16 kHz.
 const SECOND_BYTES: usize = 32_000;
@@ -108,7 +108,7 @@ fn nested(name: &[u8; 4], levels: u32) -> Vec<u8> {
 }
 
 pub(super) fn bombs() -> Vec<Bomb> {
-    let second = || Heard(0.99..=1.01);
+    let second = || Decodes(0.99..=1.01);
     let with = |more: Vec<u8>| mp4(&Tables { more, ..plain() });
     let file = mp4(&plain());
     let (start, rest) = file.split_at(20);

@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::{Bomb, Heard, Refused, bomb, fixture};
+use super::{Bomb, Decodes, Refused, bomb, fixture};
 
 /// The frames of an MP3 file, which have no mark but their first bytes.
 fn frames(mp3: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -40,7 +40,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
     let flac = fixture("flac.flac");
     let frames: Vec<&[u8]> = frames(&mp3).collect();
     assert!(frames.len() > 30, "{} frames", frames.len());
-    let second = || Heard(0.9..=1.2);
+    let second = || Decodes(0.9..=1.2);
     vec![
         bomb(
             "a byte of garbage before each frame",
@@ -65,7 +65,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
         bomb(
             "garbage in the middle",
             [&mp3[..], &vec![0x55; 20 << 20], &mp3].concat(),
-            Heard(0.9..=2.2),
+            Decodes(0.9..=2.2),
         ),
         bomb("a tag of 256 MB", id3(u32::MAX, &mp3), second()),
         bomb("ten tags", [id3(0, b"").repeat(10), mp3.clone()].concat(), second()),

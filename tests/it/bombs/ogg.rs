@@ -1,6 +1,6 @@
 //! Ogg: pages without end, chains, comments and codebooks.
 
-use super::{Bomb, Heard, Refused, bomb};
+use super::{Bomb, Decodes, Refused, bomb};
 
 /// The serial number of the stream that is listened to.
 const SERIAL: u32 = 7;
@@ -106,7 +106,7 @@ fn vorbis(codebooks: u32) -> Vec<u8> {
 
 pub(super) fn bombs() -> Vec<Bomb> {
     let (plain, five) = (opus_tags(0, 0, b""), silence(1, 0));
-    let heard = || Heard(4.9..=5.1);
+    let decodes = || Decodes(4.9..=5.1);
     let tag = [2, 0, 0, 0, b'a', b'='];
     let tags = |count: u32| opus_tags(0, count, &tag.repeat(count as usize));
     let link = |tags: u32| {
@@ -116,7 +116,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
     let empty_link = [opus_head(), plain.clone()].concat();
     let foreign = page(0, SERIAL + 1, 0, &[1], &[0]);
     vec![
-        bomb("Ogg", opus(&plain, &five), heard()),
+        bomb("Ogg", opus(&plain, &five), decodes()),
         bomb(
             "an hour of silence in 190 kB",
             opus(&plain, &silence(720, 0)),
@@ -132,7 +132,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
             opus(&opus_tags(0, u32::MAX, b""), &five),
             Refused("undecodable_audio"),
         ),
-        bomb("600,000 tags", opus(&tags(600_000), &five), heard()),
+        bomb("600,000 tags", opus(&tags(600_000), &five), decodes()),
         bomb("two million tags", opus(&tags(2 << 20), &five), Refused("undecodable_audio")),
         bomb(
             "a packet of 20 MB",
@@ -154,11 +154,11 @@ pub(super) fn bombs() -> Vec<Bomb> {
             empty_link.repeat(100_000),
             Refused("undecodable_audio"),
         ),
-        bomb("a chain of 3,000 links", link(0).repeat(3_000), Heard(10.0..=60.1)),
+        bomb("a chain of 3,000 links", link(0).repeat(3_000), Decodes(10.0..=60.1)),
         bomb(
             "a chain of 200 links with 10,000 tags each",
             link(10_000).repeat(200),
-            Heard(1.0..=4.1),
+            Decodes(1.0..=4.1),
         ),
         bomb(
             "pages of silence that never begin",

@@ -1,6 +1,6 @@
 //! WAV, AIFF and CAF.
 
-use super::{Bomb, Heard, Refused, bomb};
+use super::{Bomb, Decodes, Refused, bomb};
 
 /// A second of silence: 16-bit mono at 16 kHz.
 const SECOND: &[u8] = &[0; 32_000];
@@ -93,7 +93,7 @@ fn caf_giant(name: &[u8; 4]) -> Vec<u8> {
 
 pub(super) fn bombs() -> Vec<Bomb> {
     let (plain, data) = (format(&PLAIN), chunk(b"data", SECOND, None));
-    let second = || Heard(0.99..=1.01);
+    let second = || Decodes(0.99..=1.01);
     vec![
         bomb("WAV", wav_of(&PLAIN), second()),
         bomb("WAV at 1 Hz", wav_of(&Layout { rate_hz: 1, ..PLAIN }), Refused("unsupported_layout")),
@@ -115,7 +115,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
         ),
         bomb("WAV of 0 bits", wav_of(&Layout { bits: 0, ..PLAIN }), Refused("undecodable_audio")),
         bomb("WAV in blocks of 0 bytes", wav_of(&Layout { block_bytes: 0, ..PLAIN }), second()),
-        bomb("WAV in odd blocks", wav_of(&Layout { block_bytes: 3, ..PLAIN }), Heard(0.6..=1.01)),
+        bomb("WAV in odd blocks", wav_of(&Layout { block_bytes: 3, ..PLAIN }), Decodes(0.6..=1.01)),
         bomb(
             "WAV of 4 GB that are not there",
             chunk(

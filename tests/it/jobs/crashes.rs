@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 use crate::harness::{Server, form, wav};
-use crate::streaming::heard;
+use crate::streaming::read_stream;
 
 use super::id;
 
@@ -131,7 +131,7 @@ async fn stored_chunks_are_published_after_a_restart() {
     let after = server.job(&first).await;
     let text = before["text"].as_str().unwrap();
     assert!(after["text"].as_str().unwrap().starts_with(text), "{before} {after}");
-    let (joined, last) = heard(server.get(&format!("/v1/jobs/{first}/events")).await).await;
+    let (joined, last) = read_stream(server.get(&format!("/v1/jobs/{first}/events")).await).await;
     assert_eq!(last["text"], joined);
 }
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use crate::harness::{Answer, Server, form, wav};
-use crate::streaming::heard;
+use crate::streaming::read_stream;
 
 use super::id;
 
@@ -76,7 +76,7 @@ async fn a_job_that_ends_while_it_is_deleted_is_either_cancelled_or_forgotten() 
         let job = id(&server.submit(wav(40.0, seed), &[]).await);
         let path = format!("/v1/jobs/{job}");
         let (_, deleted) = tokio::join!(
-            async { heard(server.get(&format!("{path}/events")).await).await },
+            async { read_stream(server.get(&format!("{path}/events")).await).await },
             server.delete(&path),
         );
         let left = Answer::read(server.get(&path).await).await;

@@ -1,7 +1,7 @@
 //! What a job's client sees.
 
 use crate::harness::{Answer, Server, clip, form, wav};
-use crate::streaming::heard;
+use crate::streaming::read_stream;
 
 use super::id;
 
@@ -73,7 +73,7 @@ async fn a_running_job_reports_how_far_it_is_and_its_text_so_far() {
     early.error(409, "job_unfinished");
     assert!(early.header("retry-after").is_some() && early.header("x-should-retry").is_none());
 
-    let (joined, last) = heard(server.get(&format!("/v1/jobs/{id}/events")).await).await;
+    let (joined, last) = read_stream(server.get(&format!("/v1/jobs/{id}/events")).await).await;
     assert_eq!(last["text"], joined);
     assert_eq!(server.ended(&id).await["text"], joined);
 }
@@ -89,7 +89,7 @@ async fn an_unfinished_job_is_cancelled_and_forgotten() {
     let cancelled = server.delete(&path).await;
     assert_eq!((cancelled.status, &cancelled.json()["state"]), (200, &"cancelled".into()));
     server.until("the slot stays in use", async || !busy().await).await;
-    let (_, last) = heard(events).await;
+    let (_, last) = read_stream(events).await;
     assert_eq!(last["error"]["code"], "cancelled");
     assert_eq!(server.kept_files(), 0);
     for path in ["", "/events", "/transcript"].map(|end| format!("{path}{end}")) {

@@ -97,7 +97,7 @@ impl Decoder {
             track: None,
             declares_delay: source.container.declares_delay(),
         };
-        let tracks = Tracks::told(source.container, &source.file)?;
+        let tracks = Tracks::declared(source.container, &source.file)?;
         let chosen = tracks.find(&wanted.selection.track, container).unwrap_or_default();
         let chosen = chosen.or(tracks.usual());
         if let Some(id) = chosen.map(|entry| entry.id)
@@ -221,7 +221,7 @@ impl Decoder {
             Decoding::read_from(container, &source.file, source.part.start(), track.id)?;
         track.timestamps = Timestamps::of(container, &source.file, source.part.start(), track.id)?;
         let padding = match source.is_first() {
-            true => Padding::told(container, &source.file, track.id)?,
+            true => Padding::declared(container, &source.file, track.id)?,
             false => {
                 let mut padding = Padding::NONE;
                 padding.open_ended = is_endless(container, &source.file, source.part.start());

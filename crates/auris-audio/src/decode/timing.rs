@@ -88,8 +88,8 @@ impl Decoder {
 
     /// How long the file claims to be.
     fn declared_length(&self) -> Option<Duration> {
-        let told = self.track.declared_duration;
-        told.or_else(|| {
+        let declared = self.track.declared_duration;
+        declared.or_else(|| {
             let info = self.reader.media_info();
             let (length, base) = (info.duration?, info.time_base?);
             let seconds = base.calc_duration(length)?.as_secs_f64();

@@ -42,7 +42,7 @@ pub(super) struct Listener {
 impl Listener {
     /// Listens to `stderr` until it ends.
     pub(super) fn new(stderr: impl Read + Send + 'static) -> Self {
-        let (tell, beginning) = mpsc::channel();
+        let (sender, beginning) = mpsc::channel();
         let gaps = Arc::new(AtomicU64::new(0));
         let gaps_so_far = Arc::clone(&gaps);
         let errors = thread::spawn(move || {
@@ -55,7 +55,7 @@ impl Listener {
                 if line.starts_with("[info] Output #0,") {
                     known.silence = gaps_so_far.swap(0, Ordering::Relaxed);
                     // The receiver may be gone.
-                    let _ = tell.send(known);
+                    let _ = sender.send(known);
                 }
                 if is_error(line) && errors.len() + line.len() < MAX_ERROR_BYTES {
                     errors.push_str(line);
@@ -83,10 +83,10 @@ impl Listener {
     }
 }
 
-fn for_each_line(mut reader: impl BufRead, mut hear: impl FnMut(&str)) -> io::Result<()> {
+fn for_each_line(mut reader: impl BufRead, mut on_line: impl FnMut(&str)) -> io::Result<()> {
     let mut line = Vec::new();
     while reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? > 0 {
-        hear(String::from_utf8_lossy(&line).trim());
+        on_line(String::from_utf8_lossy(&line).trim());
         line.clear();
     }
     Ok(())

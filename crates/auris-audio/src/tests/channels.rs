@@ -52,10 +52,10 @@ fn channels_can_be_single_mixed_or_split() {
         ("mix", vec![vec![-0.125; 16_000]]),
         ("split", vec![left, right]),
     ] {
-        let (heard, found) = signals(&stereo, choice).unwrap();
+        let (parts, found) = signals(&stereo, choice).unwrap();
         assert_eq!(found, expected, "{choice}");
         let split = if choice == "split" { Channel::all(2) } else { Vec::new() };
-        assert_eq!(heard.split, split, "{choice}");
+        assert_eq!(parts.split, split, "{choice}");
     }
 }
 
@@ -86,9 +86,9 @@ fn one_channel_is_neither_left_nor_right() {
 #[test]
 fn more_than_two_channels_have_numbers() {
     let many: Vec<Vec<f32>> = (1..=6).map(|n| vec![f32::from(n as u8) / 8.0; 1_600]).collect();
-    let (heard, found) = signals(&many, "split").unwrap();
+    let (parts, found) = signals(&many, "split").unwrap();
     assert_eq!(found, many);
-    assert_eq!(heard.split, Channel::all(6));
+    assert_eq!(parts.split, Channel::all(6));
     assert_eq!(signals(&many, "right").unwrap().1, many[1..2]);
 }
 

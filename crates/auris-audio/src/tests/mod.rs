@@ -66,7 +66,7 @@ fn decode_selected(
     let mut stream = AudioStream::open_selected(file, limits, &selection)?;
     let mut signals = vec![Vec::new(); stream.signals()];
     while stream.read_signals(&mut signals)? {}
-    Ok((stream.heard(), signals))
+    Ok((stream.parts(), signals))
 }
 
 pub(super) fn decode_fixture(name: &str) -> Result<Decoded, AudioError> {

@@ -367,10 +367,10 @@ fn the_first_recording_decides_about_the_channels() {
         ([&stereo[..], &mono].concat(), "right", 1),
         ([&mono[..], &stereo].concat(), "split", 1),
     ] {
-        let (heard, found) =
+        let (parts, found) =
             decode_selected(file_of(&file), &Limits::default(), ("", choice)).unwrap();
         assert_eq!(found.len(), signals, "{choice}");
         assert!(found.iter().all(|signal| signal.len() == 16_000), "{choice}");
-        assert_eq!(heard.split.len(), if choice == "split" { signals } else { 0 });
+        assert_eq!(parts.split.len(), if choice == "split" { signals } else { 0 });
     }
 }

@@ -12,8 +12,8 @@ fn track(
     limits: &Limits,
 ) -> Result<(TranscribedParts, Vec<f32>), AudioError> {
     let file = File::open(fixture(&format!("codecs/{name}"))).unwrap();
-    let (heard, mut signals) = decode_selected(file, limits, (choice, "mix"))?;
-    Ok((heard, signals.swap_remove(0)))
+    let (parts, mut signals) = decode_selected(file, limits, (choice, "mix"))?;
+    Ok((parts, signals.swap_remove(0)))
 }
 
 /// A script in ffmpeg's place that lists two tracks, and makes of the first the sentence and of the
@@ -48,8 +48,8 @@ impl Script {
 
     /// The number and the length of the track that is chosen.
     fn chosen(&self, name: &str, choice: &str) -> (Option<u32>, usize) {
-        let (heard, samples) = track(name, choice, &self.limits).unwrap();
-        (heard.track, samples.len())
+        let (parts, samples) = track(name, choice, &self.limits).unwrap();
+        (parts.track, samples.len())
     }
 }
 
@@ -71,9 +71,9 @@ fn likeness(one: &[f32], other: &[f32]) -> f64 {
 #[track_caller]
 fn check(name: &str, choice: &str, limits: &Limits, number: u32, is_backwards: bool) {
     let mut speech = decode_fixture("codecs/speech.wav").unwrap().samples;
-    let (heard, samples) = track(name, choice, limits).unwrap();
-    assert_eq!(heard.track, Some(number), "{name} {choice}");
-    let languages: Vec<_> = heard.tracks.iter().map(|track| track.language.as_deref()).collect();
+    let (parts, samples) = track(name, choice, limits).unwrap();
+    assert_eq!(parts.track, Some(number), "{name} {choice}");
+    let languages: Vec<_> = parts.tracks.iter().map(|track| track.language.as_deref()).collect();
     assert_eq!(languages, [Some("eng"), Some("hin")], "{name}");
     let forwards = likeness(&speech[..samples.len().min(7_000)], &samples);
     speech.reverse();
@@ -140,8 +140,8 @@ fn who_asks_for_a_track_that_is_not_there_is_reported_which_are() {
 #[test]
 fn the_only_track_is_the_first_of_any_format() {
     for name in ["speech.wav", "flac.flac", "ogg-opus.opus", "mp3-cbr.mp3", "video.mp4"] {
-        let (heard, samples) = track(name, "1", &Limits::default()).unwrap();
-        assert_eq!((heard.track, heard.tracks.len()), (Some(1), 1), "{name}");
+        let (parts, samples) = track(name, "1", &Limits::default()).unwrap();
+        assert_eq!((parts.track, parts.tracks.len()), (Some(1), 1), "{name}");
         assert!(samples.len() > 15_000, "{name}");
     }
 }
@@ -158,12 +158,12 @@ fn a_file_without_audio_has_no_track_to_choose() {
 
 #[test]
 fn tracks_tell_codec_language_and_channels() {
-    let (heard, _) = track("tracks.mkv", "", &Limits::default()).unwrap();
+    let (parts, _) = track("tracks.mkv", "", &Limits::default()).unwrap();
     let track = |number, language: &str| Track {
         number,
         codec: "opus".to_owned(),
         language: Some(language.to_owned()),
         channels: Some(1),
     };
-    assert_eq!(heard.tracks, [track(1, "eng"), track(2, "hin")]);
+    assert_eq!(parts.tracks, [track(1, "eng"), track(2, "hin")]);
 }

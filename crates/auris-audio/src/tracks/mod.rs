@@ -49,18 +49,18 @@ impl Tracks {
     ///
     /// # Errors
     /// The position cannot be kept.
-    pub(super) fn told(container: Container, mut file: &File) -> io::Result<Self> {
+    pub(super) fn declared(container: Container, mut file: &File) -> io::Result<Self> {
         if !matches!(container, Container::Mp4 | Container::Matroska) {
             return Ok(Self::default());
         }
         let here = file.stream_position()?;
         let mut buffered = BufReader::new(file);
-        let told = match container {
+        let declared = match container {
             Container::Mp4 => mp4::tracks(&mut buffered),
             _ => matroska::tracks(&mut buffered),
         };
         file.seek(SeekFrom::Start(here))?;
-        Ok(Self::new(told.unwrap_or_default()))
+        Ok(Self::new(declared.unwrap_or_default()))
     }
 
     /// The tracks that `reader` reports, in the order of the file.
@@ -87,17 +87,17 @@ impl Tracks {
         file: &File,
         reader: &dyn FormatReader,
     ) -> io::Result<Self> {
-        let (mut told, read) = (Self::told(container, file)?, Self::read(reader));
-        if told.is_empty() {
+        let (mut declared, read) = (Self::declared(container, file)?, Self::read(reader));
+        if declared.is_empty() {
             return Ok(read);
         }
-        for entry in &mut told.0 {
+        for entry in &mut declared.0 {
             let known = read.0.iter().find(|known| known.id == entry.id);
             if let Some(known) = known.filter(|known| known.track.codec != "unknown") {
                 entry.track.codec.clone_from(&known.track.codec);
             }
         }
-        Ok(told)
+        Ok(declared)
     }
 
     pub(super) fn is_empty(&self) -> bool {

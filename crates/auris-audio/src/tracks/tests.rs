@@ -5,14 +5,14 @@ use crate::ebml::tests::{element, with_size};
 use crate::isobmff::tests::{boxed, numbers};
 
 /// What is reported of each track: id, default, codec, language and channels.
-type Told = Vec<(u32, bool, String, Option<String>, Option<u32>)>;
+type Declared = Vec<(u32, bool, String, Option<String>, Option<u32>)>;
 
-fn told(entries: Option<Vec<Entry>>) -> Told {
+fn declared(entries: Option<Vec<Entry>>) -> Declared {
     let entries = entries.unwrap_or_default().into_iter();
-    let told = entries.map(|Entry { id, is_default, track }| {
+    let declared = entries.map(|Entry { id, is_default, track }| {
         (id, is_default, track.codec, track.language, track.channels)
     });
-    told.collect()
+    declared.collect()
 }
 
 fn some(text: &str) -> Option<String> {
@@ -67,8 +67,8 @@ fn mp4_file() -> Vec<u8> {
 
 #[test]
 fn matroska_reports_its_audio_tracks() {
-    let found = told(matroska::tracks(&mut Cursor::new(matroska_file())));
-    let expected: Told = vec![
+    let found = declared(matroska::tracks(&mut Cursor::new(matroska_file())));
+    let expected: Declared = vec![
         (7, false, "AC-3".to_owned(), some("eng"), Some(2)),
         (3, true, "A_OPUS".to_owned(), some("hi-IN"), Some(1)),
         (4, true, "A_OPUS".to_owned(), None, Some(1)),
@@ -78,8 +78,8 @@ fn matroska_reports_its_audio_tracks() {
 
 #[test]
 fn mp4_reports_its_audio_tracks() {
-    let found = told(mp4::tracks(&mut Cursor::new(mp4_file())));
-    let expected: Told = vec![
+    let found = declared(mp4::tracks(&mut Cursor::new(mp4_file())));
+    let expected: Declared = vec![
         (5, false, "AC-3".to_owned(), some("eng"), None),
         (2, false, "mp4a".to_owned(), None, None),
         (9, false, "mp4a".to_owned(), some("pt-BR"), None),

@@ -85,18 +85,22 @@ impl Padding {
     ///
     /// # Errors
     /// The position cannot be kept.
-    pub(super) fn told(container: Container, mut file: &File, track_id: u32) -> io::Result<Self> {
+    pub(super) fn declared(
+        container: Container,
+        mut file: &File,
+        track_id: u32,
+    ) -> io::Result<Self> {
         if !matches!(container, Container::Mp4 | Container::Matroska) {
             return Ok(Self::NONE);
         }
         let here = file.stream_position()?;
         let mut buffered = BufReader::new(file);
-        let told = match container {
+        let declared = match container {
             Container::Mp4 => mp4::padding(&mut buffered, track_id),
             _ => matroska::padding(&mut buffered, track_id),
         };
         file.seek(SeekFrom::Start(here))?;
-        Ok(told.unwrap_or(Self::NONE))
+        Ok(declared.unwrap_or(Self::NONE))
     }
 }
 
@@ -230,14 +234,14 @@ mod tests {
 
     #[test]
     fn padding_is_cut_off_on_both_sides() {
-        let told = |start, end, tail| Padding { start, end, tail, ..Padding::NONE };
+        let declared = |start, end, tail| Padding { start, end, tail, ..Padding::NONE };
         let (none, ms) = (Span::NONE, |ms: f64| Span::Seconds(ms / 1_000.0));
         check(Padding::NONE, none, 0.0, 99.0, 0);
         check(Padding::NONE, Span::Frames(45), 45.0, 99.0, 0);
-        check(told(ms(50.0), None, none), Span::Frames(45), 50.0, 99.0, 0);
-        check(told(none, None, none), Span::Frames(45), 45.0, 99.0, 0);
-        check(told(ms(10.0), Some(ms(70.0)), none), none, 10.0, 69.0, 0);
-        check(told(ms(10.0), None, ms(35.0)), none, 10.0, 64.0, 35);
+        check(declared(ms(50.0), None, none), Span::Frames(45), 50.0, 99.0, 0);
+        check(declared(none, None, none), Span::Frames(45), 45.0, 99.0, 0);
+        check(declared(ms(10.0), Some(ms(70.0)), none), none, 10.0, 69.0, 0);
+        check(declared(ms(10.0), None, ms(35.0)), none, 10.0, 64.0, 35);
     }
 
     #[test]

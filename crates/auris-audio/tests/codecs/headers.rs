@@ -1,4 +1,4 @@
-//! Recordings in containers and with headers that only ffmpeg reads, by where something is heard.
+//! Recordings in containers and with headers that only ffmpeg reads, by where something is parts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(super) fn check_all() -> (usize, usize) {
     (CASES.len(), failed.count())
 }
 
-/// When something is heard first, in seconds.
+/// When something is parts first, in seconds.
 fn onset(folder: &Path, file: &str, options: &str, cut: usize) -> Result<f64, String> {
     let path = make(folder, file, options)?;
     let bytes = fs::read(&path).map_err(|error| error.to_string())?;
@@ -46,7 +46,7 @@ fn onset(folder: &Path, file: &str, options: &str, cut: usize) -> Result<f64, St
     let samples = recording::decode(&part)?;
     let power = |part: &[f32]| part.iter().map(|s| s * s).sum::<f32>() / part.len() as f32;
     let first = samples.chunks(160).position(|part| power(part).sqrt() > 0.015);
-    first.map(|step| step as f64 / 100.0).ok_or_else(|| "nothing is heard".to_owned())
+    first.map(|step| step as f64 / 100.0).ok_or_else(|| "nothing is parts".to_owned())
 }
 
 fn make(folder: &Path, file: &str, options: &str) -> Result<PathBuf, String> {

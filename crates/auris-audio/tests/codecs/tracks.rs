@@ -26,7 +26,7 @@ const CASES: [(&str, &str, Result<u32, &str>); 11] = [
 /// many there are, and how many failed.
 pub(super) fn check_all() -> (usize, usize) {
     let failed = CASES.iter().filter(|(file, choice, expected)| {
-        let found = heard(file, choice);
+        let found = parts(file, choice);
         let is_right = match (&found, expected) {
             (Ok(number), Ok(expected)) => number == expected,
             (Err(message), Err(expected)) => message.ends_with(expected),
@@ -40,7 +40,7 @@ pub(super) fn check_all() -> (usize, usize) {
 }
 
 /// The number of the track that is decoded, by what is in it.
-fn heard(file: &str, choice: &str) -> Result<u32, String> {
+fn parts(file: &str, choice: &str) -> Result<u32, String> {
     let ffmpeg = std::env::var_os("PATH").and_then(|path| Ffmpeg::find(&path));
     let limits = Limits { ffmpeg, ..Limits::default() };
     let track = match choice {

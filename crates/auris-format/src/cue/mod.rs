@@ -30,7 +30,7 @@ pub(super) struct Cue {
 /// The cues of `transcript` in order of time, none empty, none longer than seven seconds, and none
 /// over the next one of its channel: who speaks beside another does not cut the other short.
 pub(super) fn cues(transcript: &Transcript, rules: CueRules) -> Vec<Cue> {
-    let split = transcript.heard.split.iter().copied().map(Some);
+    let split = transcript.parts.split.iter().copied().map(Some);
     // Without channels, nothing is of one.
     let mut cues: Vec<Cue> = [None]
         .into_iter()
@@ -43,7 +43,7 @@ pub(super) fn cues(transcript: &Transcript, rules: CueRules) -> Vec<Cue> {
 
 /// The same with the channel's name in the text, for formats that have no place of their own for it.
 pub(super) fn labelled_cues(transcript: &Transcript, rules: CueRules) -> Vec<Cue> {
-    let split = &transcript.heard.split;
+    let split = &transcript.parts.split;
     let longest = split.iter().map(|channel| label(*channel).len()).max().unwrap_or(0);
     // So that no line is longer than it may be.
     let line_chars = rules.line_chars.saturating_sub(longest).max(LEAST_LINE_CHARS);

@@ -19,7 +19,7 @@ fn call() -> Transcript {
     let run = call.runs[0].clone();
     call.runs = [left, right].map(|own| Run { channel: Some(own), ..run.clone() }).into();
     call.skipped = vec![Skipped { channel: Some(right), ..silence(0.0, 5.0) }];
-    call.heard.split = Channel::all(2);
+    call.parts.split = Channel::all(2);
     call
 }
 
@@ -151,8 +151,8 @@ fn tracks_are_reported_where_there_are_several() {
         channels: None,
     };
     let tracks = vec![track(1, Some("eng")), track(2, None)];
-    let heard = TranscribedParts { track: Some(2), tracks, split: Vec::new() };
-    let mut film = Transcript { heard, ..bilingual() };
+    let parts = TranscribedParts { track: Some(2), tracks, split: Vec::new() };
+    let mut film = Transcript { parts, ..bilingual() };
     let reported = |film: &Transcript| {
         let verbose = TranscriptionVerbose::new(film, Granularities::default());
         serde_json::to_value(verbose).unwrap()["tracks"].clone()
@@ -164,6 +164,6 @@ fn tracks_are_reported_where_there_are_several() {
             {"number": 2, "codec": "aac", "language": null, "channels": null, "transcribed": true},
         ])
     );
-    film.heard.tracks.truncate(1);
+    film.parts.tracks.truncate(1);
     assert_eq!(reported(&film), serde_json::Value::Null);
 }

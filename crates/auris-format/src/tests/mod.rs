@@ -49,7 +49,7 @@ pub(super) fn transcript(segments: Vec<Segment>) -> Transcript {
         ],
         skipped: vec![silence(1.95, 59.0)],
         detected: Vec::new(),
-        heard: TranscribedParts::default(),
+        parts: TranscribedParts::default(),
     }
 }
 

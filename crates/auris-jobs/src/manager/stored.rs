@@ -110,7 +110,7 @@ impl Jobs {
             _ => TranscriptionEnd::Interrupted,
         };
         let progress = TranscriptionProgress {
-            done_seconds: stored.done_seconds(route.as_ref().map_or(1, |own| own.heard.signals())),
+            done_seconds: stored.done_seconds(route.as_ref().map_or(1, |own| own.parts.signals())),
             total_seconds: stored.audio_seconds,
         };
         Ok(ProgressState::from_stored(route.map(Arc::new), chunks, progress, end))

@@ -53,8 +53,8 @@ pub(crate) fn output(
                 .map(|(segment, _)| segment)
                 .collect(),
             runs,
-            skipped: skipped(&results, &route.heard.split, duration),
-            heard: route.heard.clone(),
+            skipped: skipped(&results, &route.parts.split, duration),
+            parts: route.parts.clone(),
         },
         model: route.model.clone(),
     }
@@ -148,10 +148,10 @@ mod tests {
         let right = Some(Channel::Right);
         let results = [channel_chunk(right, 0, 5, vec![segment(0.0, 1.0, " b")]).into()];
         let mut route = Route::default();
-        route.heard.split = Channel::all(2);
+        route.parts.split = Channel::all(2);
         let transcript = output(Task::Transcribe, &route, &results, decoded(30.0)).transcript;
         assert_eq!(transcript.segments[0].channel, Some(Channel::Right));
-        assert_eq!(transcript.heard.split, Channel::all(2));
+        assert_eq!(transcript.parts.split, Channel::all(2));
         let skipped = transcript.skipped.into_iter().map(|s| (s.channel.unwrap(), s.start, s.end));
         assert_eq!(
             skipped.collect::<Vec<_>>(),

@@ -19,7 +19,7 @@ pub(super) struct Reader {
     /// Decodes the next piece. It survives a caller that stops waiting. `None` at the end.
     decoding: Option<BoxFuture<'static, Result<DecodedPiece, PipelineError>>>,
     decoders: Decoders,
-    heard: TranscribedParts,
+    parts: TranscribedParts,
     guessed_seconds: f64,
     decoded_samples: u64,
     silent_samples: u64,
@@ -47,7 +47,7 @@ impl Reader {
         let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());
         let guessed = declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND);
         Ok(Self {
-            heard: chunks.heard(),
+            parts: chunks.parts(),
             guessed_seconds: guessed.min(most_seconds),
             decoding: Some(decode(chunks, decoders.clone())),
             decoders,
@@ -95,13 +95,13 @@ impl Reader {
     }
 
     /// Which track and channels of the file are decoded.
-    pub(super) fn heard(&self) -> &TranscribedParts {
-        &self.heard
+    pub(super) fn parts(&self) -> &TranscribedParts {
+        &self.parts
     }
 
     /// How many signals there are to transcribe: one, or one for each channel.
     pub(super) fn signals(&self) -> f64 {
-        self.heard.signals() as f64
+        self.parts.signals() as f64
     }
 
     /// The length of the silence left out so far, in seconds over all signals.

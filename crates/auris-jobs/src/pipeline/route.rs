@@ -35,7 +35,7 @@ pub struct Route {
     pub detection: Option<ChunkDone>,
     /// Which track and channels of the file are decoded.
     #[serde(default)]
-    pub heard: TranscribedParts,
+    pub parts: TranscribedParts,
 }
 
 impl Default for Route {
@@ -47,7 +47,7 @@ impl Default for Route {
             stands_in: None,
             language,
             detection: None,
-            heard: TranscribedParts::default(),
+            parts: TranscribedParts::default(),
         }
     }
 }

@@ -143,7 +143,7 @@ impl Transcription {
                 decided.route
             }
         };
-        let route = Arc::new(Route { heard: self.request.reader.heard().clone(), ..route });
+        let route = Arc::new(Route { parts: self.request.reader.parts().clone(), ..route });
         self.route = Some(Arc::clone(&route));
         Ok(Step::Routed(route))
     }
