@@ -84,7 +84,7 @@ async fn check_stand_in(server: &Server, reason: &str) {
 }
 
 /// How often the log says `needle`.
-fn said(server: &Server, needle: &str) -> usize {
+fn log_count(server: &Server, needle: &str) -> usize {
     server.log().lines().filter(|line| line.contains(needle)).count()
 }
 
@@ -102,7 +102,12 @@ async fn a_server_answers_while_its_downloads_hang() {
     assert!(metrics.contains("auris_model_available{model=\"tiny\"} 0"), "{metrics}");
     let done = "auris_model_fallbacks_total{model=\"base-q8_0\",reason=\"model-downloading\"}";
     assert!(metrics.contains(done), "{metrics}");
-    assert_eq!(said(&server, "`auris models pull tiny` gets it before"), 1, "{}", server.log());
+    assert_eq!(
+        log_count(&server, "`auris models pull tiny` gets it before"),
+        1,
+        "{}",
+        server.log()
+    );
 }
 
 #[tokio::test]
@@ -114,9 +119,9 @@ async fn downloads_that_fail_are_reported_once_and_tried_again() {
     check_stand_in(&server, "model-not-available").await;
     let reason = listed(&server, "tiny").await["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("404") && reason.contains("HF_ENDPOINT"), "{reason}");
-    let again = async || said(&server, "downloading failed again") >= 4;
+    let again = async || log_count(&server, "downloading failed again") >= 4;
     server.until("it is not tried again", again).await;
-    assert_eq!(said(&server, "the bundled model goes on"), 2, "{}", server.log());
+    assert_eq!(log_count(&server, "the bundled model continues"), 2, "{}", server.log());
 }
 
 #[tokio::test]
@@ -126,8 +131,8 @@ async fn a_server_without_a_network_says_which_file_to_put_where() {
     let reason = listed(&server, "tiny").await["reason"].as_str().unwrap().to_owned();
     let path = server.models().join("ggml-tiny.bin");
     assert!(reason.contains(path.to_str().unwrap()), "{reason}");
-    assert_eq!(said(&server, path.to_str().unwrap()), 1, "{}", server.log());
-    assert_eq!(said(&server, "downloading a model"), 0);
+    assert_eq!(log_count(&server, path.to_str().unwrap()), 1, "{}", server.log());
+    assert_eq!(log_count(&server, "downloading a model"), 0);
 }
 
 #[tokio::test]

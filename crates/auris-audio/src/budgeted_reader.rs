@@ -10,7 +10,6 @@ use super::budget::{Budget, Phase};
 use super::codecs::Container;
 use super::part::{FilePart, fill_at};
 use super::seams::Seams;
-use super::source::Source;
 
 /// The name of a box or chunk, four characters.
 type Mark = [u8; 4];
@@ -40,16 +39,15 @@ fn masked(container: Container) -> Option<(Mark, Mark)> {
 }
 
 impl BudgetedReader {
-    pub(super) fn new(source: &Source, seekable: bool) -> io::Result<Self> {
-        Ok(Self {
-            file: source.file.try_clone()?,
-            part: source.part.clone(),
-            position: 0,
-            seekable,
-            budget: source.budget.clone(),
-            masked: masked(source.container),
-            seams: Seams::new(source.container, &source.part),
-        })
+    /// Reads the part of `file` that is a `container`.
+    pub(super) fn new(file: File, part: FilePart, container: Container, budget: Budget) -> Self {
+        let (masked, seams) = (masked(container), Seams::new(container, &part));
+        Self { file, part, position: 0, seekable: true, budget, masked, seams }
+    }
+
+    /// The same for readers that must not move about.
+    pub(super) fn forward_only(self) -> Self {
+        Self { seekable: false, ..self }
     }
 
     /// Masks `bytes`, which were read at `position`. A mark may begin before them or end behind.

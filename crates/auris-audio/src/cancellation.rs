@@ -1,7 +1,7 @@
 //! Stereo whose channels are each other upside down, as one wire of a cable the wrong way round
 //! makes it: their mean is silence. While they cancel out, one of them is taken instead.
 
-use super::pcm::finite_or_zero;
+use super::block::finite_or_zero;
 
 /// Follows two channels and their mean.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 use symphonia::core::audio::GenericAudioBufferRef;
 
 use super::AudioError;
+use super::block::finite_or_zero;
 use super::cancellation::Cancellation;
 use auris_core::recording::{Channel, ChannelChoice};
 
@@ -114,11 +115,6 @@ fn append_mean(planes: &[Vec<f32>], mono: &mut Vec<f32>) {
     for sample in mixed {
         *sample = (*sample * share).clamp(-1.0, 1.0);
     }
-}
-
-pub(super) fn finite_or_zero(sample: f32) -> f32 {
-    // Wide enough for any scaling mistake, and eight of them still have a finite sum.
-    if sample.abs() < 1e30 { sample } else { 0.0 }
 }
 
 #[cfg(test)]

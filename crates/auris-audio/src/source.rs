@@ -81,7 +81,12 @@ impl Source {
     }
 
     fn open(&self, access: Access) -> io::Result<Box<dyn MediaSource>> {
-        Ok(Box::new(BudgetedReader::new(self, matches!(access, Access::Seek))?))
+        let (file, part, budget) = (self.file.try_clone()?, self.part.clone(), self.budget.clone());
+        let reader = BudgetedReader::new(file, part, self.container, budget);
+        Ok(Box::new(match access {
+            Access::Seek => reader,
+            Access::Forward => reader.forward_only(),
+        }))
     }
 }
 

@@ -102,8 +102,8 @@ mod tests {
         let end = Segment { logprobs: vec![sure(b"\xa8", -1.5)], ..segment(1.0, 2.0, "") };
         let transcript = transcript(vec![greeting, end]);
         let json = |logprobs| serde_json::to_string(&TranscriptionJson::new(&transcript, logprobs));
-        insta::assert_snapshot!(json(true).unwrap(), @r#"{"text":"Tea न","logprobs":[{"token":" Tea","logprob":-0.25,"bytes":[32,84,101,97]},{"token":" �","logprob":-9999.0,"bytes":[32,224,164]},{"token":"�","logprob":-1.5,"bytes":[168]}],"usage":{"type":"duration","seconds":62}}"#);
-        insta::assert_snapshot!(json(false).unwrap(), @r#"{"text":"Tea न","usage":{"type":"duration","seconds":62}}"#);
+        insta::assert_snapshot!(json(true).unwrap(), @r#"{"text":"Tea न","logprobs":[{"token":" Tea","logprob":-0.25,"bytes":[32,84,101,97]},{"token":" �","logprob":-9999.0,"bytes":[32,224,164]},{"token":"�","logprob":-1.5,"bytes":[168]}],"languages":[{"code":"en"}],"usage":{"type":"duration","seconds":62}}"#);
+        insta::assert_snapshot!(json(false).unwrap(), @r#"{"text":"Tea न","languages":[{"code":"en"}],"usage":{"type":"duration","seconds":62}}"#);
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(schema["properties"]["bytes"]["type"], "array");
         assert_eq!(schema["properties"]["bytes"]["items"]["type"], "integer");
         let schema = serde_json::to_value(TranscriptionJson::schema()).unwrap();
-        assert_eq!(schema["required"], serde_json::json!(["text", "usage"]));
+        assert_eq!(schema["required"], serde_json::json!(["text", "languages", "usage"]));
     }
 
     #[test]

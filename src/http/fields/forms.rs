@@ -56,7 +56,8 @@ form! {
 form! {
     /// What OpenAI's form and that of whisper.cpp have in common.
     pub(in crate::http) struct TextFields {
-        /// A model of `GET /v1/models`. By default, or as `whisper-1`, the language decides.
+        /// A model of `GET /v1/models`. By default, or as `whisper-1`, `gpt-4o-transcribe` and other
+        /// names of OpenAI, the language decides.
         #[schema(examples("whisper-1"))]
         model: Option<String>,
         /// The format of the response. `diarized_json` is refused: auris does not distinguish speakers.
@@ -74,14 +75,14 @@ form! {
 form! {
     /// What every transcription takes.
     pub(in crate::http) struct SpeechFields {
-        /// The spoken language as an ISO 639-1 code or an English name. By default, or as `auto`, it
-        /// is detected.
+        /// The spoken language as an ISO 639 code or an English name. By default, or as `auto` or
+        /// `und`, it is detected.
         #[schema(value_type = Option<String>, examples("en"))]
         language: Option<Sent>,
         /// The languages that detection may choose from. With one, nothing is detected. If `language`
         /// is sent too, it must be one of them, and is used.
         #[schema(value_type = Vec<String>, examples(json!(["en", "hi"])))]
-        languages as "languages[]": Vec<Language>,
+        languages as "languages[]": Vec<Sent>,
         /// Suppress notes of sounds other than speech, such as `[Music]` or `♪`, as OpenAI's decoder
         /// does.
         #[schema(default = true)]
@@ -248,28 +249,33 @@ impl SpeechFields {
 /// if they disagree.
 fn spoken(
     given: Option<Sent>,
-    candidates: Vec<Language>,
+    candidates: Vec<Sent>,
 ) -> Result<(Option<Language>, Vec<Language>), ApiError> {
-    let Some(given) = given.filter(|given| !given.value.eq_ignore_ascii_case("auto")) else {
-        let mut distinct = Vec::new();
-        for language in candidates {
-            if !distinct.contains(&language) {
-                distinct.push(language);
-            }
-        }
-        return Ok(match distinct[..] {
-            [only] => (Some(only), Vec::new()),
-            _ => (None, distinct),
-        });
+    let parse = |sent: &Sent| {
+        Language::parse_or_detect(&sent.value).map_err(|error| sent.wrong(error.to_string()))
     };
-    let language: Language = given.parse()?;
-    if !candidates.is_empty() && !candidates.contains(&language) {
+    let mut distinct = Vec::new();
+    for candidate in &candidates {
+        let new = parse(candidate)?.filter(|language| !distinct.contains(language));
+        distinct.extend(new);
+    }
+    let Some(given) = given else { return Ok(single_or_any(distinct)) };
+    let Some(language) = parse(&given)? else { return Ok(single_or_any(distinct)) };
+    if !distinct.is_empty() && !distinct.contains(&language) {
         let message = format!(
             "language {language} is not among languages[]: leave one of the two fields out"
         );
         return Err(given.wrong(message));
     }
     Ok((Some(language), Vec::new()))
+}
+
+/// A candidate alone needs no detection.
+fn single_or_any(candidates: Vec<Language>) -> (Option<Language>, Vec<Language>) {
+    match candidates[..] {
+        [only] => (Some(only), Vec::new()),
+        _ => (None, candidates),
+    }
 }
 
 impl SelectionFields {

@@ -10,7 +10,6 @@ use std::str::FromStr;
 use strum::VariantNames;
 
 use crate::http::error::ApiError;
-use auris_core::language::Language;
 use auris_core::recording::{ChannelChoice, TrackChoice};
 use auris_format::Format;
 
@@ -207,7 +206,7 @@ macro_rules! from_field {
 }
 pub(in crate::http) use from_field;
 
-from_field!(parse: Language, TrackChoice, ChannelChoice);
+from_field!(parse: TrackChoice, ChannelChoice);
 
 #[cfg(test)]
 mod tests {

@@ -94,9 +94,9 @@ fn every_format_of_one_transcript() {
     let bodies: Vec<String> = Format::ALL.iter().map(body).collect();
     insta::assert_snapshot!(bodies.join("\n"), @r#"
     == json
-    {"text":"Tea & milk, please. मेरा नाम रवि है।","usage":{"type":"duration","seconds":62}}
+    {"text":"Tea & milk, please. मेरा नाम रवि है।","languages":[{"code":"en"}],"usage":{"type":"duration","seconds":62}}
     == verbose_json
-    {"task":"transcribe","language":"english","duration":61.2,"text":"Tea & milk, please. मेरा नाम रवि है।","segments":[{"id":0,"seek":0,"start":0.3,"end":1.75,"text":" Tea & milk, please.","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01},{"id":1,"seek":2950,"start":59.0,"end":60.5,"text":" मेरा नाम रवि है।","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01}],"words":[{"word":"Tea","start":0.3,"end":0.5},{"word":"&","start":0.5,"end":0.6},{"word":"milk,","start":0.6,"end":1.1},{"word":"please.","start":1.1,"end":1.75},{"word":"मेरा","start":59.0,"end":59.4},{"word":"नाम","start":59.4,"end":59.7},{"word":"रवि","start":59.7,"end":60.0},{"word":"है।","start":60.0,"end":60.5}],"usage":{"type":"duration","seconds":62},"runs":[{"start":0.0,"end":29.5,"device":"cuda:0","backend":"cuda","model":"demo"},{"start":29.5,"end":61.2,"device":"cpu","backend":"cpu","model":"demo","fallback_reason":"cuda:0 is out of memory"}],"skipped":[{"start":1.95,"end":59.0,"reason":"no_speech"}]}
+    {"task":"transcribe","language":"english","languages":[{"code":"en"}],"duration":61.2,"start_offset":0.0,"truncated":false,"text":"Tea & milk, please. मेरा नाम रवि है।","segments":[{"id":0,"seek":0,"start":0.3,"end":1.75,"text":" Tea & milk, please.","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01},{"id":1,"seek":2950,"start":59.0,"end":60.5,"text":" मेरा नाम रवि है।","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01}],"words":[{"word":"Tea","start":0.3,"end":0.5},{"word":"&","start":0.5,"end":0.6},{"word":"milk,","start":0.6,"end":1.1},{"word":"please.","start":1.1,"end":1.75},{"word":"मेरा","start":59.0,"end":59.4},{"word":"नाम","start":59.4,"end":59.7},{"word":"रवि","start":59.7,"end":60.0},{"word":"है।","start":60.0,"end":60.5}],"usage":{"type":"duration","seconds":62},"runs":[{"start":0.0,"end":29.5,"device":"cuda:0","backend":"cuda","model":"demo"},{"start":29.5,"end":61.2,"device":"cpu","backend":"cpu","model":"demo","fallback_reason":"cuda:0 is out of memory"}],"skipped":[{"start":1.95,"end":59.0,"reason":"no_speech"}]}
     == text
     Tea & milk, please. मेरा नाम रवि है।
 
@@ -130,7 +130,7 @@ fn every_format_of_one_transcript() {
     == ndjson
     {"type":"segment","id":0,"seek":0,"start":0.3,"end":1.75,"text":" Tea & milk, please.","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01,"words":[{"word":"Tea","start":0.3,"end":0.5},{"word":"&","start":0.5,"end":0.6},{"word":"milk,","start":0.6,"end":1.1},{"word":"please.","start":1.1,"end":1.75}]}
     {"type":"segment","id":1,"seek":2950,"start":59.0,"end":60.5,"text":" मेरा नाम रवि है।","tokens":[314,15],"temperature":0.2,"avg_logprob":-0.25,"compression_ratio":1.5,"no_speech_prob":0.01,"words":[{"word":"मेरा","start":59.0,"end":59.4},{"word":"नाम","start":59.4,"end":59.7},{"word":"रवि","start":59.7,"end":60.0},{"word":"है।","start":60.0,"end":60.5}]}
-    {"type":"transcript","task":"transcribe","language":"english","duration":61.2,"text":"Tea & milk, please. मेरा नाम रवि है।","usage":{"type":"duration","seconds":62},"runs":[{"start":0.0,"end":29.5,"device":"cuda:0","backend":"cuda","model":"demo"},{"start":29.5,"end":61.2,"device":"cpu","backend":"cpu","model":"demo","fallback_reason":"cuda:0 is out of memory"}],"skipped":[{"start":1.95,"end":59.0,"reason":"no_speech"}]}
+    {"type":"transcript","task":"transcribe","language":"english","languages":[{"code":"en"}],"duration":61.2,"start_offset":0.0,"truncated":false,"text":"Tea & milk, please. मेरा नाम रवि है।","usage":{"type":"duration","seconds":62},"runs":[{"start":0.0,"end":29.5,"device":"cuda:0","backend":"cuda","model":"demo"},{"start":29.5,"end":61.2,"device":"cpu","backend":"cpu","model":"demo","fallback_reason":"cuda:0 is out of memory"}],"skipped":[{"start":1.95,"end":59.0,"reason":"no_speech"}]}
     "#);
 }
 
@@ -142,14 +142,14 @@ fn silence_in_every_format() {
     let bodies: Vec<String> = Format::ALL.iter().map(body).collect();
     insta::assert_debug_snapshot!(bodies, @r#"
     [
-        "{\"text\":\"\",\"usage\":{\"type\":\"duration\",\"seconds\":2}}",
-        "{\"task\":\"transcribe\",\"language\":\"english\",\"duration\":2.0,\"text\":\"\",\"segments\":[],\"usage\":{\"type\":\"duration\",\"seconds\":2},\"runs\":[],\"skipped\":[{\"start\":0.0,\"end\":2.0,\"reason\":\"no_speech\"}]}",
+        "{\"text\":\"\",\"languages\":[],\"usage\":{\"type\":\"duration\",\"seconds\":2}}",
+        "{\"task\":\"transcribe\",\"language\":\"english\",\"languages\":[],\"duration\":2.0,\"start_offset\":0.0,\"truncated\":false,\"text\":\"\",\"segments\":[],\"usage\":{\"type\":\"duration\",\"seconds\":2},\"runs\":[],\"skipped\":[{\"start\":0.0,\"end\":2.0,\"reason\":\"no_speech\"}]}",
         "\n",
         "\n",
         "WEBVTT\n\n",
         "start\tend\ttext\n",
         "\n",
-        "{\"type\":\"transcript\",\"task\":\"transcribe\",\"language\":\"english\",\"duration\":2.0,\"text\":\"\",\"usage\":{\"type\":\"duration\",\"seconds\":2},\"runs\":[],\"skipped\":[{\"start\":0.0,\"end\":2.0,\"reason\":\"no_speech\"}]}\n",
+        "{\"type\":\"transcript\",\"task\":\"transcribe\",\"language\":\"english\",\"languages\":[],\"duration\":2.0,\"start_offset\":0.0,\"truncated\":false,\"text\":\"\",\"usage\":{\"type\":\"duration\",\"seconds\":2},\"runs\":[],\"skipped\":[{\"start\":0.0,\"end\":2.0,\"reason\":\"no_speech\"}]}\n",
     ]
     "#);
 }
