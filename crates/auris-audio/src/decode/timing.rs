@@ -93,8 +93,8 @@ impl Decoder {
             let info = self.reader.media_info();
             let (length, base) = (info.duration?, info.time_base?);
             let seconds = base.calc_duration(length)?.as_secs_f64();
-            let is_told = self.container == Container::Matroska && seconds > 0.0;
-            is_told.then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+            let is_declared = self.container == Container::Matroska && seconds > 0.0;
+            is_declared.then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
         })
     }
 }
