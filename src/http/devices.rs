@@ -127,7 +127,7 @@ pub(super) struct DeviceModelView {
     /// Memory of the worker process, in bytes.
     #[schema(required)]
     memory_bytes: Option<u64>,
-    /// DeviceView memory that its worker took, in bytes.
+    /// Device memory that its worker took, in bytes.
     #[schema(required)]
     device_memory_bytes: Option<u64>,
     /// Estimated need of GPU memory, in bytes.

@@ -98,11 +98,14 @@ impl ModelView {
 pub(super) async fn list(State(state): State<AppState>) -> Json<ModelList> {
     let models = state.pipeline.models.now();
     let own = models.requested.iter().map(|model| ModelView::new(&model.name, &models, model));
-    let routed = models.default_model().map(|model| ModelView::new(ALIAS, &models, model));
-    let aliases = state.pipeline.aliases.of_models().filter(|(alias, _)| *alias != ALIAS);
-    let aliases = aliases.filter_map(|(alias, model)| Some((alias, models.find(model)?)));
-    let aliases = aliases.map(|(alias, model)| ModelView::new(alias, &models, model));
-    Json(ModelList { object: "list", data: own.chain(routed).chain(aliases).collect() })
+    let given = state.pipeline.aliases.of_models().map(|(alias, _)| alias);
+    // A model goes before an alias of the same name.
+    let given = given.filter(|alias| *alias != ALIAS && models.find(alias).is_none());
+    let aliases = [ALIAS].into_iter().chain(given).filter_map(|alias| {
+        let model = served(&state, &models, alias)?;
+        Some(ModelView::new(alias, &models, &model))
+    });
+    Json(ModelList { object: "list", data: own.chain(aliases).collect() })
 }
 
 /// Get a model
@@ -117,16 +120,19 @@ pub(super) async fn get(
     Path(id): Path<String>,
 ) -> Result<Json<ModelView>, ApiError> {
     let models = state.pipeline.models.now();
-    let model = match state.pipeline.find_model(Some(&id)) {
-        Ok(Some(model)) => Some(model),
-        Ok(None) => models.default_model().cloned(),
-        Err(_) => None,
-    };
-    match model {
+    match served(&state, &models, &id) {
         Some(model) => Ok(Json(ModelView::new(&id, &models, &model))),
         None => {
             let message = "no such model: GET /v1/models lists what this server runs";
             Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message))
         }
+    }
+}
+
+/// The model that `name` stands for; the default one if the language decides.
+fn served(state: &AppState, models: &Models, name: &str) -> Option<ModelFile> {
+    match state.pipeline.find_model(Some(name)).ok()? {
+        Some(model) => Some(model),
+        None => models.default_model().cloned(),
     }
 }

@@ -11,7 +11,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use super::schema::JsonTranscript;
 use super::stream::ServerSentEvent;
-use auris_format::{Format, Rendering, TranscriptionLine};
+use auris_format::{Format, Rendering, TranscriptionLine, TranscriptionLosses};
 use auris_jobs::pipeline::TranscriptionOutput;
 
 /// The headers of a response with a transcript.
@@ -126,8 +126,10 @@ pub(super) fn provenance(output: &TranscriptionOutput) -> HeaderMap {
     if losses.truncated {
         text(&mut headers, "x-audio-truncated", vec!["true"]);
     }
-    if !losses.undecodable.is_zero() {
-        number(&mut headers, "x-audio-lost", losses.undecodable.as_secs_f64());
+    if let Some(lost) = TranscriptionLosses::of(&losses)
+        && lost.undecodable_seconds > 0.0
+    {
+        number(&mut headers, "x-audio-lost", lost.undecodable_seconds);
     }
     headers
 }

@@ -229,7 +229,4 @@ mod tests {
         assert_eq!(spaced.to_string(), "hi+ta=medium,*=tiny");
         assert_eq!(spaced.targets(), ["medium", "tiny"]);
     }
-
-    #[test]
-    fn no_name_and_openais_name_leave_the_choice_to_the_table() {}
 }

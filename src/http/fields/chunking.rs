@@ -117,13 +117,12 @@ impl StrategyFields {
     fn server_vad(self) -> Result<Option<Vad>, ApiError> {
         let Self { kind, padding, silence, threshold } = self;
         match kind {
-            Some(ChunkingStrategy::Auto) => Ok(None),
             Some(ChunkingStrategy::ServerVad) => Ok(Some(Vad {
                 padding: padding.map_or(SERVER_VAD.padding, milliseconds),
                 silence: silence.map_or(SERVER_VAD.silence, milliseconds),
                 threshold: threshold.unwrap_or(SERVER_VAD.threshold),
             })),
-            None => {
+            Some(ChunkingStrategy::Auto) | None => {
                 let settings = [
                     ("prefix_padding_ms", padding.is_some()),
                     ("silence_duration_ms", silence.is_some()),

@@ -254,10 +254,13 @@ fn spoken(
     let parse = |sent: &Sent| {
         Language::parse_or_detect(&sent.value).map_err(|error| sent.wrong(error.to_string()))
     };
+    let candidates = candidates.iter().map(parse).collect::<Result<Option<Vec<_>>, _>>()?;
     let mut distinct = Vec::new();
-    for candidate in &candidates {
-        let new = parse(candidate)?.filter(|language| !distinct.contains(language));
-        distinct.extend(new);
+    // `auto` among them stands for all languages.
+    for candidate in candidates.unwrap_or_default() {
+        if !distinct.contains(&candidate) {
+            distinct.push(candidate);
+        }
     }
     let Some(given) = given else { return Ok(single_or_any(distinct)) };
     let Some(language) = parse(&given)? else { return Ok(single_or_any(distinct)) };

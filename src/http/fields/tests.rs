@@ -135,6 +135,7 @@ fn languages_are_candidates_and_one_alone_is_the_language() {
     for detect in ["auto", "und", "AUTO"] {
         assert_eq!(of(&[("language", detect)]), (None, vec![]));
         assert_eq!(of(&[("languages", detect)]), (None, vec![]));
+        assert_eq!(of(&[("languages[]", "de"), ("languages[]", detect)]), (None, vec![]));
     }
     assert_eq!(of(&[("language", "ger")]), (Some("de"), vec![]));
     assert_eq!(of(&[("language[]", "Hindi")]), (Some("hi"), vec![]));
@@ -197,6 +198,13 @@ fn subtitles_cannot_be_streamed() {
         }
         assert!(!read(&[("stream", "0"), ("response_format", format.name())]).stream);
     }
+}
+
+#[test]
+fn settings_of_server_vad_are_refused_with_another_strategy() {
+    let field = "chunking_strategy[threshold]";
+    let fields = [("chunking_strategy", "auto"), (field, "0.5")];
+    refused(Endpoint::Transcriptions, &fields, field, "needs chunking_strategy[type]=server_vad");
 }
 
 #[test]

@@ -54,10 +54,12 @@ impl Jobs {
     }
 
     async fn accept(self, submission: Submission) -> Result<JobId, JobsError> {
-        let Submission { reservation, upload, request, ticket, .. } = submission;
+        let Submission { reservation, upload, mut request, ticket, .. } = submission;
         let audio = upload.as_file().try_clone();
         let audio = audio.map_err(|error| PipelineError::Audio(error.into()))?;
         let prepared = self.inner.pipeline.prepare(audio, request.transcription.clone()).await?;
+        // An alias may mean something else after a restart.
+        request.transcription.model = prepared.model_name().map(str::to_owned);
         let (id, owner) = (reservation.id, reservation.running.owner.clone());
         self.inner.spool.keep(upload, id).await?;
         let inserted = self.inner.store.insert(NewJob {

@@ -58,6 +58,11 @@ impl Pipeline {
 }
 
 impl Prepared {
+    /// The model that was asked for; `None` if the language decides.
+    pub(crate) fn model_name(&self) -> Option<&str> {
+        self.model.as_ref().map(|model| model.name.as_str())
+    }
+
     /// The length of the audio in seconds: an estimate if the file does not declare it.
     pub fn estimated_seconds(&self) -> f64 {
         self.reader.estimated_seconds()

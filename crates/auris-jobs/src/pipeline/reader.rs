@@ -4,6 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Decoders, Pipeline, PipelineError};
 use auris_audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, Piece, SAMPLE_RATE_HZ};
@@ -122,7 +123,8 @@ impl Reader {
     }
 }
 
-/// Decodes a chunk, or part of a long silence, so that other files get their turn in between.
+/// Decodes a chunk, or part of a long silence, so that other files get their turn in between. In a
+/// task of its own: a caller that does something else holds no decoder.
 fn decode(
     mut chunks: Chunks,
     decoders: Decoders,
@@ -131,5 +133,9 @@ fn decode(
         let piece = chunks.next_piece();
         (chunks, piece)
     };
-    Box::pin(async move { decoders.run(decode).await })
+    Box::pin(async move {
+        let task = tokio::spawn(async move { decoders.run(decode).await });
+        // A task that ends early has panicked, or the runtime ends.
+        AbortOnDropHandle::new(task).await.unwrap_or(Err(PipelineError::DecoderPanicked))
+    })
 }

@@ -17,10 +17,7 @@ use super::{JobStore, StoreError};
 pub(super) const DATABASE: &str = "jobs.db";
 
 /// Every migration, in order. A published one is never edited.
-const MIGRATIONS: &[(&str, &str)] = &[
-    ("jobs", include_str!("migrations/0001_jobs.sql")),
-    ("decoded", include_str!("migrations/0002_decoded.sql")),
-];
+const MIGRATIONS: &[(&str, &str)] = &[("jobs", include_str!("migrations/0001_jobs.sql"))];
 
 /// No other process writes, but a backup may lock the file for a while.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@ CREATE TABLE jobs (
     ended_at INTEGER,
     audio_seconds REAL NOT NULL,
     route_json TEXT,
+    decoded_json TEXT, -- null until the whole file is decoded
     error_json TEXT,
     idempotency_key TEXT,
     fingerprint TEXT NOT NULL,

@@ -1,2 +1,0 @@
--- What decoding found out about the whole file; null until the job ends.
-ALTER TABLE jobs ADD COLUMN decoded_json TEXT;
