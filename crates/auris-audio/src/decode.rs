@@ -124,7 +124,10 @@ impl Decoder {
                     continue;
                 }
             }
-            self.losses.truncated |= self.conversion.as_mut().is_some_and(Conversion::failed);
+            if !self.losses.truncated {
+                // One that was given up may never end by itself.
+                self.losses.truncated = self.conversion.as_mut().is_some_and(Conversion::failed);
+            }
             // What broke off has no padding at its end.
             if self.losses.truncated {
                 block.signals = self.trim.take_held();

@@ -59,11 +59,13 @@ const STALL: Duration = Duration::from_secs(30);
 ///
 /// `asetpts` joins without a gap what is more than 1 s before the end of what came before it, or ten
 /// minutes behind it: that is another clock, as where recordings were joined. 0 keeps what is added
-/// to the times, 1 that end. `aresample` would drop the former, and takes memory for the latter:
-/// 1.6 GB for 50 minutes. It puts silence where something is missing, from 0.06 s on, and with
-/// `first_pts` before a track that begins late.
+/// to the times, 1 that end, 2 the time of the present block. `aresample` would drop the former, and
+/// takes memory for the latter: 1.6 GB for 50 minutes. What overlaps by less follows without a gap,
+/// or it would be cut off. `aresample` puts silence where something is missing, from 0.06 s on, and
+/// with `first_pts` before a track that begins late.
 const CLOCK: &str = "asetpts='if(gt(ld(1)-PTS-ld(0),SR)+gt(PTS+ld(0)-ld(1),600*SR),\
-                     st(0,ld(1)-PTS));st(1,PTS+ld(0)+NB_SAMPLES);PTS+ld(0)',\
+                     st(0,ld(1)-PTS));st(2,if(N,max(PTS+ld(0),ld(1)),PTS+ld(0)));\
+                     st(1,ld(2)+NB_SAMPLES);ld(2)',\
                      aresample=async=1:first_pts=0:min_hard_comp=0.06";
 
 impl Ffmpeg {

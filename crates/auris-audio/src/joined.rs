@@ -5,13 +5,15 @@
 //! so that nobody takes a part for the whole.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use super::block::Block;
 use super::decode::{Decoder, Wanted};
 use super::headers::is_tag;
-use super::part::peek;
+use super::part::{fill_at, peek};
 use super::pcm::Signals;
+use super::seams::recording_begins;
 use super::{AudioError, AudioInfo, Limits, Losses};
 use auris_core::recording::{Selection, TranscribedParts};
 
@@ -20,6 +22,12 @@ const MAX_RECORDINGS: usize = 1_000;
 
 /// Less than this behind a recording is padding or a signature.
 const MIN_REST: u64 = 4 << 10;
+
+/// How often padding is skipped.
+const MAX_SKIPS: usize = 1_000;
+
+/// So many equal bytes are padding.
+const MIN_PADDING: usize = 16;
 
 /// A file that is being decoded.
 pub(super) struct Joined {
@@ -80,8 +88,12 @@ impl Joined {
         }
         // Only once, even if it is asked again.
         let next = std::mem::replace(&mut self.recordings, usize::MAX);
-        match self.decoder.next_recording().filter(|_| next < usize::MAX) {
-            Some(at) if self.has_more(at)? => {
+        let at = match self.decoder.next_recording().filter(|_| next < usize::MAX) {
+            Some(at) => self.rest(at)?,
+            None => None,
+        };
+        match at {
+            Some(at) => {
                 let opened = next < MAX_RECORDINGS && self.open_next(at, deadline, block)?;
                 if opened {
                     self.recordings = next + 1;
@@ -90,17 +102,28 @@ impl Joined {
                 }
                 Ok(opened)
             }
-            _ => Ok(false),
+            None => Ok(false),
         }
     }
 
-    /// Whether more than padding is left at this byte.
-    fn has_more(&self, at: u64) -> Result<bool, AudioError> {
-        if self.len.saturating_sub(at) < MIN_REST {
-            return Ok(false);
+    /// Where what is left behind this byte begins, if it is more than padding.
+    fn rest(&self, mut at: u64) -> Result<Option<u64>, AudioError> {
+        let mut buffer = vec![0; 1 << 20];
+        for _ in 0..MAX_SKIPS {
+            if recording_begins(&self.file, at)? {
+                break;
+            }
+            let read = fill_at(|buffer, at| self.file.read_at(buffer, at), &mut buffer, at)?;
+            let padding = buffer[..read].iter().take_while(|byte| **byte == buffer[0]).count();
+            if padding == 0 || (padding < MIN_PADDING && read < MIN_REST as usize) {
+                return Ok(None);
+            }
+            if padding < MIN_PADDING {
+                return Ok(Some(at));
+            }
+            at += padding as u64;
         }
-        let head = peek::<{ MIN_REST as usize }>(&self.file, at)?;
-        Ok(head.iter().any(|byte| Some(byte) != head.first()))
+        Ok(Some(at))
     }
 
     /// Goes on with what begins at this byte, if that is a recording.

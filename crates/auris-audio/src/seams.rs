@@ -9,9 +9,10 @@ use std::fs::File;
 use std::io::{self, BufReader};
 
 use super::codecs::Container;
-use super::ebml::{CLUSTER, Element, SEGMENT};
-use super::isobmff::names;
+use super::ebml::{CLUSTER, Element, SEGMENT, TRACKS};
+use super::isobmff::{names, read_box};
 use super::part::{FilePart, peek};
+use super::sniff::WAVE64;
 
 /// What is watched for.
 pub(super) enum Seams {
@@ -103,6 +104,19 @@ pub(super) fn begins(container: Container, head: &[u8]) -> bool {
         }
 }
 
+/// Whether a recording begins at this byte: a file with a mark, an MP4 file, or AAC frames.
+pub(super) fn recording_begins(file: &File, at: u64) -> io::Result<bool> {
+    let head = peek::<MARK_BYTES>(file, at)?;
+    let is_marked = Container::ALL.into_iter().any(|container| begins(container, &head));
+    if is_marked || head.get(4..8) == Some(b"ftyp") || head.starts_with(WAVE64) {
+        return Ok(true);
+    }
+    let Some((layout, length)) = adts_frame(file, at)? else { return Ok(false) };
+    // Two in a row are no accident.
+    let after = adts_frame(file, at + length)?;
+    Ok(after.is_some_and(|(after, _)| after == layout))
+}
+
 /// The frames of an AAC stream, each of which says how long it is (ISO/IEC 13818-7, section 6.2).
 pub(super) struct AdtsFrames {
     /// Where the next one begins.
@@ -168,7 +182,11 @@ pub(super) fn bound(
 ) -> io::Result<()> {
     match container {
         Container::Mp4 => {
-            if let Some(seam) = second_movie(file, part.start(), len) {
+            let seam = match second_movie(file, part.start(), len) {
+                Some(seam) => Some(seam),
+                None => behind_boxes(file, part.start(), len)?,
+            };
+            if let Some(seam) = seam {
                 part.end_at(seam);
             }
         }
@@ -207,6 +225,15 @@ fn second_movie(file: &File, start: u64, len: u64) -> Option<u64> {
     seam.filter(|_| movies > 1)
 }
 
+/// Where another recording begins behind the boxes of a film.
+fn behind_boxes(file: &File, start: u64, len: u64) -> io::Result<Option<u64>> {
+    let mut boxes = BufReader::new(file);
+    let Some((_, last)) = names(&mut boxes, start..len).last() else { return Ok(None) };
+    let Ok((_, content)) = read_box(&mut BufReader::new(file), last, len) else { return Ok(None) };
+    let is_seam = content.end < len && recording_begins(file, content.end)?;
+    Ok(is_seam.then_some(content.end))
+}
+
 /// The number of the fragment whose box is at this byte (ISO/IEC 14496-12, section 8.8.5).
 fn fragment_number(file: &File, at: u64) -> Option<u32> {
     let head = peek::<24>(file, at).ok()?;
@@ -219,8 +246,13 @@ fn fragment_number(file: &File, at: u64) -> Option<u32> {
 fn segment_end(file: &File, start: u64) -> Option<u64> {
     let end = segment(file, start)?.end?;
     let next = Element::read(&mut BufReader::new(file), end);
-    (!next.is_ok_and(|next| next.id == CLUSTER)).then_some(end)
+    (!next.is_ok_and(|next| IN_SEGMENT.contains(&next.id))).then_some(end)
 }
+
+/// What a segment has, and a file beside it does not: clusters, seek heads, information, tracks, cues,
+/// tags, chapters and attachments (RFC 9559, section 5.1).
+const IN_SEGMENT: [u64; 8] =
+    [CLUSTER, 0x114d_9b74, 0x1549_a966, TRACKS, 0x1c53_bb6b, 0x1254_c367, 0x1043_a770, 0x1941_a469];
 
 /// The segment behind the EBML header at `start`.
 fn segment(file: &File, start: u64) -> Option<Element> {

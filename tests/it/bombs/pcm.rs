@@ -113,6 +113,11 @@ pub(super) fn bombs() -> Vec<Bomb> {
             wav_of(&Layout { channels: 0, ..PLAIN }),
             Refused("undecodable_audio"),
         ),
+        bomb(
+            "WAV of formats in formats",
+            [&b"RIFF\xff\xff\xff\xffWAVE"[..], &b"fmt \xff\xff\xff\0".repeat(50_000)].concat(),
+            Refused("no_audio"),
+        ),
         bomb("WAV of 0 bits", wav_of(&Layout { bits: 0, ..PLAIN }), second()),
         bomb("WAV in blocks of 0 bytes", wav_of(&Layout { block_bytes: 0, ..PLAIN }), second()),
         bomb("WAV in odd blocks", wav_of(&Layout { block_bytes: 3, ..PLAIN }), Decodes(0.6..=1.01)),

@@ -74,8 +74,8 @@ impl Decoder {
         for seconds in [(seconds - PREROLL_SECONDS).max(0.0), 0.0] {
             let Some(time) = Time::try_from_secs_f64(seconds) else { continue };
             let to = SeekTo::Time { time, track_id: Some(self.track.id) };
-            let sought = guarded(self.container, || Ok(self.reader.seek(SeekMode::Accurate, to)))?;
-            if sought.is_ok() {
+            let sought = guarded(self.container, || Ok(self.reader.seek(SeekMode::Accurate, to)));
+            if sought.is_ok_and(|sought| sought.is_ok()) {
                 self.track.decoder.reset();
                 self.clock = Clock::default();
                 (self.waiting, self.gap_frames) = (None, 0);

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::codecs::Container;
 use crate::part::{fill_at, peek};
-use crate::seams::begins;
+use crate::seams::{begins, recording_begins};
 
 /// How a container writes its chunks.
 pub(super) struct Dialect {
@@ -160,7 +160,10 @@ impl RiffChunks<'_> {
                 samples = Some((found.range, found.truncated));
                 continue;
             }
-            if self.dialect.kept.contains(&&chunk.id) && chunk.size <= MAX_KEPT_BYTES {
+            // Of several with one name, the first counts: chunks may nest, and take the same bytes
+            // again and again.
+            let is_new = kept.iter().all(|(id, _)| *id != chunk.id);
+            if is_new && self.dialect.kept.contains(&&chunk.id) && chunk.size <= MAX_KEPT_BYTES {
                 let bytes = chunk.size.min(self.len.saturating_sub(chunk.body));
                 let mut body = vec![0; bytes as usize];
                 self.read(&mut body, chunk.body)?;
@@ -251,14 +254,12 @@ impl RiffChunks<'_> {
             return Ok(None);
         }
         for at in [end, self.aligned(end)] {
+            if recording_begins(self.file, at)? || is_tag(&peek::<8>(self.file, at)?) {
+                return Ok(Some(at));
+            }
             let rest = self.len.saturating_sub(at);
             if rest <= MAX_REST {
                 return Ok(Some(self.len));
-            }
-            let head = peek::<80>(self.file, at)?;
-            let is_file = Container::ALL.into_iter().any(|container| begins(container, &head));
-            if is_file || is_tag(&head) {
-                return Ok(Some(at));
             }
             let chunk = self.chunk(at)?;
             if chunk.is_some_and(|chunk| chunk.size <= rest || is_known(&chunk.id)) {
@@ -278,8 +279,11 @@ impl RiffChunks<'_> {
                 return Ok(false);
             }
             at += read as u64;
-            if read == 0 || at > last {
+            if read == 0 {
                 return Ok(true);
+            }
+            if at > last {
+                return Ok(false);
             }
         }
     }

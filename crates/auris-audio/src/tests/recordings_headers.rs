@@ -331,6 +331,32 @@ fn files_of_other_formats_can_be_joined() {
     assert_eq!(joined.unwrap().samples.len(), 64_000);
     let joined = decode_bytes(&[&wav[..], &mp3].concat()).unwrap();
     assert!(joined.samples.len().abs_diff(32_000) < 80);
+    let (m4a, aac) = (fixture_bytes("codecs/m4a-aac.m4a"), fixture_bytes("codecs/adts.aac"));
+    for bytes in [[&wav[..], &m4a], [&wav[..], &aac], [&m4a[..], &wav], [&m4a[..], &flac]] {
+        let joined = decode_bytes(&bytes.concat()).unwrap();
+        assert!(joined.samples.len().abs_diff(32_000) < 2_000, "{}", joined.samples.len());
+        assert!(!joined.truncated);
+    }
+}
+
+#[test]
+fn a_short_recording_and_one_behind_padding_count() {
+    let (wav, short) = (fixture_bytes("codecs/speech.wav"), tone_wav(16_000, 1, 0.1, 440.0));
+    assert_eq!(decode_bytes(&[&wav[..], &short].concat()).unwrap().samples.len(), 17_600);
+    let mkv = fixture_bytes("codecs/mkv-opus.mkv");
+    let alone = decode_bytes(&mkv).unwrap().samples.len();
+    let padded = decode_bytes(&[&mkv[..], &[0; 70_000], &wav].concat()).unwrap();
+    assert_eq!(padded.samples.len(), alone + 16_000);
+}
+
+#[test]
+fn zeros_at_the_start_of_an_unfinished_recording_are_part_of_it() {
+    let mut wav = tone_wav(16_000, 1, 0.5, 440.0);
+    let sound = wav.split_off(44);
+    wav[40..44].fill(0);
+    let silence = vec![0; 9 << 20];
+    let decoded = decode_bytes(&[&wav[..], &silence, &sound].concat()).unwrap();
+    assert_eq!(decoded.samples.len(), (silence.len() + sound.len()) / 2);
 }
 
 fn unread(bytes: &[u8]) -> (u64, bool) {

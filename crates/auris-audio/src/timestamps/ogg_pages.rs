@@ -16,6 +16,9 @@ const HEADER_BYTES: usize = 27;
 /// The most packets that end in a page.
 const MAX_PACKETS: usize = 255;
 
+/// The most bytes of a page, but for a packet that began on an earlier one.
+const MAX_PAGE_BYTES: usize = 255 * 255;
+
 /// The most pages of other streams between two pages of one; a file with more is hostile.
 const MAX_OTHER_PAGES: usize = 100_000;
 
@@ -74,20 +77,26 @@ impl Pages {
         let page_end = page_end.unwrap_or(start);
         let mut end = end_of(&first);
         self.page.push_back(first);
-        loop {
-            let following = read_own();
-            match following {
-                Ok(Some(packet)) if packet.pts < page_end && self.page.len() < MAX_PACKETS => {
+        let mut bytes = 0;
+        let is_whole = loop {
+            match read_own() {
+                Ok(Some(packet)) if packet.pts < page_end => {
+                    bytes += packet.data.len();
+                    if self.page.len() >= MAX_PACKETS || bytes > MAX_PAGE_BYTES {
+                        self.following = Some(Ok(Some(packet)));
+                        break false;
+                    }
                     end = end_of(&packet);
                     self.page.push_back(packet);
                 }
                 following => {
                     self.following = Some(following);
-                    break;
+                    break true;
                 }
             }
-        }
-        let gap = page_end.get().saturating_sub(end.get());
+        };
+        // No page has so much: the time that was found is not that of this one.
+        let gap = if is_whole { page_end.get().saturating_sub(end.get()) } else { 0 };
         if gap > 0 {
             for packet in &mut self.page {
                 packet.pts = Timestamp::new(packet.pts.get().saturating_add(gap));

@@ -31,7 +31,12 @@ pub(super) fn padding(file: &mut (impl Read + Seek), track_id: u32) -> Option<Pa
     let mut first_start = f64::INFINITY;
     for track in children(file, movie, b"trak") {
         let Some(track) = TrackEdits::read(file, track, movie_scale) else { continue };
-        let start = times.get(&track.id).map_or(0.0, |time| *time as f64 / track.scale);
+        let start = match times.get(&track.id) {
+            Some(time) => *time as f64 / track.scale,
+            // Declared, but without fragments: nothing of it is played.
+            None if !times.is_empty() && track.id != track_id => continue,
+            None => 0.0,
+        };
         let first_edit = track.edits.iter().find_map(|edit| edit.start);
         let start = (start - first_edit.unwrap_or(0.0)).max(0.0);
         first_start = first_start.min(start);
