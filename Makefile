@@ -64,7 +64,7 @@ setup:
 	  exit 1
 	fi
 
-# Build, start the server on the bundled model (PORT=8000) and transcribe a speech; Ctrl-C ends it
+# Build, start the server on the bundled model (PORT=8000) and transcribe a speech; Ctrl-C ends it (~10 min at first)
 run: setup
 	@if (exec 3<>/dev/tcp/127.0.0.1/$(PORT)) 2>/dev/null; then
 	  echo "port $(PORT) is taken: choose another one with \`make run PORT=8001\`" >&2
@@ -84,7 +84,7 @@ run: setup
 	# The shell becomes the server, so that Ctrl-C and SIGTERM reach it and nothing is left behind.
 	exec $(AURIS) --log warn serve --models base-q8_0 --listen 127.0.0.1:$(PORT)
 
-# Run all tests
+# Run all tests (~20 min at first, then ~8 min)
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then
 	  cargo nextest run --locked
@@ -92,7 +92,7 @@ test: setup
 	  cargo test --locked
 	fi
 
-# Compare the decode of 100 kinds of files with ffmpeg's (CASES='aac opus' for some of them)
+# Compare the decode of 150 kinds of files with ffmpeg's (CASES='aac opus' for some of them; ~2 min)
 test-audio: TOOLS += ffmpeg:ffmpeg sox:sox sox:libsox-fmt-base
 test-audio: setup
 	@cargo test --locked --quiet --test codecs -- $(CASES)
