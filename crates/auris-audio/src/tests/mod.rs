@@ -9,6 +9,7 @@ mod limits;
 mod mutation;
 mod onsets;
 mod recordings;
+mod joined;
 mod recordings_headers;
 mod silence;
 mod tracks;
