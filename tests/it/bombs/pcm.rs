@@ -116,7 +116,7 @@ pub(super) fn bombs() -> Vec<Bomb> {
         bomb(
             "WAV of formats in formats",
             [&b"RIFF\xff\xff\xff\xffWAVE"[..], &b"fmt \xff\xff\xff\0".repeat(50_000)].concat(),
-            Refused("no_audio"),
+            Refused("unsupported_audio"),
         ),
         bomb("WAV of 0 bits", wav_of(&Layout { bits: 0, ..PLAIN }), second()),
         bomb("WAV in blocks of 0 bytes", wav_of(&Layout { block_bytes: 0, ..PLAIN }), second()),
