@@ -6,8 +6,7 @@ use super::harness::{Answer, Server, form};
 use super::jobs::id;
 use super::signals::{mix, pink_noise, silence, speech, tone, wav_of, white_noise};
 use super::streaming::read_stream;
-
-const FORMATS: [&str; 8] = ["json", "verbose_json", "text", "srt", "vtt", "tsv", "lrc", "ndjson"];
+use auris_format::Format;
 
 /// How many chunks were run.
 async fn chunks(server: &Server) -> u64 {
@@ -66,7 +65,7 @@ async fn silence_noise_hum_and_tones_have_no_text() {
 async fn a_silent_file_is_an_empty_transcript_in_every_format() {
     let server = Server::demo(&[]).await;
     let audio = wav_of(&silence(8.0));
-    for format in FORMATS {
+    for format in Format::ALL.iter().map(|format| format.name()) {
         let fields = [("response_format", format), ("language", "hi")];
         let answer = server.transcribe(audio.clone(), &fields).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, empty_body(format).as_str()));
@@ -105,7 +104,7 @@ async fn a_silent_job_finishes_and_is_reported_after_a_restart() {
             server.kill();
             server.restart();
         }
-        for format in FORMATS {
+        for format in Format::ALL.iter().map(|format| format.name()) {
             let path = format!("/v1/jobs/{}/transcript?format={format}", id(&job));
             let answer = Answer::read(server.get(&path).await).await;
             assert_eq!((answer.status, answer.body.as_str()), (200, empty_body(format).as_str()));
