@@ -50,9 +50,8 @@ form! {
     /// How to lay a transcript out.
     pub(super) struct TranscriptQuery {
         /// The format. By default the one that the job was created with.
-        #[schema(value_type = Option<Format>)]
-        format: Option<Sent<Format>>,
-        /// The same as `format`.
+        format: Option<Format>,
+        /// The same as `format`, which counts if both are given.
         response_format: Option<Format>,
         ..layout: LayoutFields,
     }
@@ -249,11 +248,8 @@ pub(super) async fn delete(
 
 impl TranscriptQuery {
     fn rendering(self, default: Rendering) -> Result<Rendering, ApiError> {
-        let format = match (self.format, self.response_format) {
-            (Some(format), Some(_)) => return Err(format.wrong("give format or response_format")),
-            (format, response_format) => format.map(|sent| sent.value).or(response_format),
-        };
-        self.layout.rendering(Rendering { format: format.unwrap_or(default.format), ..default })
+        let format = self.format.or(self.response_format).unwrap_or(default.format);
+        self.layout.rendering(Rendering { format, ..default })
     }
 }
 
