@@ -18,7 +18,8 @@ describe("formats", () => {
 
   test("JSON by default", async () => {
     const answer = await transcribe({ model: "whisper-1" });
-    assert.deepEqual({ ...answer }, { text: TEXT, usage: { type: "duration", seconds: 4 } });
+    const usage = { type: "duration", seconds: 4 };
+    assert.deepEqual({ ...answer }, { text: TEXT, languages: [{ code: "en" }], usage });
   });
 
   for (const [response_format, pattern] of [
