@@ -8,7 +8,9 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::harness::{Server, repository};
+use super::harness::{Server, form, repository};
+use super::jobs::id;
+use super::streaming::read_stream;
 
 /// How far a sentence may begin from where it was said, in seconds.
 const TOLERANCE_SECONDS: f64 = 0.15;
@@ -84,4 +86,33 @@ async fn recordings_have_the_right_text_at_the_right_time() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn what_is_missing_is_reported_in_every_response() {
+    let mut server = Server::demo(&[]).await;
+    let recording = |name| fs::read(repository("tests/fixtures").join(name)).unwrap();
+    let verbose = [("response_format", "verbose_json"), ("language", "en")];
+    let gap = server.transcribe(recording("recordings/1-timestamp-gaps/gap.mp4"), &verbose).await;
+    let seconds = gap.json()["lost"]["gap_seconds"].as_f64().unwrap();
+    assert!((4.4..4.6).contains(&seconds), "{seconds}");
+    assert_eq!((&gap.json()["truncated"], gap.header("x-audio-truncated")), (&false.into(), None));
+    let late = recording("recordings/2-audio-starts-later/off.mp4");
+    let offset = server.transcribe(late, &verbose).await.json()["start_offset"].as_f64().unwrap();
+    assert!((3.9..4.1).contains(&offset), "{offset}");
+
+    let whole = recording("codecs/webm-opus.webm");
+    let cut = whole[..whole.len() * 6 / 10].to_vec();
+    let answer = server.transcribe(cut.clone(), &verbose).await;
+    assert_eq!(answer.header("x-audio-truncated"), Some("true"));
+    assert_eq!(answer.json()["truncated"], true);
+    let form = form(cut.clone(), &[("stream", "true"), ("language", "en")]);
+    let url = server.url("/v1/audio/transcriptions");
+    let stream = server.client.post(url).multipart(form).send().await.unwrap();
+    assert_eq!(read_stream(stream).await.1["truncated"], true);
+    let job = server.submit(cut, &[("language", "en")]).await;
+    assert_eq!(server.ended(&id(&job)).await["truncated"], true);
+    server.kill();
+    server.restart();
+    assert_eq!(server.ended(&id(&job)).await["truncated"], true);
 }
