@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,12 @@ use state::SchedulerState;
 
 /// Events of workers that are not handled yet. A worker that sends more waits.
 const QUEUED_EVENTS: usize = 256;
+
+/// The bit rate assumed of a file that has not arrived completely: 128 kbit/s.
+const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
+
+/// What has to arrive before a file takes any room: less than a second of audio.
+const FIRST_BYTES: u64 = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case", const_into_str)] // as in metrics
@@ -157,6 +163,8 @@ pub struct Scheduler {
 pub struct Ticket {
     request_id: RequestId,
     scheduler: Scheduler,
+    /// How much of the file had arrived at the last report.
+    received_bytes: AtomicU64,
 }
 
 type ChunkReply = Result<ChunkDone, ChunkError>;
@@ -174,6 +182,10 @@ enum SchedulerCommand {
         request_id: RequestId,
         seconds: f64,
         reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    Arrive {
+        request_id: RequestId,
+        seconds: f64,
     },
     Charge {
         request_id: RequestId,
@@ -267,8 +279,8 @@ impl Scheduler {
         self.slots.load(Ordering::Relaxed)
     }
 
-    /// Admits a request before its length is known, so that no client uploads a file that will be refused. The ticket
-    /// reserves room for a request of mean length until [`Ticket::measure`].
+    /// Admits a request before its length is known, so that no client uploads a file that will be
+    /// refused. It takes room as it [arrives](Ticket::receive).
     ///
     /// # Errors
     /// [`Refusal`], with the time after which to try again.
@@ -303,7 +315,7 @@ impl Scheduler {
     }
 
     fn ticket(&self, request_id: RequestId) -> Ticket {
-        Ticket { request_id, scheduler: self.clone() }
+        Ticket { request_id, scheduler: self.clone(), received_bytes: AtomicU64::new(0) }
     }
 
     /// Sends a command and returns the reply; `None` if the scheduler has stopped.
@@ -323,6 +335,17 @@ impl Scheduler {
 }
 
 impl Ticket {
+    /// Reports that `bytes` of the request's file have arrived.
+    pub fn receive(&self, bytes: u64) {
+        // Only each doubling, since the scheduler needs no more and is not to be flooded.
+        let last = self.received_bytes.load(Ordering::Relaxed);
+        if bytes >= FIRST_BYTES && bytes / 2 >= last {
+            self.received_bytes.store(bytes, Ordering::Relaxed);
+            let seconds = bytes as f64 / GUESSED_BYTES_PER_SECOND;
+            self.scheduler.send(SchedulerCommand::Arrive { request_id: self.request_id, seconds });
+        }
+    }
+
     /// Reports that the request has about `seconds` of audio; nothing runs before that.
     ///
     /// # Errors
