@@ -21,7 +21,7 @@ mod keys;
 mod plan;
 
 pub use devices::cores;
-pub use jobs::jobs;
+pub use jobs::{jobs, jobs_folder};
 pub use keys::{access, new_key};
 pub use plan::EnginePlan;
 

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::number;
 use crate::http::error::ApiError;
 use crate::http::state::UploadSettings;
+use auris_jobs::SpooledBytes;
 
 /// The field that holds the file: OpenAI's name, and that of whisper-asr-webservice.
 const FILE_FIELDS: [&str; 2] = ["file", "audio_file"];
@@ -47,6 +48,8 @@ pub(super) struct Sink {
     pub(super) file: std::fs::File,
     /// A hash over it, if that is wanted.
     pub(super) digest: Option<Sha256>,
+    /// Counts its bytes, if it is a job's.
+    pub(super) bytes: Option<SpooledBytes>,
 }
 
 impl Form {
@@ -192,7 +195,7 @@ impl Reception<'_> {
 
     async fn spool(&self, mut field: Field<'_>, sink: Sink) -> Result<Sink, ApiError> {
         let settings = self.settings;
-        let Sink { file, mut digest } = sink;
+        let Sink { file, mut digest, bytes: mut counted } = sink;
         let file = tokio::fs::File::from_std(file);
         let mut writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         let mut bytes = 0;
@@ -201,13 +204,17 @@ impl Reception<'_> {
             if bytes > settings.max_bytes {
                 return Err(too_large(settings));
             }
+            if let Some(counted) = &mut counted {
+                counted.add(part.len() as u64)?;
+            }
             if let Some(digest) = &mut digest {
                 digest.update(&part);
             }
             writer.write_all(&part).await.map_err(|error| spool_failed(&error))?;
         }
         writer.flush().await.map_err(|error| spool_failed(&error))?;
-        Ok(Sink { file: writer.into_inner().into_std().await, digest })
+        let file = writer.into_inner().into_std().await;
+        Ok(Sink { file, digest, bytes: counted })
     }
 
     async fn text(&self, mut field: Field<'_>) -> Result<(String, String), ApiError> {
@@ -240,9 +247,5 @@ struct TooMuchBetween;
 
 /// The error for a file of the spool that cannot be written.
 pub(in crate::http) fn spool_failed(error: &std::io::Error) -> ApiError {
-    if error.kind() == std::io::ErrorKind::StorageFull {
-        let message = "the server has no disk space left for uploads";
-        return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message);
-    }
-    ApiError::internal(&format!("an upload cannot be written to the spool: {error}"))
+    ApiError::io("an upload cannot be written to the spool", error)
 }

@@ -18,7 +18,7 @@ use super::client::Client;
 use super::error::ApiError;
 use super::preferences::{JOBS_PATH, Preferences};
 use super::state::{AppState, UploadSettings};
-use auris_jobs::{JobId, JobReservation, Jobs, JobsError, RunMode};
+use auris_jobs::{JobId, JobReservation, Jobs, JobsError, RunMode, SpooledBytes};
 use auris_scheduler::{Refusal, Ticket};
 pub(super) use form::spool_failed;
 use form::{Form, Sink};
@@ -38,6 +38,8 @@ pub(super) struct Upload {
 pub(super) struct KeptUpload {
     /// The file. It is deleted when dropped, unless it becomes a job's.
     pub(super) file: NamedTempFile,
+    /// The bytes of it.
+    pub(super) bytes: SpooledBytes,
     pub(super) fields: Vec<(String, String)>,
     pub(super) owner: String,
     pub(super) preferences: Preferences,
@@ -80,10 +82,12 @@ async fn receive(
     let folder = settings.spool.clone();
     let file = spawn_blocking(move || tempfile::tempfile_in(folder)).await;
     let file = file.map_err(io::Error::other).flatten().map_err(|error| {
-        let spool = settings.spool.display();
-        ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
+        ApiError::io(
+            &format!("the spool folder {} cannot be used", settings.spool.display()),
+            &error,
+        )
     })?;
-    let sink = Sink { file, digest: None };
+    let sink = Sink { file, digest: None, bytes: None };
     let Form { fields, sink } = Form::receive(request, settings, sink).await?;
     let mut file = sink.file;
     file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
@@ -104,7 +108,7 @@ impl FromRequest<AppState> for KeptUpload {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let jobs = state.jobs()?.clone();
-        let Client { owner, .. } = Client::of(request.extensions());
+        let Client { owner, caller } = Client::of(request.extensions());
         let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
         let mut preferences = Preferences::read(request.headers())?;
         preferences.respond_async |= path.as_deref() == Some(JOBS_PATH);
@@ -123,11 +127,13 @@ impl FromRequest<AppState> for KeptUpload {
                 new_room(&request, state, &jobs, mode).await?
             }
         };
+        let declared = number(request.headers(), header::CONTENT_LENGTH).unwrap_or(0);
+        let bytes = jobs.spooled(&caller, declared).await?;
         let digest = key.map(|_| Sha256::new());
         let file = jobs.upload().await.map_err(JobsError::from)?;
         let own = file.as_file().try_clone().map_err(|error| spool_failed(&error))?;
-        let sink = Sink { file: own, digest };
-        let Form { fields, sink } = Form::receive(request, &state.uploads, sink).await?;
+        let sink = Sink { file: own, digest, bytes: Some(bytes) };
+        let Form { fields, mut sink } = Form::receive(request, &state.uploads, sink).await?;
         (&sink.file).rewind().map_err(|error| spool_failed(&error))?;
         let fingerprint = sink.digest.map(|digest| {
             let mut digest = digest.chain_update(path.unwrap_or_default());
@@ -138,7 +144,9 @@ impl FromRequest<AppState> for KeptUpload {
             hex::encode(digest.finalize())
         });
         let fingerprint = fingerprint.unwrap_or_default();
-        Ok(Self { file, fields, owner, preferences, fingerprint, room })
+        let bytes =
+            sink.bytes.take().ok_or_else(|| ApiError::internal(&"bytes were not counted"))?;
+        Ok(Self { file, bytes, fields, owner, preferences, fingerprint, room })
     }
 }
 
@@ -150,11 +158,10 @@ fn new_room(
     mode: RunMode,
 ) -> impl Future<Output = Result<Room, ApiError>> + use<> {
     let client = Client::of(request.extensions());
-    let bytes = number(request.headers(), header::CONTENT_LENGTH).unwrap_or(0);
     let ticket = admit(request, state);
     let (jobs, scheduler) = (jobs.clone(), state.pipeline.scheduler.clone());
     async move {
-        let reservation = jobs.reserve(client.owner, client.caller, bytes, mode).await?;
+        let reservation = jobs.reserve(client.owner, client.caller, mode)?;
         let ticket = match mode {
             RunMode::Attended => Some(ticket.await?),
             RunMode::Background => {

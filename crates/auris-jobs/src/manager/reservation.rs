@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{Jobs, RunMode, RunningJob};
 use crate::error::JobsError;
+use crate::spool::SpooledBytes;
 use crate::store::JobId;
 use auris_scheduler::Caller;
 
@@ -20,20 +21,30 @@ pub struct JobReservation {
 }
 
 impl Jobs {
-    /// Reserves room for a job of `owner` with `bytes` of audio, as far as known.
+    /// Room for the audio of a job of `caller`, who declares so many bytes. Each byte must be added
+    /// before it is written.
     ///
     /// # Errors
-    /// [`JobsError::Full`], [`JobsError::Share`] or [`JobsError::DiskFull`].
-    pub async fn reserve(
+    /// [`JobsError::Quota`] or [`JobsError::DiskFull`].
+    pub async fn spooled(&self, caller: &Caller, bytes: u64) -> Result<SpooledBytes, JobsError> {
+        let spool = &self.inner.spool;
+        if spool.free_bytes().await? < bytes.saturating_add(RESERVED_BYTES) {
+            return Err(JobsError::DiskFull);
+        }
+        let share = caller.share.unwrap_or(self.inner.settings.caller_share);
+        Ok(spool.begin(&caller.name.to_string(), share, bytes)?)
+    }
+
+    /// Reserves room for a job of `owner`.
+    ///
+    /// # Errors
+    /// [`JobsError::Full`] or [`JobsError::Share`].
+    pub fn reserve(
         &self,
         owner: String,
         caller: Caller,
-        bytes: u64,
         mode: RunMode,
     ) -> Result<JobReservation, JobsError> {
-        if self.inner.spool.free_bytes().await? < bytes.saturating_add(RESERVED_BYTES) {
-            return Err(JobsError::DiskFull);
-        }
         let id = JobId::new();
         let running = RunningJob::new(owner, caller.name.to_string(), mode);
         let mut unfinished = self.unfinished();
@@ -74,7 +85,7 @@ impl JobReservation {
 impl Drop for JobReservation {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.jobs.forget(self.id);
+            self.jobs.forget(self.id, &self.running.publisher);
             self.jobs.inner.spool.remove_soon(self.id);
         }
     }
