@@ -2,6 +2,7 @@
 //!
 //! Such an error is neither the file's fault nor the client's, and the same work may succeed later.
 
+use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use rustix::io::Errno;
@@ -39,8 +40,20 @@ impl Shortage {
             ErrorKind::OutOfMemory => Some(Self::Memory),
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(Self::DiskSpace),
             ErrorKind::ResourceBusy | ErrorKind::WouldBlock => Some(Self::Busy),
-            _ => Self::of(error.get_ref()?.downcast_ref()?),
+            _ => Self::behind(error),
         }
+    }
+
+    /// Libraries wrap errors, to add the path for example.
+    fn behind(error: &io::Error) -> Option<Self> {
+        let mut cause = error.get_ref().map(|cause| cause as &(dyn Error + 'static));
+        while let Some(inner) = cause {
+            if let Some(inner) = inner.downcast_ref() {
+                return Self::of(inner);
+            }
+            cause = inner.source();
+        }
+        None
     }
 }
 
@@ -48,11 +61,17 @@ impl Shortage {
 mod tests {
     use super::*;
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("at a path")]
+    struct Wrapped(#[source] io::Error);
+
     #[test]
     fn a_shortage_is_recognised_by_number_and_by_kind() {
         let check = |error: io::Error, expected: Option<Shortage>| {
             assert_eq!(Shortage::of(&error), expected, "{error}");
-            assert_eq!(Shortage::of(&io::Error::other(error)), expected, "wrapped");
+            let wrapped = io::Error::other(Wrapped(error));
+            assert_eq!(Shortage::of(&wrapped), expected, "wrapped");
+            assert_eq!(Shortage::of(&io::Error::other(wrapped)), expected, "wrapped twice");
         };
         let number = |errno: Errno, expected| check(errno.into(), Some(expected));
         number(Errno::MFILE, Shortage::OpenFiles);

@@ -16,12 +16,15 @@ impl Server {
 
 #[tokio::test]
 async fn a_job_that_failed_by_the_servers_fault_continues_where_it_was() {
-    let broken = tempfile::tempdir().unwrap();
-    let script = format!("error,chunk=0,percent=40,times=9999,marker={}", broken.path().display());
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken");
+    let script = format!("error,chunk=0,speed=10,times=9999,marker={}", broken.display());
     let extra = ["--slots", "1", "--max-jobs", "1", "--chunk-seconds", "5"];
     let mut server = Server::fake(&script, &extra).await;
     let fields = [("language", "en")];
     let job = id(&server.submit(wav(60.0, 1), &fields).await);
+    server.begun(&job).await;
+    fs::create_dir(&broken).unwrap();
     let failed = server.ended(&job).await;
     assert_eq!((&failed["state"], &failed["retryable"]), (&"failed".into(), &true.into()));
     assert_eq!(failed["error"]["code"], "engine_failed");
@@ -34,7 +37,7 @@ async fn a_job_that_failed_by_the_servers_fault_continues_where_it_was() {
     assert_eq!(server.job(&job).await["retryable"], true, "also after a restart");
 
     // The server is mended.
-    fs::remove_dir_all(broken.path()).unwrap();
+    fs::remove_dir_all(&broken).unwrap();
     let answer = server.retry(&job).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.header("location"), Some(&*format!("/v1/jobs/{job}")));

@@ -10,7 +10,7 @@ use super::JobId;
 /// What a file of the spool is, by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::Display)]
 #[strum(serialize_all = "lowercase")]
-pub(super) enum Kind {
+pub(super) enum FileKind {
     /// The audio of an accepted job.
     Audio,
     /// An upload, or the audio of a job that is not accepted yet.
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SpoolFile {
     pub(super) id: JobId,
-    pub(super) kind: Kind,
+    pub(super) kind: FileKind,
 }
 
 impl SpoolFile {
@@ -43,10 +43,10 @@ impl fmt::Display for SpoolFile {
 
 /// Whether a file is an upload that a kill has left, or was of a job that was never accepted.
 pub(super) fn is_part(path: &Path) -> bool {
-    kind(path) == Some(Kind::Part)
+    kind(path) == Some(FileKind::Part)
 }
 
-fn kind(path: &Path) -> Option<Kind> {
+fn kind(path: &Path) -> Option<FileKind> {
     path.extension()?.to_str()?.parse().ok()
 }
 
@@ -65,7 +65,7 @@ pub(super) fn total_bytes(folder: &Path) -> io::Result<u64> {
 
 /// Removes all files of a job, the audio first: a record alone is removed at the next start.
 pub(super) fn remove(folder: &Path, id: JobId) -> io::Result<()> {
-    for kind in [Kind::Audio, Kind::Part, Kind::Record] {
+    for kind in [FileKind::Audio, FileKind::Part, FileKind::Record] {
         remove_file(&folder.join(SpoolFile { id, kind }.to_string()))?;
     }
     Ok(())

@@ -11,9 +11,9 @@ mod orphans;
 mod quota;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 use super::store::{JobId, NewJob};
 use auris_core::shortage::Shortage;
 
-use files::{Kind, SpoolFile};
+use files::{FileKind, SpoolFile};
 use quota::SpoolQuota;
 
 pub(crate) use orphans::{Known, Orphan, Orphans};
@@ -107,8 +107,8 @@ impl Spool {
     /// even a power cut loses them. [`Self::accept`] comes next, when the job is in the database.
     pub(crate) async fn keep(&self, upload: NamedTempFile, job: &NewJob) -> Result<(), SpoolError> {
         let (folder, record) = (self.folder.clone(), serde_json::to_vec(job));
-        let named = self.path_of(job.id, Kind::Record);
-        on_disk("keep", self.path_of(job.id, Kind::Part), move |part| {
+        let named = self.path_of(job.id, FileKind::Record);
+        on_disk("keep", self.path_of(job.id, FileKind::Part), move |part| {
             upload.as_file().sync_all()?;
             upload.persist_noclobber(part)?;
             let mut file = temporary(&folder)?;
@@ -122,17 +122,17 @@ impl Spool {
 
     /// Makes the upload of a job that is in the database its audio.
     pub(crate) async fn accept(&self, id: JobId, bytes: SpooledBytes) -> Result<(), SpoolError> {
-        self.rename(id, Kind::Part, Kind::Audio).await?;
+        self.rename(id, FileKind::Part, FileKind::Audio).await?;
         self.kept().insert(id, bytes);
         Ok(())
     }
 
     /// Takes [`Self::accept`] back, so that a kill before the row is deleted leaves no orphan.
     pub(crate) async fn withdraw(&self, id: JobId) -> Result<(), SpoolError> {
-        self.rename(id, Kind::Audio, Kind::Part).await
+        self.rename(id, FileKind::Audio, FileKind::Part).await
     }
 
-    async fn rename(&self, id: JobId, from: Kind, to: Kind) -> Result<(), SpoolError> {
+    async fn rename(&self, id: JobId, from: FileKind, to: FileKind) -> Result<(), SpoolError> {
         let (folder, from) = (self.folder.clone(), self.path_of(id, from));
         let rename = move |to: &Path| {
             fs::rename(from, to)?;
@@ -143,7 +143,7 @@ impl Spool {
 
     /// The audio of a job, at its start.
     pub(crate) async fn open_audio(&self, id: JobId) -> Result<File, SpoolError> {
-        on_disk("open", self.path_of(id, Kind::Audio), |path| File::open(path)).await
+        on_disk("open", self.path_of(id, FileKind::Audio), |path| File::open(path)).await
     }
 
     /// Whether there is audio of this job.
@@ -183,7 +183,7 @@ impl Spool {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn path_of(&self, id: JobId, kind: Kind) -> PathBuf {
+    fn path_of(&self, id: JobId, kind: FileKind) -> PathBuf {
         self.folder.join(SpoolFile { id, kind }.to_string())
     }
 }
@@ -205,8 +205,12 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// A file with the permissions 0600 that is removed when dropped, or at the next start.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    let suffix = format!(".{}", Kind::Part);
-    tempfile::Builder::new().prefix("upload-").suffix(&suffix).tempfile_in(folder)
+    let suffix = format!(".{}", FileKind::Part);
+    // `tempfile_in` hides the number of the system's error behind the path.
+    let create = |path: &Path| {
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    };
+    tempfile::Builder::new().prefix("upload-").suffix(&suffix).make_in(folder, create)
 }
 
 async fn on_disk<T: Send + 'static>(

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::files::{self, Kind, SpoolFile};
+use super::files::{self, FileKind, SpoolFile};
 use super::{HashSet, JobId, NewJob, PathBuf, Spool, SpoolError};
 use super::{make_folder, on_disk, sync_folder};
 
@@ -36,7 +36,7 @@ pub(crate) enum Orphan {
 }
 
 /// Files found in the spool.
-struct Found {
+struct FoundFile {
     path: PathBuf,
     file: SpoolFile,
 }
@@ -65,14 +65,14 @@ impl Spool {
                 }
             }
             let mut kept = Vec::new();
-            for Found { path, file } in list(folder)? {
+            for FoundFile { path, file } in list(folder)? {
                 match (file.kind, known.get(&file.id)) {
-                    (Kind::Audio, Some(Known::NeedsAudio(caller))) => {
+                    (FileKind::Audio, Some(Known::NeedsAudio(caller))) => {
                         kept.push((file.id, caller.clone(), fs::metadata(&path)?.len()));
                     }
-                    (Kind::Audio, Some(Known::Ended)) => files::remove(folder, file.id)?,
-                    (Kind::Audio, None) => set_aside(folder, &orphaned, file.id)?,
-                    (Kind::Part | Kind::Record, _) => {}
+                    (FileKind::Audio, Some(Known::Ended)) => files::remove(folder, file.id)?,
+                    (FileKind::Audio, None) => set_aside(folder, &orphaned, file.id)?,
+                    (FileKind::Part | FileKind::Record, _) => {}
                 }
             }
             let jobs = audio_in(&orphaned)?;
@@ -88,7 +88,7 @@ impl Spool {
 
     /// What is recorded of audio that is set aside.
     pub(crate) async fn orphan(&self, id: JobId) -> Result<Orphan, SpoolError> {
-        let path = self.orphaned.join(SpoolFile { id, kind: Kind::Record }.to_string());
+        let path = self.orphaned.join(SpoolFile { id, kind: FileKind::Record }.to_string());
         on_disk("read", path, move |path| {
             let text = match fs::read(path) {
                 Ok(text) => text,
@@ -123,7 +123,7 @@ impl Spool {
 }
 
 /// The files of jobs in `folder`; none if it is missing.
-fn list(folder: &Path) -> io::Result<Vec<Found>> {
+fn list(folder: &Path) -> io::Result<Vec<FoundFile>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -131,7 +131,7 @@ fn list(folder: &Path) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        found.extend(SpoolFile::of(&path).map(|file| Found { path, file }));
+        found.extend(SpoolFile::of(&path).map(|file| FoundFile { path, file }));
     }
     Ok(found)
 }
@@ -140,15 +140,15 @@ fn list(folder: &Path) -> io::Result<Vec<Found>> {
 /// may have been set aside while another database was in use.
 fn find_audio(folder: &Path, orphaned: &Path, id: JobId) -> io::Result<()> {
     let name = |kind| SpoolFile { id, kind }.to_string();
-    if folder.join(name(Kind::Audio)).exists() {
+    if folder.join(name(FileKind::Audio)).exists() {
         return Ok(());
     }
-    let part = folder.join(name(Kind::Part));
+    let part = folder.join(name(FileKind::Part));
     if part.exists() {
-        fs::rename(part, folder.join(name(Kind::Audio)))?;
+        fs::rename(part, folder.join(name(FileKind::Audio)))?;
         return sync_folder(folder);
     }
-    if orphaned.join(name(Kind::Audio)).exists() {
+    if orphaned.join(name(FileKind::Audio)).exists() {
         return move_job(orphaned, folder, id);
     }
     Ok(())
@@ -161,10 +161,10 @@ fn set_aside(folder: &Path, orphaned: &Path, id: JobId) -> io::Result<()> {
 
 /// Moves a job's audio and record. The audio goes last: a record alone is removed at the start.
 fn move_job(from: &Path, to: &Path, id: JobId) -> io::Result<()> {
-    for kind in [Kind::Record, Kind::Audio] {
+    for kind in [FileKind::Record, FileKind::Audio] {
         let name = SpoolFile { id, kind }.to_string();
         match fs::rename(from.join(&name), to.join(&name)) {
-            Err(error) if error.kind() == ErrorKind::NotFound && kind == Kind::Record => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && kind == FileKind::Record => {}
             moved => moved?,
         }
     }
@@ -179,7 +179,7 @@ fn remove_rests(folder: &Path, orphans: &[(JobId, u64)]) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let is_lone = SpoolFile::of(&path)
-            .is_some_and(|file| file.kind == Kind::Record && !audio.contains(&file.id));
+            .is_some_and(|file| file.kind == FileKind::Record && !audio.contains(&file.id));
         if files::is_part(&path) || is_lone {
             files::remove_file(&path)?;
         }
@@ -190,8 +190,8 @@ fn remove_rests(folder: &Path, orphans: &[(JobId, u64)]) -> io::Result<()> {
 /// The jobs whose audio is in `folder`, and its size in bytes.
 fn audio_in(folder: &Path) -> io::Result<Vec<(JobId, u64)>> {
     let mut jobs = Vec::new();
-    for Found { path, file } in list(folder)? {
-        if file.kind == Kind::Audio {
+    for FoundFile { path, file } in list(folder)? {
+        if file.kind == FileKind::Audio {
             jobs.push((file.id, fs::metadata(&path)?.len()));
         }
     }

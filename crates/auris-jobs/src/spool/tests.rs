@@ -145,7 +145,7 @@ async fn a_missing_or_damaged_record_is_reported() {
     let good = accepted(&spool, "good").await;
     let [missing, damaged, swapped] =
         [accepted(&spool, "1").await, accepted(&spool, "2").await, accepted(&spool, "3").await];
-    let record = |id: JobId| spool.path_of(id, Kind::Record);
+    let record = |id: JobId| spool.path_of(id, FileKind::Record);
     fs::remove_file(record(missing)).unwrap();
     fs::write(record(damaged), "\u{1}\u{2}").unwrap();
     fs::copy(record(good), record(swapped)).unwrap();
