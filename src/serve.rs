@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +28,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// Runs the server until SIGTERM or SIGINT, then finishes what was accepted.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     // Report every mistake before a model is downloaded, a port in use first.
-    let listener = TcpListener::bind(args.address.listen).await.with_context(|| {
+    let listener = http::listen(args.address.listen).with_context(|| {
         format!("cannot listen on {}: give another address with --listen", args.address.listen)
     })?;
     let address = listener.local_addr()?;
@@ -38,7 +37,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let capacity = config::capacity(&args.clients)?;
     let job_settings = config::jobs(&args)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
-    let access = config::access(&args.access)?;
+    let access = config::access(&args.access, address)?;
     let plan = EnginePlan::new(&args.engine)?;
     plan.check_cpu_program().await?;
     let source = ModelSource::new(&args.engine.store)?;

@@ -7,12 +7,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
+use metrics::counter;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
+use auris_core::metrics as names;
 
 /// How many connections beyond the limits are taken for health checks.
 pub(super) const MOST_SPARE: usize = 16;
@@ -27,7 +29,7 @@ const MOST_CLOSING: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
     pub total: usize,
-    /// From one client: an IPv4 address or an IPv6 network of 64 bits.
+    /// From one client: an IPv4 address or an IPv6 network of 56 bits.
     pub per_client: usize,
 }
 
@@ -86,15 +88,17 @@ impl Registry {
         let client = network(address);
         let mut open = self.lock();
         let ConnectionLimits { total, per_client } = self.0.limits;
+        let is_own = |entry: &OpenConnection| entry.client == client;
+        let is_regular = |entry: &OpenConnection| !entry.is_spare && !entry.is_closing();
+        let is_spare = |entry: &OpenConnection| entry.is_spare && !entry.is_closing();
+        let client_is_full = open.count(|entry| is_own(entry) && is_regular(entry)) >= per_client;
+        if !client_is_full && open.count(is_regular) < total {
+            return Admission::Admitted(self.add(&mut open, client, false));
+        }
         if open.count(OpenConnection::is_closing) >= MOST_CLOSING {
             return Admission::Closing;
         }
-        let is_own = |entry: &OpenConnection| entry.client == client;
-        let is_usual = |entry: &OpenConnection| !entry.is_spare && !entry.is_closing();
-        let is_spare = |entry: &OpenConnection| entry.is_spare && !entry.is_closing();
-        let client_is_full = open.count(|entry| is_own(entry) && is_usual(entry)) >= per_client;
-        let has_room = !client_is_full && open.count(is_usual) < total;
-        if has_room || open.evict(|entry| is_usual(entry) && (!client_is_full || is_own(entry))) {
+        if open.evict(|entry| is_regular(entry) && (!client_is_full || is_own(entry))) {
             return Admission::Admitted(self.add(&mut open, client, false));
         }
         let own_spare = open.count(|entry| is_own(entry) && is_spare(entry));
@@ -114,7 +118,7 @@ impl Registry {
     fn add(&self, open: &mut OpenConnections, client: IpAddr, is_spare: bool) -> Place {
         let id = open.next_id;
         open.next_id += 1;
-        let activity = Arc::new(Activity::new(Instant::now()));
+        let activity = Arc::new(Activity::new());
         let evicted = CancellationToken::new();
         let entry = OpenConnection {
             client,
@@ -150,6 +154,7 @@ impl OpenConnections {
         let stalled = candidates.filter_map(|entry| Some((entry.activity.stalled(now)?, entry)));
         let Some((_, entry)) = stalled.max_by_key(|(stall, _)| *stall) else { return false };
         entry.evicted.cancel();
+        counter!(names::EVICTED_CONNECTIONS).increment(1);
         true
     }
 }
@@ -161,17 +166,20 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one client: providers give each customer at least 64 bits of IPv6.
+/// The bits of an IPv6 address that do not tell clients apart: many providers give each customer a
+/// network of 56 bits.
+const CLIENT_BITS: u128 = (1 << (128 - 56)) - 1;
+
+/// What counts as one client.
 pub(in crate::http) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !CLIENT_BITS).into(),
         v4 => v4,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::activity::Stage;
     use super::*;
 
     fn admitted(registry: &Registry, address: &str) -> Option<Place> {
@@ -184,7 +192,7 @@ mod tests {
     /// A place whose request is at work.
     fn busy(registry: &Registry, address: &str) -> Place {
         let place = admitted(registry, address).expect("a place");
-        place.activity.enter(Stage::Working);
+        place.activity.begin(false);
         place
     }
 
@@ -204,8 +212,8 @@ mod tests {
         let registry = Registry::new(ConnectionLimits { total: 10, per_client: 2 });
         let other = admitted(&registry, "10.0.0.1").unwrap();
         let own = admitted(&registry, "2001:db8::1").unwrap();
-        let _newer = admitted(&registry, "2001:db8::2").unwrap();
-        assert!(admitted(&registry, "2001:db8::3").is_some_and(|place| !place.is_spare));
+        let _newer = admitted(&registry, "2001:db8:0:1::2").unwrap();
+        assert!(admitted(&registry, "2001:db8:0:ff::3").is_some_and(|place| !place.is_spare));
         assert!(own.evicted.is_cancelled() && !other.evicted.is_cancelled());
     }
 
@@ -218,7 +226,7 @@ mod tests {
             let place = admitted(&registry, &format!("10.0.1.{}", number / 4));
             let Some(place) = place else { break };
             assert!(place.is_spare);
-            place.activity.enter(Stage::Working);
+            place.activity.begin(false);
             spare.push(place);
         }
         assert_eq!(spare.len(), MOST_SPARE);
