@@ -13,6 +13,9 @@ const SLOW_BYTES_PER_SECOND: u64 = 1_000;
 /// How long a client may send or take nothing before its connection may be closed for a new one.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a client has for the first bytes of a request before its connection counts as idle.
+const FRESH: Duration = Duration::from_millis(50);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Stage {
     /// Between two requests, or before the first.
@@ -117,6 +120,13 @@ impl Activity {
         }
     }
 
+    /// Whether the connection will be idle in a moment, unless a request arrives.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        let current = *self.lock();
+        let age = now.saturating_duration_since(current.since);
+        current.stage == Stage::Idle && current.blocked_since.is_none() && age < FRESH
+    }
+
     /// How long the server has waited for a client that sends or takes nothing, or next to nothing.
     /// `None` if the client is quick enough, or waits for the server.
     pub(super) fn stalled(&self, now: Instant) -> Option<Stall> {
@@ -126,7 +136,10 @@ impl Activity {
             return (stall >= PATIENCE).then_some((false, stall));
         }
         match current.stage {
-            Stage::Idle => Some((true, now.saturating_duration_since(current.since))),
+            Stage::Idle => {
+                let age = now.saturating_duration_since(current.since);
+                (age >= FRESH).then_some((true, age))
+            }
             Stage::Working => None,
             Stage::Flushing => {
                 let elapsed = now.saturating_duration_since(current.since);
@@ -138,6 +151,13 @@ impl Activity {
                 Some((false, stall)).filter(|(_, stall)| !stall.is_zero())
             }
         }
+    }
+
+    /// Lets a second pass.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        let mut current = self.lock();
+        current.since = current.since.checked_sub(Duration::from_secs(1)).expect("a later time");
     }
 
     fn lock(&self) -> MutexGuard<'_, CurrentActivity> {
@@ -195,7 +215,9 @@ mod tests {
         activity.enter(Stage::Flushing);
         assert!(!stalled_after(&activity, 4), "its end is on its way");
         activity.end_flushing();
-        assert!(stalled_after(&activity, 0), "idle");
+        assert!(!stalled_after(&activity, 0), "the next request may be on its way");
+        assert!(activity.is_fresh(Instant::now()));
+        assert!(stalled_after(&activity, 1), "idle");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::counter;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -51,6 +51,9 @@ const SEND_BUFFER_BYTES: u32 = 128 << 10;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// How often it is tried to find a place.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// How long a new connection waits for others to close.
 const EVICTION_LIMIT: Duration = Duration::from_secs(1);
@@ -135,6 +138,7 @@ async fn place(registry: &Registry, peer: SocketAddr) -> Option<Place> {
             match registry.admit(peer.ip()) {
                 Admission::Admitted(place) => return Some(place),
                 Admission::Closing => registry.ended().await,
+                Admission::Soon => sleep(MOMENT).await,
                 Admission::Full => return None,
             }
         }
