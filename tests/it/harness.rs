@@ -4,18 +4,23 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use reqwest::multipart::{Form, Part};
+use reqwest::multipart::Form;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use super::answer::{Answer, form};
 pub use super::signals::wav;
 
 /// How long anything may take before a test is taken for hung.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A user that has nothing else here.
+pub const USER: u32 = 54_321;
 
 /// A running `auris serve`.
 pub struct Server {
@@ -35,7 +40,7 @@ pub fn auris() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auris"));
     // What the machine's user has set is not the test's.
     for (name, _) in std::env::vars() {
-        let is_ours = ["AURIS_", "HF_", "CUDA_", "FAKE_"].iter().any(|p| name.starts_with(p));
+        let is_ours = ["AURIS_", "HF_", "CUDA_"].iter().any(|p| name.starts_with(p));
         if is_ours || name == "DEVICE" || name == "GPU_AVAILABLE" {
             command.env_remove(name);
         }
@@ -131,7 +136,7 @@ impl Server {
     }
 
     /// The same with variables.
-    fn start_with(engine: &str, extra: &[&str], variables: &[(String, String)]) -> Self {
+    pub fn start_with(engine: &str, extra: &[&str], variables: &[(String, String)]) -> Self {
         Self::start_on(&["--models", DEMO, "--offline"], engine, extra, variables)
     }
 
@@ -141,11 +146,25 @@ impl Server {
         extra: &[&str],
         variables: &[(String, String)],
     ) -> Self {
+        Self::start_by(auris(), models, engine, extra, variables)
+    }
+
+    pub fn start_by(
+        mut command: Command,
+        models: &[&str],
+        engine: &str,
+        extra: &[&str],
+        variables: &[(String, String)],
+    ) -> Self {
         let client = auris_models::http_client(PATIENCE).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
         fs::create_dir(&spool).unwrap();
-        let mut command = auris();
+        if rustix::process::geteuid().is_root() {
+            // For a server that runs as another user.
+            chown(folder.path(), Some(USER), None).unwrap();
+            chown(&spool, Some(USER), None).unwrap();
+        }
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(models)
@@ -335,59 +354,4 @@ fn spawn(command: &mut Command, folder: &Path) -> (Child, SocketAddr) {
         panic!("the server did not start: {line}\n{log}");
     };
     (child, address)
-}
-
-/// A form with `audio` as its file, after the fields.
-pub fn form(audio: Vec<u8>, fields: &[(&str, &str)]) -> Form {
-    let form = fields.iter().fold(Form::new(), |form, (name, value)| {
-        form.text((*name).to_owned(), (*value).to_owned())
-    });
-    form.part("file", Part::bytes(audio).file_name("upload"))
-}
-
-/// An answer, read to its end.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub body: String,
-}
-
-impl Answer {
-    pub async fn read(response: reqwest::Response) -> Self {
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, body: response.text().await.unwrap() }
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
-    }
-
-    /// The text of a successful answer in JSON.
-    #[track_caller]
-    pub fn text(&self) -> String {
-        assert_eq!(self.status, 200, "{self:?}");
-        self.json()["text"].as_str().unwrap().to_owned()
-    }
-
-    /// Checks that this is an error in OpenAI's shape, and returns its message.
-    #[track_caller]
-    pub fn error(&self, status: u16, code: &str) -> String {
-        assert_eq!(self.status, status, "{self:?}");
-        let content_type = self.header("content-type").unwrap_or_default();
-        assert!(content_type.starts_with("application/json"), "{self:?}");
-        let body = self.json();
-        let error = body["error"].as_object().unwrap();
-        let mut keys: Vec<&str> = error.keys().map(String::as_str).collect();
-        keys.sort_unstable();
-        assert_eq!(keys, ["code", "message", "param", "type"], "{self:?}");
-        assert_eq!(error["code"], code, "{self:?}");
-        assert!(self.header("x-request-id").is_some(), "{self:?}");
-        error["message"].as_str().unwrap().to_owned()
-    }
 }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests are read, not linked to")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may panic")]
 
+mod answer;
 mod fake_driver;
 #[path = "../fake-worker/src/text.rs"]
 mod fake_text;
@@ -17,6 +18,7 @@ mod bad_models;
 mod bombs;
 mod channels;
 mod command_line;
+mod confinement;
 mod detection;
 mod doctor;
 mod faults;

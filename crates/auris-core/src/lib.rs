@@ -8,4 +8,5 @@ pub mod recording;
 pub mod transcript;
 pub mod metrics;
 pub mod ipc;
+pub mod cgroup;
 pub mod probe;
