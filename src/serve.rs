@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use crate::output;
 use auris_core::metrics;
 use auris_jobs::pipeline::Pipeline;
 use auris_jobs::{JobSettings, Jobs};
+use auris_sandbox::Confinement;
 use auris_scheduler::Scheduler;
 use auris_scheduler::provision::Provision;
 
@@ -38,6 +39,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let job_settings = config::jobs(&args)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
     let access = config::access(&args.access, address)?;
+    let is_open = access.keys.is_empty() && !address.ip().is_loopback();
+    ensure!(
+        !is_open || args.access.insecure_no_keys,
+        "anyone who can reach {address} could use this server: set AURIS_API_KEYS (`auris keys new` \
+         creates keys), listen on 127.0.0.1 only, or insist with --insecure-no-keys"
+    );
+    report_confinement(args.engine.devices.no_sandbox);
     let plan = EnginePlan::new(&args.engine)?;
     plan.check_cpu_program().await?;
     let source = ModelSource::new(&args.engine.store)?;
@@ -82,7 +90,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         open_uploads: OpenUploads::default(),
         metrics,
     };
-    if access.keys.is_empty() && !address.ip().is_loopback() {
+    if is_open {
         tracing::warn!(
             "anyone who can reach {address} can use this server: set AURIS_API_KEYS (`auris keys \
              new` creates keys) or listen on 127.0.0.1 only"
@@ -108,6 +116,21 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         jobs.close().await;
     }
     ended
+}
+
+/// Reports once what workers and ffmpeg are not kept from.
+fn report_confinement(is_off: bool) {
+    if is_off {
+        tracing::warn!("--no-sandbox: workers and ffmpeg can reach files and the network");
+        return;
+    }
+    match Confinement::available() {
+        Ok(available) if available.is_whole() => {}
+        available => tracing::warn!(
+            "this system confines workers and ffmpeg in part only ({available:?}); `auris doctor` \
+             says what it lacks"
+        ),
+    }
 }
 
 /// Starts the jobs. If their folder cannot be used, the server runs without them, unless the folder

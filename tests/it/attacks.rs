@@ -28,7 +28,7 @@ async fn scarce(script: &str, extra: &[&str]) -> Server {
     shell.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(auris().get_program());
     shell.env_clear().env("PATH", "/usr/bin:/bin").env("AURIS_LOG", "auris=debug");
     let engine = format!("fake:{script}");
-    let server = Server::launch(shell, &["--models", DEMO, "--offline"], &engine, extra, &[]);
+    let server = Server::start_by(shell, &["--models", DEMO, "--offline"], &engine, extra, &[]);
     server.ready().await;
     server
 }
