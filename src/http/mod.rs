@@ -269,7 +269,8 @@ mod tests {
 
     /// The status and the error that `GET path` is answered with.
     async fn check(path: &str, handler: axum::routing::MethodRouter) -> (u16, serde_json::Value) {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        let request = Request::get(path).header("host", "localhost");
+        let request = request.body(Body::empty()).unwrap();
         let router = guarded(Router::new().route("/", handler), AccessControl::default());
         let response = router.oneshot(request).await.unwrap();
         assert!(response.headers().contains_key(REQUEST_ID));
