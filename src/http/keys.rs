@@ -149,7 +149,7 @@ pub(super) async fn authenticate(
                     counter!(names::REFUSALS, "reason" => "rate").increment(1);
                 }
                 AuthError::Unknown => {
-                    connections::mark_idle(&request);
+                    connections::delay(&request);
                     sleep(keys.wrong.count(connections::peer(request.extensions()))).await;
                 }
                 AuthError::Missing | AuthError::Misplaced { .. } => {}

@@ -137,7 +137,7 @@ async fn a_file_that_breaks_off_is_transcribed_as_far_as_it_goes() {
 #[tokio::test]
 async fn a_field_that_cannot_be_used_is_named() {
     let server = Server::fake("none", &[]).await;
-    let huge = "x".repeat(64 * 1024 + 1);
+    let huge = "x".repeat(100_001);
     for (field, value, code, hint) in [
         ("temperature", "abc", "invalid_value", "a number from 0 to 1"),
         ("temperature", "1.5", "invalid_value", "a number from 0 to 1"),
@@ -148,7 +148,7 @@ async fn a_field_that_cannot_be_used_is_named() {
         ("model", "gpt-5", "model_not_found", "this server runs demo"),
         ("model", "x\r\nx-evil: 1", "model_not_found", "this server runs demo"),
         ("response_format", "xml", "invalid_value", "json, verbose_json, text, srt, vtt"),
-        ("prompt", &huge, "invalid_value", "65536 bytes"),
+        ("prompt", &huge, "invalid_value", "100000 bytes"),
     ] {
         let answer = server.transcribe(wav(1.0, 1), &[(field, value)]).await;
         refused(&answer, 400, code, Some(field), hint);

@@ -24,6 +24,8 @@ pub(in crate::http) enum Stage {
     Receiving,
     /// The request is complete, and its response is not.
     Working,
+    /// The client is made to wait, and may be closed meanwhile.
+    Delayed,
     /// The end of the response is on its way.
     Flushing,
 }
@@ -140,6 +142,7 @@ impl Activity {
                 let age = now.saturating_duration_since(current.since);
                 (age >= FRESH).then_some((true, age))
             }
+            Stage::Delayed => Some((true, now.saturating_duration_since(current.since))),
             Stage::Working => None,
             Stage::Flushing => {
                 let elapsed = now.saturating_duration_since(current.since);

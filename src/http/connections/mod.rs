@@ -86,10 +86,10 @@ pub(super) fn peer(extensions: &Extensions) -> IpAddr {
     peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
 }
 
-/// Marks the connection as idle: whoever waits in this request may be closed for others.
-pub(super) fn mark_idle(request: &Request<Body>) {
+/// Lets the connection be closed for others while the answer to this request is delayed.
+pub(super) fn delay(request: &Request<Body>) {
     if let Some(activity) = request.extensions().get::<Arc<Activity>>() {
-        activity.enter(Stage::Idle);
+        activity.enter(Stage::Delayed);
     }
 }
 
