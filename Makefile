@@ -129,7 +129,7 @@ fuzz: setup
 	# The stable compiler knows no sanitizers, and what is fuzzed has no unsafe code of ours.
 	[[ "$(FUZZ_SANITIZER)" == none ]] || export RUSTUP_TOOLCHAIN=nightly
 	# A crash leaves its input in fuzz/artifacts, and the run says how to repeat it.
-	for target in open decode form frames subtitles; do
+	for target in open decode form fields frames worker subtitles; do
 	  seeds=fuzz/seeds/$$target
 	  [[ -d $$seeds ]] || seeds=tests/fixtures/codecs
 	  mkdir -p fuzz/corpus/$$target

@@ -247,7 +247,7 @@ pub(super) async fn delete(
 }
 
 impl TranscriptQuery {
-    fn rendering(self, default: Rendering) -> Result<Rendering, ApiError> {
+    pub(super) fn rendering(self, default: Rendering) -> Result<Rendering, ApiError> {
         let format = self.format.or(self.response_format).unwrap_or(default.format);
         self.layout.rendering(Rendering { format, ..default })
     }

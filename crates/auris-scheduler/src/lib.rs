@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::supervisor::WorkerProgram;
+use crate::supervisor::{WorkerEvent, WorkerProgram};
 use auris_core::device::{Backend, DeviceId};
 use auris_core::ipc::{LoadSpec, Work};
 use auris_core::language::Language;
@@ -220,15 +221,37 @@ impl Scheduler {
     /// Starts the scheduler's task, without devices or models. The workers stop with the last
     /// handle.
     pub fn start(settings: Settings) -> Self {
-        let (commands, receiver) = mpsc::unbounded_channel();
         let (event_sender, events) = mpsc::channel(QUEUED_EVENTS);
         let launch = move |id: WorkerId, program: &WorkerProgram, spec: LoadSpec| {
             let wrap = move |event| (id, event);
             supervisor::start(program, spec, settings.start, event_sender.clone(), wrap)
         };
+        Self::start_with(settings, Box::new(launch), events)
+    }
+
+    /// The same without processes, for fuzzing: `connect` returns the pipes to a worker.
+    #[doc(hidden)]
+    pub fn start_on_pipes(
+        settings: Settings,
+        mut connect: impl FnMut() -> DuplexStream + Send + 'static,
+    ) -> Self {
+        let (event_sender, events) = mpsc::channel(QUEUED_EVENTS);
+        let launch = move |id: WorkerId, _: &WorkerProgram, spec: LoadSpec| {
+            let wrap = move |event| (id, event);
+            let sender = event_sender.clone();
+            supervisor::start_on_pipes(connect(), spec, settings.start, sender, wrap)
+        };
+        Self::start_with(settings, Box::new(launch), events)
+    }
+
+    fn start_with(
+        settings: Settings,
+        launch: device::Launch,
+        events: mpsc::Receiver<(WorkerId, WorkerEvent)>,
+    ) -> Self {
+        let (commands, receiver) = mpsc::unbounded_channel();
         let slots = Arc::new(AtomicUsize::new(0));
-        let state =
-            SchedulerState::new(settings, Box::new(launch), Arc::clone(&slots), Instant::now());
+        let state = SchedulerState::new(settings, launch, Arc::clone(&slots), Instant::now());
         tokio::spawn(state.run(receiver, events));
         Self { commands, slots }
     }
