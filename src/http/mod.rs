@@ -51,10 +51,10 @@ mod fuzzing;
 pub use connections::serve;
 pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
-pub use keys::{Key, KeyDigest, Keys};
-pub use state::{AccessControl, AppState, UploadSettings};
 #[doc(hidden)]
 pub use fuzzing::read_fields;
+pub use keys::{Key, KeyDigest, Keys};
+pub use state::{AccessControl, AppState, UploadSettings};
 #[doc(hidden)]
 pub use upload::receive_form;
 

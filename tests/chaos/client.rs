@@ -79,9 +79,9 @@ pub fn reason(body: &str) -> String {
 
 /// A form with a file of the run.
 pub fn form(run: &Run, file: usize, fields: &[(&'static str, &str)]) -> Form {
-    let form = fields.iter().fold(Form::new(), |form, (name, value)| {
-        form.text(*name, (*value).to_owned())
-    });
+    let form = fields
+        .iter()
+        .fold(Form::new(), |form, (name, value)| form.text(*name, (*value).to_owned()));
     let bytes = run.files[file].bytes.clone();
     let length = bytes.len() as u64;
     let part = Part::stream_with_length(Body::from(bytes), length).file_name("audio");

@@ -30,8 +30,10 @@ pub async fn check_jobs(run: &Run) {
     let accepted = run.accepted().clone();
     for (id, job) in &accepted {
         match listed.get(id) {
-            Some(1) => {}
-            _ if job.is_excused => run.record.count("jobs lost", "had ended before the damage"),
+            Some(1) => run.record.count("jobs listed", "accepted"),
+            _ if job.is_excused => {
+                run.record.count("jobs listed", "not, had ended before the damage")
+            }
             None => run.record.violation("an accepted job is not listed"),
             Some(_) => run.record.violation("a job is listed twice"),
         }
@@ -39,7 +41,6 @@ pub async fn check_jobs(run: &Run) {
             run.record.violation("an accepted job has not ended");
         }
     }
-    run.record.count("jobs accepted", accepted.len().to_string());
     for id in listed.keys().filter(|id| !accepted.contains_key(*id)) {
         check_unknown(run, id).await;
     }
@@ -75,6 +76,7 @@ async fn list(run: &Run) -> BTreeMap<String, u32> {
 /// Checks a job whose acceptance was not received: that of a lost connection, or of a request with
 /// a key.
 async fn check_unknown(run: &Run, id: &str) {
+    run.record.count("jobs listed", "of requests and lost connections");
     let path = format!("/v1/jobs/{id}");
     let asked = Instant::now();
     loop {

@@ -103,8 +103,9 @@ impl Chaos {
             Fault::Disk if !self.has_own_disk => Ok(()),
             Fault::Disk => self.fill_disk().await,
             Fault::Clients => {
-                let attack = Duration::from_millis(self.rng.u64(4_000..8_000));
-                bad_clients::attack(self.server.address, attack).await;
+                // While they are there, other faults go on.
+                let duration = Duration::from_millis(self.rng.u64(4_000..8_000));
+                tokio::spawn(bad_clients::attack(self.server.address, duration));
                 Ok(())
             }
             Fault::Database => self.damage_database().await,
@@ -135,7 +136,9 @@ impl Chaos {
         self.run.close();
         match status {
             Ok(status) if status.success() => {}
-            Ok(status) => self.run.record.violation(format!("after SIGTERM it ended with {status}")),
+            Ok(status) => {
+                self.run.record.violation(format!("after SIGTERM it ended with {status}"))
+            }
             Err(error) => {
                 self.run.record.violation(format!("after SIGTERM {error}"));
                 self.kill().await?;
@@ -168,10 +171,11 @@ impl Chaos {
     async fn exhaust_descriptors(&mut self) -> anyhow::Result<()> {
         let pid = Some(self.server.pid()?);
         self.run.hinder();
-        let highest = self.server.descriptors()?.into_iter().max().unwrap_or(0);
+        let open = self.server.descriptors()?;
+        let first_free = (0..).find(|number| !open.contains(number)).unwrap_or(0);
+        let current = Some(first_free + self.rng.u64(0..4));
         let before = limits(&self.server)?;
-        let maximum = before.maximum;
-        prlimit(pid, Resource::Nofile, Rlimit { current: Some(highest + 2), maximum })?;
+        prlimit(pid, Resource::Nofile, Rlimit { current, maximum: before.maximum })?;
         self.pause(1_000..3_000).await;
         prlimit(pid, Resource::Nofile, before)?;
         self.pause(100..200).await;
@@ -236,10 +240,7 @@ impl Chaos {
 
 /// The server's own limits of descriptors.
 fn limits(server: &Server) -> anyhow::Result<Rlimit> {
-    let text = std::fs::read_to_string(format!(
-        "/proc/{}/limits",
-        server.pid()?.as_raw_nonzero()
-    ))?;
+    let text = std::fs::read_to_string(format!("/proc/{}/limits", server.pid()?.as_raw_nonzero()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
     let mut numbers = line.context("no limit of files")?.split_whitespace();
     let mut number = || numbers.next().and_then(|number| number.parse().ok());

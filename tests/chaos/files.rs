@@ -13,7 +13,8 @@ use serde_json::Value;
 use tokio::time::sleep;
 use tokio_util::bytes::Bytes;
 
-const FILES: usize = 60;
+/// A file is sent about so often.
+const USES: usize = 12;
 
 const RATE: u32 = 16_000;
 
@@ -23,17 +24,19 @@ pub struct AudioFile {
     pub text: String,
 }
 
-/// Files of 5 to 60 seconds, each with sounds of its own, and what `server` makes of them.
+/// Files of 5 to 60 seconds to be sent `uses` times, each with sounds of its own, and what `server`
+/// makes of them.
 pub async fn all(
     rng: &mut Rng,
     client: &Client,
     server: SocketAddr,
+    uses: usize,
 ) -> anyhow::Result<Vec<AudioFile>> {
     while !client.get(format!("http://{server}/readyz")).send().await?.status().is_success() {
         sleep(Duration::from_millis(50)).await;
     }
     let mut files = Vec::new();
-    for n in 0..FILES {
+    for n in 0..uses.div_ceil(USES) {
         let samples = rng.u32(5 * RATE..60 * RATE);
         let bytes: Bytes = wav(samples, n as f64).into();
         let form = Form::new().text("language", "en");

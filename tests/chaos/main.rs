@@ -82,7 +82,8 @@ async fn chaos(settings: Settings, folder: PathBuf, has_own_disk: bool) -> anyho
     let receiver = webhooks::Receiver::start(settings.seed).await?;
     let server = Server::start(&folder, settings.token()).await?;
     let client = auris_models::local_http_client(READ_LIMIT)?;
-    let files = files::all(&mut rng, &client, server.address).await?;
+    let uses = settings.jobs + settings.requests;
+    let files = files::all(&mut rng, &client, server.address, uses as usize).await?;
     let before = server.resources()?;
     let run = Arc::new(Run::new(settings, files, receiver, client));
     run.open(server.address);
@@ -121,6 +122,10 @@ async fn chaos(settings: Settings, folder: PathBuf, has_own_disk: bool) -> anyho
     }
     let log = std::env::temp_dir().join(format!("chaos-{}.log", run.settings.seed));
     std::fs::copy(folder.join("log"), &log)?;
-    println!("repeat it with CHAOS_SEED={}; the server's log: {}", run.settings.seed, log.display());
+    println!(
+        "repeat it with CHAOS_SEED={}; the server's log: {}",
+        run.settings.seed,
+        log.display()
+    );
     Ok(false)
 }

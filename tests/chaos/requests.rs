@@ -1,6 +1,7 @@
 //! Clients that wait for their transcript.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -8,6 +9,9 @@ use super::client::{Answer, attempt, form, streamed_text};
 use super::run::Run;
 
 const WHAT: &str = "requests";
+
+/// The pause after an answer that was cut short.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Sends the `n`th request until it has its transcript.
 pub async fn client(run: Arc<Run>, n: u32) {
@@ -35,13 +39,14 @@ pub async fn client(run: Arc<Run>, n: u32) {
                 if let Some(text) = streamed_text(&run, WHAT, &body) {
                     break text;
                 }
+                tokio::time::sleep(PAUSE).await;
             }
             Answer::Success(200, body) => {
                 let json: Value = serde_json::from_str(&body).unwrap_or_default();
                 break json["text"].as_str().unwrap_or_default().to_owned();
             }
             // A job whose server stopped: the same key finds it again.
-            Answer::Success(..) => {}
+            Answer::Success(..) => tokio::time::sleep(PAUSE).await,
             Answer::Again(pause) => tokio::time::sleep(pause).await,
         }
     };

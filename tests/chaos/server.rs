@@ -167,7 +167,7 @@ async fn spawn(folder: &Path, token: &str) -> anyhow::Result<(Child, SocketAddr)
     }
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/ggml-demo.bin");
     // A prompt that no request has is where the token does nothing.
-    let worker = format!("'{}' 'none,speed=80,prompt={token}'", worker.display());
+    let worker = format!("'{}' 'none,speed=40,prompt={token}'", worker.display());
     let mut child = Command::new("sh")
         .args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", DESCRIPTORS])
         .arg(auris)
