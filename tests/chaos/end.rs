@@ -31,20 +31,20 @@ pub async fn check_jobs(run: &Run) {
     for (id, job) in &accepted {
         match listed.get(id) {
             Some(1) => run.record.count("jobs listed", "accepted"),
-            _ if job.is_excused => {
+            _ if run.is_excused(id) => {
                 run.record.count("jobs listed", "not, had ended before the damage")
             }
             None => run.record.violation("an accepted job is not listed"),
             Some(_) => run.record.violation("a job is listed twice"),
         }
-        if !job.is_finished && !job.is_excused {
+        if !job.is_finished && !run.is_excused(id) {
             run.record.violation("an accepted job has not ended");
         }
     }
     for id in listed.keys().filter(|id| !accepted.contains_key(*id)) {
         check_unknown(run, id).await;
     }
-    let keyed = accepted.iter().filter(|(_, job)| job.key.is_some() && !job.is_excused);
+    let keyed = accepted.iter().filter(|(id, job)| job.key.is_some() && !run.is_excused(id));
     for (id, job) in keyed.take(REPEATED) {
         let again = jobs::submit(run, job.file, job.key.as_deref(), job.has_webhook).await;
         if again != *id {
@@ -59,7 +59,13 @@ async fn list(run: &Run) -> BTreeMap<String, u32> {
     let mut path = "/v1/jobs?limit=100".to_owned();
     loop {
         let answer = attempt(run, "lists", &path, |url| run.client.get(url)).await;
-        let Answer::Success(_, body) = answer else { continue };
+        let body = match answer {
+            Answer::Success(_, body) => body,
+            Answer::Again(pause) => {
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+        };
         let page: Value = serde_json::from_str(&body).unwrap_or_default();
         let ids = page["data"].as_array().into_iter().flatten();
         let ids: Vec<&str> = ids.filter_map(|job| job["id"].as_str()).collect();
@@ -83,7 +89,7 @@ async fn check_unknown(run: &Run, id: &str) {
         let answer = attempt(run, "jobs asked for", &path, |url| run.client.get(url)).await;
         let job: Value = match answer {
             Answer::Success(_, body) => serde_json::from_str(&body).unwrap_or_default(),
-            Answer::Again(_) => continue,
+            Answer::Again(_) => Value::Null,
         };
         if !job["ended_at"].is_null() {
             let text = job["text"].as_str().unwrap_or_default();
@@ -100,7 +106,7 @@ async fn check_unknown(run: &Run, id: &str) {
 /// The end of every job was reported, as one event.
 pub async fn check_webhooks(run: &Run, limit: Instant) {
     let accepted = run.accepted().clone();
-    let reported = accepted.iter().filter(|(_, job)| job.has_webhook && !job.is_excused);
+    let reported = accepted.iter().filter(|(id, job)| job.has_webhook && !run.is_excused(id));
     for (id, _) in reported {
         while run.receiver.events(id) == 0 && Instant::now() < limit {
             tokio::time::sleep(Duration::from_millis(100)).await;

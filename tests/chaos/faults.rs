@@ -209,11 +209,9 @@ impl Chaos {
         // What had ended by now may be lost with the log: its audio is gone.
         let ended = job_database::ended(&self.server.jobs()).await?;
         let is_damaged = job_database::damage_log(&self.server.jobs(), &mut self.rng)?;
-        let mut accepted = self.run.accepted();
-        for (id, job) in accepted.iter_mut() {
-            job.is_excused |= is_damaged && ended.contains(id);
+        if is_damaged {
+            self.run.excuse(ended);
         }
-        drop(accepted);
         let started = self.server.restart().await;
         // Audio without a row is set aside some time after the start, and a warning says what to do.
         let asked = Instant::now();

@@ -18,22 +18,19 @@ pub async fn client(run: Arc<Run>, n: u32) {
     let key = n.is_multiple_of(2).then(|| format!("job-{n}"));
     let has_webhook = n.is_multiple_of(3);
     let id = submit(&run, file, key.as_deref(), has_webhook).await;
-    let job = Accepted { file, key, has_webhook, is_finished: false, is_excused: false };
+    let job = Accepted { file, key, has_webhook, is_finished: false };
     if run.accepted().insert(id.clone(), job).is_some() {
         run.record.violation("two jobs have one id");
     }
     let path = format!("/v1/jobs/{id}");
     loop {
         tokio::time::sleep(POLL).await;
-        if run.accepted().get(&id).is_some_and(|job| job.is_excused) {
+        if run.is_excused(&id) {
             return;
         }
-        let asked = attempt_status(&run, &path).await;
-        let Some(job) = asked else { continue };
-        if !job["ended_at"].is_null() {
-            if run.accepted().get(&id).is_some_and(|job| job.is_excused) {
-                return;
-            }
+        if let Some(job) = ask(&run, &path).await
+            && !job["ended_at"].is_null()
+        {
             return check(&run, &id, file, &job);
         }
     }
@@ -72,7 +69,7 @@ pub async fn submit(run: &Run, file: usize, key: Option<&str>, has_webhook: bool
 }
 
 /// The job as the server says it stands; `None` if it did not answer.
-async fn attempt_status(run: &Run, path: &str) -> Option<Value> {
+async fn ask(run: &Run, path: &str) -> Option<Value> {
     match attempt(run, "jobs asked for", path, |url| run.client.get(url)).await {
         Answer::Success(_, body) => serde_json::from_str(&body).ok(),
         Answer::Again(_) => None,
@@ -81,6 +78,9 @@ async fn attempt_status(run: &Run, path: &str) -> Option<Value> {
 
 /// Checks a job that has ended.
 pub fn check(run: &Run, id: &str, file: usize, job: &Value) {
+    if run.is_excused(id) {
+        return;
+    }
     let state = job["state"].as_str().unwrap_or_default();
     run.record.count("jobs ended", state);
     if state != "finished" {

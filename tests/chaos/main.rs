@@ -112,7 +112,9 @@ async fn chaos(settings: Settings, folder: PathBuf, has_own_disk: bool) -> anyho
     if left.await.is_err() {
         run.record.violation(format!("{} clients wait for ever", clients.len()));
     }
-    end::check_jobs(&run).await;
+    if tokio::time::timeout(SETTLE_LIMIT, end::check_jobs(&run)).await.is_err() {
+        run.record.violation("the jobs cannot be listed and asked for");
+    }
     end::check_webhooks(&run, settled).await;
     health.abort();
     end::check_leftovers(&run, server, before).await?;

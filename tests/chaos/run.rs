@@ -1,6 +1,6 @@
 //! What all parts of a run share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,9 @@ pub struct Run {
     pub requests_at_once: Semaphore,
     pub jobs_at_once: Semaphore,
     accepted: Mutex<BTreeMap<String, Accepted>>,
+    /// Jobs that had ended when the log of the database was damaged. They may be lost, since their
+    /// audio was already gone.
+    excused: Mutex<BTreeSet<String>>,
     /// Where the server listens; `None` while it is down.
     address: watch::Sender<Option<SocketAddr>>,
     /// Odd while the server cannot be expected to answer.
@@ -40,8 +43,6 @@ pub struct Accepted {
     pub key: Option<String>,
     pub has_webhook: bool,
     pub is_finished: bool,
-    /// Its end was stored in a log of the database that was then damaged.
-    pub is_excused: bool,
 }
 
 impl Run {
@@ -61,6 +62,7 @@ impl Run {
             requests_at_once: Semaphore::new(AT_ONCE),
             jobs_at_once: Semaphore::new(AT_ONCE),
             accepted: Mutex::default(),
+            excused: Mutex::default(),
             address: watch::Sender::new(None),
             hindrance: AtomicU64::new(1),
         }
@@ -110,6 +112,14 @@ impl Run {
 
     pub fn accepted(&self) -> MutexGuard<'_, BTreeMap<String, Accepted>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn excuse(&self, jobs: BTreeSet<String>) {
+        self.excused.lock().unwrap_or_else(PoisonError::into_inner).extend(jobs);
+    }
+
+    pub fn is_excused(&self, job: &str) -> bool {
+        self.excused.lock().unwrap_or_else(PoisonError::into_inner).contains(job)
     }
 
     /// A moment of the `n`th of `count` clients, spread over the time of the faults.
