@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::ServeArgs;
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::doctor;
-use crate::http::{self, AppState};
+use crate::http::{self, AppState, OpenUploads};
 use crate::output;
 use auris_core::metrics;
 use auris_jobs::pipeline::Pipeline;
@@ -33,10 +33,10 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         format!("cannot listen on {}: give another address with --listen", args.address.listen)
     })?;
     let address = listener.local_addr()?;
-    let uploads = config::uploads(&args)?;
-    let capacity = config::capacity(&args)?;
+    let connections = config::connections(&args.clients, config::raise_open_files())?;
+    let uploads = config::uploads(&args.clients, &connections)?;
+    let capacity = config::capacity(&args.clients)?;
     let job_settings = config::jobs(&args)?;
-    let idle = config::seconds("--connection-idle-seconds", args.connection_idle_seconds)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
     let access = config::access(&args.access)?;
     let plan = EnginePlan::new(&args.engine)?;
@@ -73,21 +73,27 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .start(&missing);
     let is_configured = args.jobs.jobs_dir.is_some();
     let jobs = start_jobs(job_settings, is_configured, &pipeline).await?;
-    let state = AppState { pipeline, jobs: jobs.clone(), uploads: uploads.into(), metrics };
+    let state = AppState {
+        pipeline,
+        jobs: jobs.clone(),
+        uploads: uploads.into(),
+        open_uploads: OpenUploads::default(),
+        metrics,
+    };
     if access.keys.is_empty() && !address.ip().is_loopback() {
         tracing::warn!(
             "anyone who can reach {address} can use this server: set AURIS_API_KEYS (`auris keys \
              new` creates keys) or listen on 127.0.0.1 only"
         );
     }
-    let app = http::router(state, access);
+    let app = http::router(state, access)?;
     // Before the address is printed: a script that reads it may send a signal at once.
     let signals = StopSignals::catch().context("cannot receive signals")?;
     output::result(&format!("listening on http://{address}\n"))?;
     tracing::info!("API description at http://{address}/docs");
     let stop = CancellationToken::new();
     tokio::select! {
-        () = http::serve(listener, app, idle, stop.clone()) => Ok(()),
+        () = http::serve(listener, app, connections, stop.clone()) => Ok(()),
         () = scheduler.ended() => bail!("the scheduler failed; the log has the cause"),
         () = async {
             drained(signals, &scheduler, jobs.ok(), drain_limit).await;

@@ -74,6 +74,9 @@ pub fn form(data: &[u8]) {
         spool: spool.path().to_owned(),
         max_bytes: 1 << 20,
         idle_timeout: Duration::from_secs(10),
+        min_bytes_per_second: 0,
+        longest: Duration::from_secs(10),
+        most_per_client: 1,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let received = runtime.expect("a runtime").block_on(receive_form(request, &settings));

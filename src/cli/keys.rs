@@ -24,6 +24,10 @@ pub struct AccessArgs {
     /// [default: none]
     #[arg(long, env = "AURIS_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
+    /// Names by which requests may call the server, beside local names and addresses [default: with
+    /// keys any name, without keys none]
+    #[arg(long, env = "AURIS_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::audio::AudioArgs;
+pub use self::clients::ClientArgs;
 pub use self::devices::{DeviceArgs, DeviceChoice, OnOom, Standby};
 pub use self::jobs::JobArgs;
 pub use self::keys::{AccessArgs, KeysArgs, KeysCommand};
@@ -19,6 +20,7 @@ use auris_models::{BUNDLED, ModelAliases};
 
 mod devices;
 mod audio;
+mod clients;
 mod jobs;
 mod keys;
 mod transcribe;
@@ -51,7 +53,9 @@ impl Cli {
             CliCommand::Serve(_) => "info",
             _ => "warn",
         };
-        self.log.clone().unwrap_or_else(|| format!("{default},{LOG_DIRECTIVE}"))
+        let filter = self.log.as_deref().unwrap_or(default);
+        // A directive of the user's for the same target takes precedence.
+        format!("{LOG_DIRECTIVE},{filter}")
     }
 }
 
@@ -156,35 +160,8 @@ fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
 pub struct ServeArgs {
     #[command(flatten)]
     pub address: ListenArgs,
-    /// The largest upload in bytes
-    #[arg(
-        long,
-        env = "AURIS_MAX_UPLOAD_BYTES",
-        value_name = "BYTES",
-        value_parser = clap::value_parser!(u64).range(1..),
-        default_value_t = 2 << 30
-    )]
-    pub max_upload_bytes: u64,
-    /// How many seconds a client may send nothing during an upload
-    #[arg(long, env = "AURIS_UPLOAD_IDLE_SECONDS", value_name = "SECONDS", default_value_t = 60.0)]
-    pub upload_idle_seconds: f64,
-    /// Close connections that send no request for this many seconds
-    #[arg(
-        long,
-        env = "AURIS_CONNECTION_IDLE_SECONDS",
-        value_name = "SECONDS",
-        default_value_t = 75.0
-    )]
-    pub connection_idle_seconds: f64,
-    /// Where uploads are stored [default: the system's folder for temporary files]
-    #[arg(long, env = "AURIS_SPOOL_DIR", value_name = "FOLDER")]
-    pub spool_dir: Option<PathBuf>,
-    /// Minutes of audio that may wait before requests are refused
-    #[arg(long, env = "AURIS_MAX_QUEUE_MINUTES", value_name = "MINUTES", default_value_t = 240.0)]
-    pub max_queue_minutes: f64,
-    /// The share of the queue that one client may use: above 0, at most 1
-    #[arg(long, env = "AURIS_CALLER_SHARE", value_name = "SHARE", default_value_t = 0.5)]
-    pub caller_share: f64,
+    #[command(flatten)]
+    pub clients: ClientArgs,
     /// How many seconds accepted requests may take after SIGTERM
     #[arg(long, env = "AURIS_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 120.0)]
     pub drain_seconds: f64,

@@ -22,7 +22,7 @@ pub fn jobs(args: &ServeArgs) -> anyhow::Result<Option<JobSettings>> {
     Ok(folder.map(|folder| JobSettings {
         folder,
         most_unfinished: *max_jobs,
-        caller_share: args.caller_share,
+        caller_share: args.clients.caller_share,
         webhooks: (!secrets.is_empty()).then_some(WebhookSettings { secrets, allow_private }),
         retention,
     }))

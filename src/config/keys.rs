@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::cli::AccessArgs;
-use crate::http::{AccessControl, Cors, Key, KeyDigest, Keys};
+use crate::http::{AccessControl, Cors, Hosts, Key, KeyDigest, Keys};
 
 /// The prefix of generated keys, by which tools that search for leaked keys recognise them.
 const PREFIX: &str = "auris-";
@@ -39,7 +39,8 @@ struct KeyEntry {
     queue_share: Option<f64>,
 }
 
-/// From `--api-keys`, `--api-keys-file` and `--cors-origins`. No error shows a key.
+/// From `--api-keys`, `--api-keys-file`, `--cors-origins` and `--allowed-hosts`. No error shows a
+/// key.
 pub fn access(args: &AccessArgs) -> anyhow::Result<AccessControl> {
     let mut keys = listed(&args.api_keys)?;
     if let Some(path) = &args.api_keys_file {
@@ -56,7 +57,14 @@ pub fn access(args: &AccessArgs) -> anyhow::Result<AccessControl> {
     check_different(&keys)?;
     let origins: Vec<String> = items(&args.cors_origins).map(str::to_owned).collect();
     let cors = (!origins.is_empty()).then(|| Cors::new(&origins));
-    Ok(AccessControl { keys: Keys::new(keys), cors: cors.transpose().context("--cors-origins")? })
+    let cors = cors.transpose().context("--cors-origins")?;
+    let names: Vec<String> = items(&args.allowed_hosts).map(str::to_ascii_lowercase).collect();
+    let keys = Keys::new(keys);
+    // Without keys, the server is guarded against pages in browsers that reach it.
+    let is_open = keys.is_empty();
+    let hosts = Hosts::default().named((is_open || !names.is_empty()).then_some(names));
+    let hosts = if is_open { hosts.with_pages_of(cors.clone()) } else { hosts };
+    Ok(AccessControl { keys, cors, hosts })
 }
 
 /// A new key and its entry for the file of keys.

@@ -9,17 +9,17 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::cli::{Cli, EngineArgs, ServeArgs, StoreArgs};
-use crate::http::UploadSettings;
+use crate::cli::{Cli, EngineArgs, StoreArgs};
 use auris_audio::{ChunkPolicy, Ffmpeg, Limits, Vad};
 use auris_models::{Catalog, DownloadConfig, ModelError, ModelFile, ModelStore, PublishedModel};
-use auris_scheduler::Capacity;
 
+mod clients;
 mod devices;
 mod jobs;
 mod keys;
 mod plan;
 
+pub use clients::{capacity, connections, raise_open_files, uploads};
 pub use devices::cores;
 pub use jobs::jobs;
 pub use keys::{access, new_key};
@@ -131,19 +131,6 @@ impl RequestedModels {
             }
         }
     }
-}
-
-pub fn capacity(args: &ServeArgs) -> anyhow::Result<Capacity> {
-    let total = seconds("--max-queue-minutes", args.max_queue_minutes * 60.0)?;
-    let share = args.caller_share;
-    ensure!(share > 0.0 && share <= 1.0, "--caller-share must be above 0 and at most 1");
-    Ok(Capacity { total_seconds: total.as_secs_f64(), caller_share: share })
-}
-
-pub fn uploads(args: &ServeArgs) -> anyhow::Result<UploadSettings> {
-    let spool = spool(args.spool_dir.as_deref())?;
-    let idle_timeout = seconds("--upload-idle-seconds", args.upload_idle_seconds)?;
-    Ok(UploadSettings { spool, max_bytes: args.max_upload_bytes, idle_timeout })
 }
 
 /// The folder that uploads wait in: `given`, or else the system's folder for temporary files.

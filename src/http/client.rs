@@ -1,13 +1,13 @@
 //! Who sent a request.
 
-use std::net::SocketAddr;
-
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::Extensions;
 use axum::http::request::Parts;
 
+use super::connections::network;
 use auris_scheduler::Caller;
 
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ impl Client {
             return client.clone(); // it has a key
         }
         let address = extensions.get::<ConnectInfo<SocketAddr>>();
-        let caller = address.map(|ConnectInfo(address)| address.ip().to_string().into());
+        let caller = address.map(|ConnectInfo(peer)| network(peer.ip()).to_string().into());
         Self { caller: caller.unwrap_or_default(), owner: String::new() }
     }
 }

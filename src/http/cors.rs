@@ -1,5 +1,6 @@
 //! Which pages of other origins may use the service from a browser.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
@@ -17,7 +18,11 @@ const EXPOSED: [&str; 6] =
     ["retry-after", "location", "x-request-id", "x-job-id", "preference-applied", "x-should-retry"];
 
 #[derive(Debug, Clone)]
-pub struct Cors(pub(super) CorsLayer);
+pub struct Cors {
+    pub(super) layer: CorsLayer,
+    /// `None` for every origin.
+    origins: Option<Arc<[HeaderValue]>>,
+}
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsError {
@@ -33,15 +38,16 @@ pub enum CorsError {
 impl Cors {
     /// From origins such as `https://app.example.org`, or `*` alone for every one.
     pub fn new(origins: &[String]) -> Result<Self, CorsError> {
-        let allowed = match origins {
-            [everyone] if everyone == EVERYONE => AllowOrigin::any(),
+        let origins: Option<Arc<[HeaderValue]>> = match origins {
+            [everyone] if everyone == EVERYONE => None,
             origins if origins.iter().any(|origin| origin == EVERYONE) => {
                 return Err(CorsError::EveryoneAndMore);
             }
-            origins => {
-                let origins = origins.iter().map(|origin| parse(origin));
-                AllowOrigin::list(origins.collect::<Result<Vec<HeaderValue>, CorsError>>()?)
-            }
+            origins => Some(origins.iter().map(|origin| parse(origin)).collect::<Result<_, _>>()?),
+        };
+        let allowed = match &origins {
+            None => AllowOrigin::any(),
+            Some(origins) => AllowOrigin::list(origins.iter().cloned()),
         };
         let exposed = HEADERS.into_iter().map(|(name, ..)| name).chain(EXPOSED);
         let layer = CorsLayer::new()
@@ -51,7 +57,13 @@ impl Cors {
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(exposed.map(HeaderName::from_static).collect::<Vec<_>>())
             .max_age(MAX_AGE);
-        Ok(Self(layer))
+        Ok(Self { layer, origins })
+    }
+
+    /// Whether pages of `origin` may use the service.
+    pub(super) fn allows(&self, origin: &str) -> bool {
+        let Some(origins) = &self.origins else { return true };
+        origins.iter().any(|allowed| allowed == origin)
     }
 }
 

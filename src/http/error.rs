@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
+use uuid::Uuid;
 
 use auris_jobs::pipeline::{ApiFailure, FailureCode, PipelineError};
 use auris_jobs::{JobsError, WebhookRefusal};
@@ -175,6 +177,12 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "job_unfinished", message).after(seconds)
     }
 
+    /// 503: all connections are at work.
+    pub(super) fn too_many_connections() -> Self {
+        let message = "the server has too many connections; try again in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(SHORT_RETRY)
+    }
+
     fn after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
@@ -197,6 +205,25 @@ impl ApiError {
         let Self { message, param, code, .. } = self;
         ErrorBody { error: ErrorDetail { message, kind, param, code } }
     }
+}
+
+/// The response to a request that is not HTTP as the server understands it, as it is sent.
+pub(super) fn unreadable(status: StatusCode) -> Bytes {
+    let message = match status {
+        StatusCode::URI_TOO_LONG => "the address is too long: send fields in the form instead",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            "the headers are too long or too many: send fewer"
+        }
+        _ => "this is not a request in HTTP/1.1: check that the client speaks HTTP without TLS",
+    };
+    let body = ApiError::new(status, "invalid_request", message).into_body();
+    let body = serde_json::to_string(&body).unwrap_or_default();
+    let (length, id) = (body.len(), Uuid::now_v7());
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         {SHOULD_RETRY}: false\r\nx-request-id: {id}\r\nconnection: close\r\n\r\n"
+    );
+    (head + &body).into()
 }
 
 impl IntoResponse for ApiError {

@@ -8,6 +8,11 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::error::{ApiError, ErrorBody};
 
+/// Whether the path is one of these, which respond even if there are too many connections.
+pub(super) fn is_check(path: &str) -> bool {
+    ["/healthz", "/readyz", "/metrics"].contains(&path)
+}
+
 /// The state of the server.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Status {

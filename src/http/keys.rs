@@ -3,10 +3,11 @@
 //! Only the keys' SHA-256 digests are held, and all of them are compared for each request, so that
 //! the time it takes reveals nothing. `auris-scheduler` limits how much of the queue a key may use.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -15,9 +16,11 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use metrics::counter;
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+use tokio::time::sleep;
 
 use super::client::Client;
 use super::error::ApiError;
+use super::key_attempts::KeyAttempts;
 use auris_core::metrics as names;
 use auris_scheduler::Caller;
 
@@ -46,7 +49,10 @@ impl Key {
 
 /// The accepted keys. Without any, no key is required. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Keys(Arc<[AcceptedKey]>);
+pub struct Keys {
+    accepted: Arc<[AcceptedKey]>,
+    wrong: Arc<KeyAttempts>,
+}
 
 #[derive(Debug)]
 struct AcceptedKey {
@@ -91,21 +97,21 @@ impl Keys {
             limit: requests_per_minute
                 .map(|limit| (limit, RateLimiter::direct(Quota::per_minute(limit)))),
         };
-        Self(keys.into_iter().map(entry).collect())
+        Self { accepted: keys.into_iter().map(entry).collect(), wrong: Arc::default() }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.accepted.is_empty()
     }
 
     /// Finds a key in constant time, wherever it is in the list and also if it is not.
     fn find(&self, key: &str) -> Option<&AcceptedKey> {
         let digest = Key::digest(key);
         let mut found = 0; // counted from 1
-        for (number, entry) in (1_u64..).zip(self.0.iter()) {
+        for (number, entry) in (1_u64..).zip(self.accepted.iter()) {
             found.conditional_assign(&number, entry.digest.ct_eq(&digest));
         }
-        self.0.get(usize::try_from(found).ok()?.checked_sub(1)?)
+        self.accepted.get(usize::try_from(found).ok()?.checked_sub(1)?)
     }
 
     fn admit(&self, request: &Request) -> Result<&Client, AuthError> {
@@ -138,12 +144,22 @@ pub(super) async fn authenticate(
             next.run(request).await
         }
         Err(error) => {
-            if matches!(error, AuthError::TooMany { .. }) {
-                counter!(names::REFUSALS, "reason" => "rate").increment(1);
+            match error {
+                AuthError::TooMany { .. } => {
+                    counter!(names::REFUSALS, "reason" => "rate").increment(1);
+                }
+                AuthError::Unknown => sleep(keys.wrong.count(address(&request))).await,
+                AuthError::Missing | AuthError::Misplaced { .. } => {}
             }
             ApiError::from(error).into_response()
         }
     }
+}
+
+/// Where the connection comes from.
+fn address(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
 }
 
 /// Whether a path needs no key: health checks for orchestrators, and the documentation.

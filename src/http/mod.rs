@@ -6,10 +6,12 @@ use std::any::Any;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use metrics::{counter, histogram};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,7 +21,7 @@ use tracing::Span;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use auris_core::metrics as names;
 
@@ -34,7 +36,10 @@ mod fields;
 mod health;
 mod jobs;
 mod durable;
+mod hosts;
+mod key_attempts;
 mod keys;
+mod page;
 mod ndjson;
 mod drain_body;
 mod models;
@@ -48,13 +53,15 @@ mod response;
 mod whisper_cpp;
 mod fuzzing;
 
-pub use connections::serve;
+pub use connections::{ConnectionLimits, ConnectionSettings, serve};
 pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
 #[doc(hidden)]
 pub use fuzzing::read_fields;
+pub use hosts::Hosts;
 pub use keys::{Key, KeyDigest, Keys};
 pub use state::{AccessControl, AppState, UploadSettings};
+pub use upload::OpenUploads;
 #[doc(hidden)]
 pub use upload::receive_form;
 
@@ -65,7 +72,13 @@ use stream::ServerSentEvent;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The longest id of a client that is kept, in bytes.
+const MAX_ID_BYTES: usize = 128;
+
 const JSON: &str = "application/json";
+
+/// Where the OpenAPI document is.
+const DOCUMENT_PATH: &str = "/openapi.json";
 
 /// The largest size of a form without its file, in bytes.
 const FORM_BYTES: u64 = 16 << 20;
@@ -121,12 +134,18 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole application. Serve it with connect info, which identifies callers.
-pub fn router(state: AppState, access: AccessControl) -> Router {
+///
+/// # Errors
+/// The document cannot be written as JSON.
+pub fn router(state: AppState, access: AccessControl) -> Result<Router, serde_json::Error> {
     let body_limit = state.uploads.max_bytes.saturating_add(FORM_BYTES);
+    // Written once: everybody may ask for it.
+    let document = Bytes::from(openapi().to_json()?);
     let router = Router::from(routes())
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
+        .route(DOCUMENT_PATH, get(([(header::CONTENT_TYPE, JSON)], document)))
+        .merge(SwaggerUi::new("/docs").config(Config::from(DOCUMENT_PATH)))
         .layer(DefaultBodyLimit::max(usize::try_from(body_limit).unwrap_or(usize::MAX)));
-    guarded(router, access).with_state(state)
+    Ok(guarded(router, access).with_state(state))
 }
 
 /// Layers for every route: errors in OpenAI's shape whatever happens, and tracing.
@@ -134,11 +153,13 @@ fn guarded<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     access: AccessControl,
 ) -> Router<S> {
-    let cors = access.cors.map(|Cors(layer)| layer);
+    let cors = access.cors.map(|cors| cors.layer);
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(connections::refuse_beyond_limits))
         .layer(middleware::from_fn_with_state(access.keys, keys::authenticate))
+        .layer(middleware::from_fn_with_state(access.hosts, hosts::check))
         .layer(middleware::from_fn(drain_body::linger))
         .layer(middleware::map_response(to_api_error))
         .layer(CatchPanicLayer::custom(panicked))
@@ -149,6 +170,20 @@ fn guarded<S: Clone + Send + Sync + 'static>(
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(middleware::map_request(without_odd_id))
+        .layer(middleware::map_response(page::restrict))
+}
+
+/// Replaces an id that is too long to be repeated in responses and logs.
+async fn without_odd_id(mut request: Request) -> Request {
+    let is_plain = |id: &HeaderValue| {
+        id.len() <= MAX_ID_BYTES && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    let headers = request.headers_mut();
+    if headers.get(REQUEST_ID).is_some_and(|id| !is_plain(id)) {
+        headers.remove(REQUEST_ID);
+    }
+    request
 }
 
 /// Leaves out the query, in which some clients send keys.
@@ -193,7 +228,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 /// Counts requests and their time, by route, so that the number of series stays small.
 async fn count(request: Request, next: Next) -> Response {
-    let method = request.method().to_string();
+    let method = known_method(request.method());
     let path = match request.extensions().get::<MatchedPath>() {
         Some(path) => path.as_str().to_owned(),
         None => "none".to_owned(),
@@ -207,6 +242,20 @@ async fn count(request: Request, next: Next) -> Response {
     response
 }
 
+/// The name of a method; strangers may invent more of them than there is memory for.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
 /// The document as it is committed: pretty, with a newline at its end.
 pub fn openapi_json() -> Result<String, serde_json::Error> {
     openapi().to_pretty_json().map(|json| json + "\n")
@@ -215,7 +264,6 @@ pub fn openapi_json() -> Result<String, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
-    use axum::routing::get;
     use tower::ServiceExt;
 
     use super::*;

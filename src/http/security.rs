@@ -15,6 +15,9 @@ pub(super) fn describe(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
     let denied = described("The API key is missing or unknown");
+    let foreign = described(
+        "A server without keys does not accept the name it is called by, or a page of another site",
+    );
     let none = SecurityRequirement::default();
     let key = SecurityRequirement::new(SCHEME, [""; 0]);
     for (path, item) in &mut document.paths.paths {
@@ -24,6 +27,7 @@ pub(super) fn describe(document: &mut OpenApi) {
         for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
             operation.security = Some(vec![none.clone(), key.clone()]);
             operation.responses.responses.insert("401".to_owned(), denied.clone());
+            operation.responses.responses.insert("403".to_owned(), foreign.clone());
         }
     }
 }

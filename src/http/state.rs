@@ -8,7 +8,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::cors::Cors;
 use super::error::ApiError;
+use super::hosts::Hosts;
 use super::keys::Keys;
+use super::upload::OpenUploads;
 use auris_jobs::Jobs;
 use auris_jobs::pipeline::Pipeline;
 
@@ -19,6 +21,7 @@ pub struct AppState {
     /// Or why this server runs no jobs.
     pub jobs: Result<Jobs, Arc<str>>,
     pub uploads: Arc<UploadSettings>,
+    pub open_uploads: OpenUploads,
     pub metrics: PrometheusHandle,
 }
 
@@ -33,6 +36,7 @@ impl AppState {
 pub struct AccessControl {
     pub keys: Keys,
     pub cors: Option<Cors>,
+    pub hosts: Hosts,
 }
 
 /// How uploads are received.
@@ -43,4 +47,10 @@ pub struct UploadSettings {
     pub max_bytes: u64,
     /// How long a client may send nothing.
     pub idle_timeout: Duration,
+    /// The slowest upload; 0 for no limit.
+    pub min_bytes_per_second: u64,
+    /// The longest upload.
+    pub longest: Duration,
+    /// How many uploads a client may have open.
+    pub most_per_client: usize,
 }

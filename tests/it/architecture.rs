@@ -17,9 +17,9 @@ const ENGINE: &str = "auris-engine";
 /// Words that only some files may use, given as beginnings of paths. Crates own their dependencies
 /// by Cargo.toml; this is what stands below a crate.
 const OWNERS: &[(&[&str], &[&str])] = &[
-    (&["hyper", "hyper_util"], &["src/http/connections.rs"]),
+    (&["hyper", "hyper_util"], &["src/http/connections/"]),
     (&["axum"], &["src/http/"]),
-    (&["governor", "subtle"], &["src/http/keys.rs"]),
+    (&["governor", "subtle"], &["src/http/keys.rs", "src/http/key_attempts.rs"]),
     (&["sqlx"], &["crates/auris-jobs/src/store/"]),
     (&["hmac"], &["crates/auris-jobs/src/webhook/"]),
     (&["rten"], &["crates/auris-audio/src/vad/model.rs"]),

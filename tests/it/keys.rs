@@ -79,6 +79,31 @@ async fn a_wrong_or_misplaced_key_is_reported_where_it_belongs_and_not_repeated(
 }
 
 #[tokio::test]
+async fn who_guesses_keys_waits_and_is_counted_and_nobody_is_locked_out() {
+    let server = locked(&[]).await;
+    let wrong = [("authorization", "Bearer other-secret")];
+    for _ in 0..10 {
+        send(&server, Method::GET, "/v1/models", &wrong).await.error(401, "invalid_api_key");
+    }
+    let guess = send(&server, Method::GET, "/v1/models", &wrong);
+    let honest = async {
+        for _ in 0..20 {
+            let valid = [("authorization", "Bearer first-secret")];
+            assert_eq!(send(&server, Method::GET, "/v1/models", &valid).await.status, 200);
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = guess => panic!("a guess is answered before 20 valid requests: {answer:?}"),
+        () = honest => {}
+    }
+    let valid = [("authorization", "Bearer first-secret")];
+    let metrics = send(&server, Method::GET, "/metrics", &valid).await.body;
+    assert!(metrics.contains("auris_refusals_total{reason=\"key\"} 11"), "{metrics}");
+    assert!(server.log().contains("many wrong API keys"), "{}", server.log());
+}
+
+#[tokio::test]
 async fn what_orchestrators_and_readers_need_is_open() {
     let server = locked(&[]).await;
     for path in ["/healthz", "/readyz", "/openapi.json", "/docs/"] {

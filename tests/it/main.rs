@@ -5,16 +5,19 @@
 mod fake_driver;
 #[path = "../fake-worker/src/text.rs"]
 mod fake_text;
+mod answer;
 mod harness;
 mod signals;
 
 mod accuracy;
 mod adapters;
 mod architecture;
+mod attacks;
 mod bad_clients;
 mod bad_input;
 mod bad_models;
 mod bombs;
+mod browsers;
 mod channels;
 mod command_line;
 mod detection;

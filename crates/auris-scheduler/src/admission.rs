@@ -102,7 +102,9 @@ impl AdmissionControl {
         self.speed = speed;
     }
 
-    /// Accepts a request whose length is not known yet.
+    /// Accepts a request of which nothing has arrived yet, if there is room for one of mean length.
+    /// It takes room as it [arrives](Self::arrive), so that nobody holds any with an upload that
+    /// never comes.
     ///
     /// # Errors
     /// When to try again.
@@ -114,8 +116,14 @@ impl AdmissionControl {
         {
             return Err(self.refuse(caller, &usage, seconds));
         }
-        self.accepted.insert(id, Accepted { caller: caller.clone(), left: seconds });
+        self.accepted.insert(id, Accepted { caller: caller.clone(), left: 0.0 });
         Ok(())
+    }
+
+    /// Takes room for `seconds` that have arrived of a request, as far as can be guessed before its
+    /// file is complete; at most the mean length, since a guess may be far too high.
+    pub(super) fn arrive(&mut self, id: RequestId, seconds: f64) {
+        self.set(id, seconds.min(self.mean.unwrap_or(0.0)));
     }
 
     /// Replaces the assumed length of an accepted request by its true length. A caller with little
@@ -263,7 +271,9 @@ mod tests {
         let caller = Caller { share: Some(0.1), ..Caller::from("a") };
         let mut admit = |id, seconds| {
             control.mean = Some(seconds);
-            control.admit(id, &caller)
+            control.admit(id, &caller)?;
+            control.arrive(id, seconds);
+            Ok(())
         };
         assert_eq!(admit(1, 8.0), Ok(()));
         assert!(matches!(admit(2, 22.0), Err(Refusal::Share { .. })));
@@ -275,11 +285,26 @@ mod tests {
         control.mean = Some(10.0);
         for id in 1..=3 {
             assert_eq!(control.admit(id, &"a".into()), Ok(()));
+            control.arrive(id, 10.0);
         }
         assert_eq!(control.measure(1, 60.0), Ok(()));
         let refused = control.measure(2, 60.0);
         assert!(matches!(refused, Err(Refusal::Share { .. })), "{refused:?}");
         assert_eq!(control.measure(3, 10.0), Ok(()));
+    }
+
+    #[test]
+    fn an_upload_takes_room_only_as_it_arrives() {
+        let mut control = control();
+        control.mean = Some(20.0);
+        for id in 1..=50 {
+            assert_eq!(control.admit(id, &"a".into()), Ok(()), "nothing has arrived");
+        }
+        control.arrive(1, 1_000.0);
+        assert_eq!(control.seconds(), 20.0, "a guess counts no more than the mean");
+        control.arrive(2, 20.0);
+        let refused = control.admit(51, &"a".into());
+        assert!(matches!(refused, Err(Refusal::Share { .. })), "{refused:?}");
     }
 
     #[test]

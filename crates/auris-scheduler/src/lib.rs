@@ -11,14 +11,13 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::supervisor::{WorkerEvent, WorkerProgram};
+use crate::supervisor::WorkerProgram;
 use auris_core::device::{Backend, DeviceId};
 use auris_core::ipc::{LoadSpec, Work};
 use auris_core::language::Language;
@@ -54,6 +53,7 @@ mod device;
 mod state;
 mod dispatch;
 mod events;
+mod fuzzing;
 #[cfg(test)]
 mod simulation;
 
@@ -71,6 +71,12 @@ use state::SchedulerState;
 
 /// Events of workers that are not handled yet. A worker that sends more waits.
 const QUEUED_EVENTS: usize = 256;
+
+/// The bit rate assumed of a file that has not arrived completely: 128 kbit/s.
+const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
+
+/// What has to arrive before a file takes any room: less than a second of audio.
+const FIRST_BYTES: u64 = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case", const_into_str)] // as in metrics
@@ -158,6 +164,8 @@ pub struct Scheduler {
 pub struct Ticket {
     request_id: RequestId,
     scheduler: Scheduler,
+    /// How much of the file had arrived at the last report.
+    received_bytes: AtomicU64,
 }
 
 type ChunkReply = Result<ChunkDone, ChunkError>;
@@ -175,6 +183,10 @@ enum SchedulerCommand {
         request_id: RequestId,
         seconds: f64,
         reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    Arrive {
+        request_id: RequestId,
+        seconds: f64,
     },
     Charge {
         request_id: RequestId,
@@ -221,37 +233,15 @@ impl Scheduler {
     /// Starts the scheduler's task, without devices or models. The workers stop with the last
     /// handle.
     pub fn start(settings: Settings) -> Self {
+        let (commands, receiver) = mpsc::unbounded_channel();
         let (event_sender, events) = mpsc::channel(QUEUED_EVENTS);
         let launch = move |id: WorkerId, program: &WorkerProgram, spec: LoadSpec| {
             let wrap = move |event| (id, event);
             supervisor::start(program, spec, settings.start, event_sender.clone(), wrap)
         };
-        Self::start_with(settings, Box::new(launch), events)
-    }
-
-    /// The same without processes, for fuzzing: `connect` returns the pipes to a worker.
-    #[doc(hidden)]
-    pub fn start_on_pipes(
-        settings: Settings,
-        mut connect: impl FnMut() -> DuplexStream + Send + 'static,
-    ) -> Self {
-        let (event_sender, events) = mpsc::channel(QUEUED_EVENTS);
-        let launch = move |id: WorkerId, _: &WorkerProgram, spec: LoadSpec| {
-            let wrap = move |event| (id, event);
-            let sender = event_sender.clone();
-            supervisor::start_on_pipes(connect(), spec, settings.start, sender, wrap)
-        };
-        Self::start_with(settings, Box::new(launch), events)
-    }
-
-    fn start_with(
-        settings: Settings,
-        launch: device::Launch,
-        events: mpsc::Receiver<(WorkerId, WorkerEvent)>,
-    ) -> Self {
-        let (commands, receiver) = mpsc::unbounded_channel();
         let slots = Arc::new(AtomicUsize::new(0));
-        let state = SchedulerState::new(settings, launch, Arc::clone(&slots), Instant::now());
+        let state =
+            SchedulerState::new(settings, Box::new(launch), Arc::clone(&slots), Instant::now());
         tokio::spawn(state.run(receiver, events));
         Self { commands, slots }
     }
@@ -290,8 +280,8 @@ impl Scheduler {
         self.slots.load(Ordering::Relaxed)
     }
 
-    /// Admits a request before its length is known, so that no client uploads a file that will be refused. The ticket
-    /// reserves room for a request of mean length until [`Ticket::measure`].
+    /// Admits a request before its length is known, so that no client uploads a file that will be
+    /// refused. It takes room as it [arrives](Ticket::receive).
     ///
     /// # Errors
     /// [`Refusal`], with the time after which to try again.
@@ -326,7 +316,7 @@ impl Scheduler {
     }
 
     fn ticket(&self, request_id: RequestId) -> Ticket {
-        Ticket { request_id, scheduler: self.clone() }
+        Ticket { request_id, scheduler: self.clone(), received_bytes: AtomicU64::new(0) }
     }
 
     /// Sends a command and returns the reply; `None` if the scheduler has stopped.
@@ -346,6 +336,17 @@ impl Scheduler {
 }
 
 impl Ticket {
+    /// Reports that `bytes` of the request's file have arrived.
+    pub fn receive(&self, bytes: u64) {
+        // Only each doubling, since the scheduler needs no more and is not to be flooded.
+        let last = self.received_bytes.load(Ordering::Relaxed);
+        if bytes >= FIRST_BYTES && bytes / 2 >= last {
+            self.received_bytes.store(bytes, Ordering::Relaxed);
+            let seconds = bytes as f64 / GUESSED_BYTES_PER_SECOND;
+            self.scheduler.send(SchedulerCommand::Arrive { request_id: self.request_id, seconds });
+        }
+    }
+
     /// Reports that the request has about `seconds` of audio; nothing runs before that.
     ///
     /// # Errors

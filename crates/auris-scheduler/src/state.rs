@@ -167,6 +167,10 @@ impl SchedulerState {
                 }
                 let _ = reply.send(counted(answer));
             }
+            SchedulerCommand::Arrive { request_id, seconds } => {
+                self.admission.arrive(request_id, seconds);
+                return false;
+            }
             SchedulerCommand::Charge { request_id, seconds } => {
                 self.admission.set(request_id, seconds);
                 return false;

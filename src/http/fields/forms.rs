@@ -323,7 +323,7 @@ impl LayoutFields {
 /// Refuses OpenAI's fields about speakers, which change the text and cannot be ignored.
 pub(super) fn refuse_speakers(fields: &mut Fields<'_>) -> Result<(), ApiError> {
     for name in ["known_speaker_names", "known_speaker_references"] {
-        if let Some(sent) = fields.list(name).first() {
+        if let Some(sent) = fields.list(name)?.first() {
             let message = format!("auris does not distinguish speakers: leave {name} out");
             return Err(sent.wrong(message));
         }

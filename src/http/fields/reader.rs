@@ -17,6 +17,9 @@ use auris_format::Format;
 const MAX_IGNORED: usize = 20;
 const MAX_NAME_CHARS: usize = 40;
 
+/// The most values of a list: more than any field has a use for.
+const MAX_VALUES: usize = 1_000;
+
 /// The fields of a request, and which of them have been read.
 pub(in crate::http) struct Fields<'a> {
     fields: Vec<Field<'a>>,
@@ -81,13 +84,18 @@ impl<'a> Fields<'a> {
     }
 
     /// The values of a field that may have several: sent one by one, or separated by commas.
-    pub(super) fn list(&mut self, name: &str) -> Vec<Sent> {
+    pub(super) fn list(&mut self, name: &str) -> Result<Vec<Sent>, ApiError> {
         let mut list = Vec::new();
         for Sent { field, value } in self.take(name) {
-            let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
-            list.extend(parts.map(|part| Sent { field: field.clone(), value: part.to_owned() }));
+            for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                list.push(Sent { field: field.clone(), value: part.to_owned() });
+                if list.len() > MAX_VALUES {
+                    let message = format!("{name} has more than {MAX_VALUES} values");
+                    return Err(ApiError::bad_field(&field, message));
+                }
+            }
         }
-        list
+        Ok(list)
     }
 
     fn take(&mut self, name: &str) -> Vec<Sent> {
@@ -149,7 +157,7 @@ impl<T: FromField> FromFields for Option<T> {
 
 impl<T: FromField> FromFields for Vec<T> {
     fn from_fields(fields: &mut Fields<'_>, name: &str) -> Result<Self, ApiError> {
-        fields.list(name).into_iter().map(T::from_field).collect()
+        fields.list(name)?.into_iter().map(T::from_field).collect()
     }
 }
 
@@ -227,7 +235,8 @@ mod tests {
         ] {
             let pairs = pairs(fields);
             let mut fields = Fields::new(&pairs);
-            let texts: Vec<_> = fields.list("x").into_iter().map(|value| value.value).collect();
+            let texts: Vec<_> =
+                fields.list("x").unwrap().into_iter().map(|value| value.value).collect();
             assert_eq!(texts, ["a", "b"], "{pairs:?}");
             assert!(fields.ignored().is_empty());
         }

@@ -13,17 +13,17 @@ use axum::http::{StatusCode, header};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, BufWriter};
-use tokio::time::timeout;
 
 use super::number;
+use super::pace::UploadPace;
 use crate::http::error::ApiError;
 use crate::http::state::UploadSettings;
 
 /// The field that holds the file: OpenAI's name, and that of whisper-asr-webservice.
 const FILE_FIELDS: [&str; 2] = ["file", "audio_file"];
 
-/// The most bytes that one field other than the file may have.
-const MAX_FIELD_BYTES: usize = 64 * 1024;
+/// The most bytes that all fields other than the file may have together.
+const MAX_TEXT_BYTES: usize = 100_000;
 
 const MAX_FIELDS: usize = 100;
 
@@ -50,14 +50,17 @@ pub(super) struct Sink {
 }
 
 impl Form {
-    /// Receives a form, and writes its file into a sink that is made when it comes.
+    /// Receives a form, and writes its file into `sink`. Calls `on_file_bytes` with how much of the
+    /// file has arrived; an error ends the upload.
     pub(super) async fn receive(
         request: Request,
         settings: &UploadSettings,
         sink: Sink,
+        mut on_file_bytes: impl FnMut(u64) -> Result<(), ApiError>,
     ) -> Result<Self, ApiError> {
         check_headers(&request, settings)?;
-        let reception = Reception { settings, unclaimed: Arc::default() };
+        let pace = UploadPace::new(settings);
+        let reception = Reception { settings, pace, unclaimed: Arc::default() };
         let request = request.map(|body| reception.watch(body));
         let mut form = Multipart::from_request(request, &()).await.map_err(|_| {
             ApiError::bad_request(
@@ -67,6 +70,7 @@ impl Form {
         })?;
         let (mut sink, mut received) = (Some(sink), None);
         let mut fields = Vec::new();
+        let mut text_bytes = 0;
         let mut misplaced = None;
         while let Some(field) = reception.next(form.next_field()).await? {
             match field.name().unwrap_or_default() {
@@ -77,7 +81,7 @@ impl Form {
                 name if FILE_FIELDS.contains(&name) => {
                     let twice = "send one file in each request";
                     let sink = sink.take().ok_or_else(|| ApiError::bad_field(name, twice))?;
-                    received = Some(reception.spool(field, sink).await?);
+                    received = Some(reception.spool(field, sink, &mut on_file_bytes).await?);
                 }
                 _ if fields.len() >= MAX_FIELDS => {
                     let message = format!("the form has more than {MAX_FIELDS} fields");
@@ -87,7 +91,9 @@ impl Form {
                     if field.file_name().is_some() {
                         misplaced = misplaced.or_else(|| Some(shown(name)));
                     }
-                    fields.push(reception.text(field).await?);
+                    let (name, text) = reception.text(field, MAX_TEXT_BYTES - text_bytes).await?;
+                    text_bytes += text.len();
+                    fields.push((name, text));
                 }
             }
         }
@@ -142,6 +148,7 @@ fn too_large(settings: &UploadSettings) -> ApiError {
 
 struct Reception<'a> {
     settings: &'a UploadSettings,
+    pace: UploadPace,
     /// Bytes received since the parser last gave something out.
     unclaimed: Arc<AtomicUsize>,
 }
@@ -150,8 +157,10 @@ impl Reception<'_> {
     /// Fails the body when the parser buffers too much of it.
     fn watch(&self, body: Body) -> Body {
         let unclaimed = Arc::clone(&self.unclaimed);
+        let received = self.pace.counter();
         Body::from_stream(body.into_data_stream().map(move |part| {
             let part = part?;
+            received.fetch_add(part.len() as u64, Ordering::Relaxed);
             match unclaimed.fetch_add(part.len(), Ordering::Relaxed) + part.len() {
                 hoarded if hoarded > MAX_BETWEEN_BYTES => Err(axum::Error::new(TooMuchBetween)),
                 _ => Ok(part),
@@ -159,13 +168,12 @@ impl Reception<'_> {
         }))
     }
 
-    /// Awaits the next part of the body, unless the client stops sending.
+    /// Awaits the next part of the body, unless the client is too slow.
     async fn next<T>(
         &self,
         part: impl Future<Output = Result<T, MultipartError>>,
     ) -> Result<T, ApiError> {
-        let limit = self.settings.idle_timeout;
-        match timeout(limit, part).await {
+        match self.pace.await_part(part).await {
             Ok(Ok(part)) => {
                 self.unclaimed.store(0, Ordering::Relaxed);
                 Ok(part)
@@ -182,15 +190,16 @@ impl Reception<'_> {
                 "the multipart form cannot be read ({}): was it sent to its end?",
                 error.body_text()
             ))),
-            Err(_) => {
-                let seconds = limit.as_secs_f64();
-                let message = format!("nothing was received for {seconds} s: send it again");
-                Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "upload_stalled", message))
-            }
+            Err(too_slow) => Err(too_slow.into()),
         }
     }
 
-    async fn spool(&self, mut field: Field<'_>, sink: Sink) -> Result<Sink, ApiError> {
+    async fn spool(
+        &self,
+        mut field: Field<'_>,
+        sink: Sink,
+        on_bytes: &mut impl FnMut(u64) -> Result<(), ApiError>,
+    ) -> Result<Sink, ApiError> {
         let settings = self.settings;
         let Sink { file, mut digest } = sink;
         let file = tokio::fs::File::from_std(file);
@@ -201,6 +210,7 @@ impl Reception<'_> {
             if bytes > settings.max_bytes {
                 return Err(too_large(settings));
             }
+            on_bytes(bytes)?;
             if let Some(digest) = &mut digest {
                 digest.update(&part);
             }
@@ -210,17 +220,24 @@ impl Reception<'_> {
         Ok(Sink { file: writer.into_inner().into_std().await, digest })
     }
 
-    async fn text(&self, mut field: Field<'_>) -> Result<(String, String), ApiError> {
+    /// A field's name and text, of which there may be `max_bytes`.
+    async fn text(
+        &self,
+        mut field: Field<'_>,
+        max_bytes: usize,
+    ) -> Result<(String, String), ApiError> {
         let name = shown(field.name().unwrap_or_default());
         let is_file = field.file_name().is_some();
         let mut value = Vec::new();
         while let Some(part) = self.next(field.chunk()).await? {
-            if value.len() + part.len() > MAX_FIELD_BYTES {
+            if value.len() + part.len() > max_bytes {
                 if is_file {
                     return Err(misplaced_file(&name));
                 }
-                let message =
-                    format!("the field is larger than {MAX_FIELD_BYTES} bytes: shorten it");
+                let message = format!(
+                    "the fields other than the file have more than {MAX_TEXT_BYTES} bytes \
+                     together: shorten this one"
+                );
                 return Err(ApiError::bad_field(&name, message));
             }
             value.extend_from_slice(&part);

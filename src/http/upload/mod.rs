@@ -3,6 +3,8 @@
 //! The handlers interpret the fields.
 
 mod form;
+mod open_uploads;
+mod pace;
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -22,6 +24,8 @@ use auris_jobs::{JobId, JobReservation, Jobs, JobsError, RunMode};
 use auris_scheduler::{Refusal, Ticket};
 pub(super) use form::spool_failed;
 use form::{Form, Sink};
+use open_uploads::OpenUpload;
+pub use open_uploads::OpenUploads;
 
 /// A form whose file is deleted when its client disconnects.
 #[derive(Debug)]
@@ -66,16 +70,28 @@ impl FromRequest<AppState> for Upload {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let _open = begin(&request, state)?;
         let ticket = admit(&request, state).await?;
-        let (file, fields) = receive(request, &state.uploads).await?;
+        let on_file_bytes = |bytes| {
+            ticket.receive(bytes);
+            Ok(())
+        };
+        let (file, fields) = receive(request, &state.uploads, on_file_bytes).await?;
         Ok(Self { file, fields, ticket })
     }
+}
+
+/// Counts an upload of the caller.
+fn begin(request: &Request, state: &AppState) -> Result<OpenUpload, ApiError> {
+    let Client { caller, .. } = Client::of(request.extensions());
+    state.open_uploads.begin(&caller, state.uploads.most_per_client)
 }
 
 /// Receives a form into a file without a name.
 async fn receive(
     request: Request,
     settings: &UploadSettings,
+    on_file_bytes: impl FnMut(u64) -> Result<(), ApiError>,
 ) -> Result<(File, Vec<(String, String)>), ApiError> {
     let folder = settings.spool.clone();
     let file = spawn_blocking(move || tempfile::tempfile_in(folder)).await;
@@ -84,7 +100,7 @@ async fn receive(
         ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
     })?;
     let sink = Sink { file, digest: None };
-    let Form { fields, sink } = Form::receive(request, settings, sink).await?;
+    let Form { fields, sink } = Form::receive(request, settings, sink, on_file_bytes).await?;
     let mut file = sink.file;
     file.seek(SeekFrom::Start(0)).map_err(|error| spool_failed(&error))?;
     Ok((file, fields))
@@ -96,7 +112,7 @@ pub async fn receive_form(
     request: Request,
     settings: &UploadSettings,
 ) -> Result<(File, Vec<(String, String)>), Response> {
-    receive(request, settings).await.map_err(IntoResponse::into_response)
+    receive(request, settings, |_| Ok(())).await.map_err(IntoResponse::into_response)
 }
 
 impl FromRequest<AppState> for KeptUpload {
@@ -104,6 +120,7 @@ impl FromRequest<AppState> for KeptUpload {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let jobs = state.jobs()?.clone();
+        let _open = begin(&request, state)?;
         let Client { owner, .. } = Client::of(request.extensions());
         let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
         let mut preferences = Preferences::read(request.headers())?;
@@ -127,7 +144,14 @@ impl FromRequest<AppState> for KeptUpload {
         let file = jobs.upload().await.map_err(JobsError::from)?;
         let own = file.as_file().try_clone().map_err(|error| spool_failed(&error))?;
         let sink = Sink { file: own, digest };
-        let Form { fields, sink } = Form::receive(request, &state.uploads, sink).await?;
+        let on_file_bytes = |bytes| {
+            if let Room::New { ticket: Some(ticket), .. } = &room {
+                ticket.receive(bytes);
+            }
+            Ok(())
+        };
+        let Form { fields, sink } =
+            Form::receive(request, &state.uploads, sink, on_file_bytes).await?;
         (&sink.file).rewind().map_err(|error| spool_failed(&error))?;
         let fingerprint = sink.digest.map(|digest| {
             let mut digest = digest.chain_update(path.unwrap_or_default());
