@@ -11,12 +11,14 @@ use indicatif::BinaryBytes;
 use serde::Serialize;
 
 use crate::cli::{
-    Cli, EngineArgs, HealthcheckArgs, KeysArgs, KeysCommand, ModelsArgs, ModelsCommand,
+    Cli, EngineArgs, HealthcheckArgs, JobsArgs, JobsCommand, KeysArgs, KeysCommand, ModelsArgs,
+    ModelsCommand,
 };
 use crate::config::{self, EnginePlan, ModelSource};
 use crate::http;
 use crate::output;
 use auris_core::device::{Backend, DeviceInfo};
+use auris_jobs::{Jobs, RecoveredJob, Recovery};
 use auris_models::{Languages, ModelListing, ModelStore};
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,6 +117,35 @@ fn models_table(store: &ModelStore) -> anyhow::Result<String> {
         writeln!(table, "{:<24} {size:>10}  {languages:<13} {path}", row.name)?;
     }
     Ok(table)
+}
+
+pub async fn jobs(args: JobsArgs) -> anyhow::Result<ExitCode> {
+    let JobsCommand::Recover { jobs_dir } = args.command;
+    let folder = config::jobs_folder(jobs_dir);
+    let folder =
+        folder.context("there is no home folder for jobs: give a folder with --jobs-dir")?;
+    let recovered = Jobs::recover(&folder).await?;
+    let (mut report, mut queued) = (String::new(), 0);
+    for RecoveredJob { id, outcome } in &recovered {
+        let line = match outcome {
+            Recovery::Queued { audio_seconds, lost_key: false } => {
+                format!("queued again, about {audio_seconds:.0} s of audio")
+            }
+            Recovery::Queued { audio_seconds, lost_key: true } => format!(
+                "queued again, about {audio_seconds:.0} s of audio, without its idempotency key: \
+                 another job has that by now"
+            ),
+            Recovery::Ended(state) => {
+                format!("removed, since the job has ended ({})", state.as_str())
+            }
+            Recovery::Unreadable(reason) => format!("left where it is: {reason}"),
+        };
+        queued += usize::from(matches!(outcome, Recovery::Queued { .. }));
+        writeln!(report, "{id}: {line}")?;
+    }
+    writeln!(report, "{queued} of {} jobs are queued again", recovered.len())?;
+    output::result(&report)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn keys(args: &KeysArgs) -> anyhow::Result<ExitCode> {

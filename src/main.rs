@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             CliCommand::Devices(args) => commands::devices(&args).await,
             CliCommand::Doctor(args) => doctor::run(&args).await,
             CliCommand::Models(args) => commands::models(args).await,
+            CliCommand::Jobs(args) => commands::jobs(args).await,
             CliCommand::Keys(args) => commands::keys(&args),
             CliCommand::Openapi => commands::openapi(),
             CliCommand::Healthcheck(args) => commands::healthcheck(&args).await,

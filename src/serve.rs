@@ -55,7 +55,10 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(METRICS_UPKEEP).await;
-            upkeep.run_upkeep();
+            let upkeep = upkeep.clone();
+            // On a thread for blocking work, of which one is always there for that reason: it would
+            // end after 10 s, and where another cannot be started, the runtime panics.
+            let _ = tokio::task::spawn_blocking(move || upkeep.run_upkeep()).await;
         }
     });
 
@@ -87,20 +90,25 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         );
     }
     let app = http::router(state, access)?;
+    let jobs = jobs.ok();
     // Before the address is printed: a script that reads it may send a signal at once.
     let signals = StopSignals::catch().context("cannot receive signals")?;
     output::result(&format!("listening on http://{address}\n"))?;
     tracing::info!("API description at http://{address}/docs");
     let stop = CancellationToken::new();
-    tokio::select! {
+    let ended = tokio::select! {
         () = http::serve(listener, app, connections, stop.clone()) => Ok(()),
         () = scheduler.ended() => bail!("the scheduler failed; the log has the cause"),
         () = async {
-            drained(signals, &scheduler, jobs.ok(), drain_limit).await;
+            drained(signals, &scheduler, jobs.as_ref(), drain_limit).await;
             stop.cancel();
             tokio::time::sleep(CLOSE_GRACE).await;
         } => Ok(()),
+    };
+    if let Some(jobs) = jobs {
+        jobs.close().await;
     }
+    ended
 }
 
 /// Starts the jobs. If their folder cannot be used, the server runs without them, unless the folder
@@ -127,7 +135,7 @@ async fn start_jobs(
 async fn drained(
     mut signals: StopSignals,
     scheduler: &Scheduler,
-    jobs: Option<Jobs>,
+    jobs: Option<&Jobs>,
     limit: Duration,
 ) {
     signals.next().await;

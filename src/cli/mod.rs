@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 pub use self::audio::AudioArgs;
 pub use self::clients::ClientArgs;
 pub use self::devices::{DeviceArgs, DeviceChoice, OnOom, Standby};
-pub use self::jobs::JobArgs;
+pub use self::jobs::{JobArgs, JobsArgs, JobsCommand};
 pub use self::keys::{AccessArgs, KeysArgs, KeysCommand};
 pub use self::transcribe::TranscribeArgs;
 use crate::telemetry::LogFormat;
@@ -74,6 +74,8 @@ pub enum CliCommand {
     Doctor(DoctorArgs),
     /// List, download and remove models
     Models(ModelsArgs),
+    /// Repair the folder of jobs
+    Jobs(JobsArgs),
     /// Make API keys
     Keys(KeysArgs),
     /// Print the OpenAPI document

@@ -21,7 +21,7 @@ mod plan;
 
 pub use clients::{capacity, connections, raise_open_files, uploads};
 pub use devices::cores;
-pub use jobs::jobs;
+pub use jobs::{jobs, jobs_folder};
 pub use keys::{access, new_key};
 pub use plan::EnginePlan;
 

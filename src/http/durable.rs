@@ -35,7 +35,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
         ("x-job-id" = String, description = "The id of the job; also with a transcript"),
     )
 )]
-pub(super) struct JobAccepted(Job);
+pub(super) struct JobAccepted(pub(super) Job);
 
 /// Accepts a job and responds as its client prefers.
 pub(super) async fn respond(
@@ -98,7 +98,7 @@ async fn accept(
     upload: KeptUpload,
     params: TranscriptionParams,
 ) -> Result<JobId, ApiError> {
-    let KeptUpload { file, preferences, fingerprint, room, .. } = upload;
+    let KeptUpload { file, bytes, preferences, fingerprint, room, .. } = upload;
     let (reservation, ticket) = match room {
         Room::New { reservation, ticket } => (reservation, ticket),
         Room::Known { job, fingerprint: earlier } if earlier == fingerprint => return Ok(job),
@@ -113,6 +113,7 @@ async fn accept(
     let submission = Submission {
         reservation,
         upload: file,
+        bytes,
         request: JobRequest {
             transcription: TranscriptionRequest { model, options, chunks, selection },
             rendering,

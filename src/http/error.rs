@@ -12,8 +12,9 @@ use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 use uuid::Uuid;
 
+use auris_core::shortage::Shortage;
 use auris_jobs::pipeline::{ApiFailure, FailureCode, PipelineError};
-use auris_jobs::{JobsError, WebhookRefusal};
+use auris_jobs::{JobsError, QuotaError, WebhookRefusal};
 use auris_scheduler::Refusal;
 
 /// Whether OpenAI's SDKs should send the same request again.
@@ -50,8 +51,11 @@ impl IntoResponses for UploadErrors {
             ),
             ("500", "The server failed; its log has the cause"),
             ("501", "The server runs no jobs, or has no model that can detect the language"),
-            ("503", "The queue is full, or the server is starting or stopping; see Retry-After"),
-            ("507", "The server has no disk space left for the upload"),
+            (
+                "503",
+                "The queue is full, or the server is short of files, memory or disk space, starting \
+                 or stopping; see Retry-After",
+            ),
         ];
         errors.map(|(status, text)| (status.to_owned(), described(text))).into()
     }
@@ -128,6 +132,21 @@ impl ApiError {
         tracing::error!("internal error: {cause}");
         let message = "the server failed; its log has the cause";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+    }
+
+    /// An I/O error of the server: 503 if it is short of something, or else 500. `action` says what
+    /// failed, for the log.
+    pub(super) fn io(action: &str, error: &std::io::Error) -> Self {
+        match Shortage::of(error) {
+            Some(shortage) => Self::short_of(shortage, &format!("{action}: {error}")),
+            None => Self::internal(&format!("{action}: {error}")),
+        }
+    }
+
+    /// 503: the server is short of something; the cause is logged and not sent.
+    fn short_of(shortage: Shortage, cause: &dyn std::fmt::Display) -> Self {
+        tracing::warn!("a request is refused: {cause}");
+        ApiFailure::from(&shortage).into()
     }
 
     /// 503: it will work soon.
@@ -249,6 +268,7 @@ fn status(code: FailureCode) -> StatusCode {
         Code::AudioTooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedAudio => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::AudioQuarantined
+        | Code::DecoderFailed
         | Code::DecodingTimeout
         | Code::NoAudio
         | Code::UndecodableAudio
@@ -256,9 +276,10 @@ fn status(code: FailureCode) -> StatusCode {
         Code::CannotDetectLanguage => StatusCode::NOT_IMPLEMENTED,
         Code::Cancelled => StatusCode::CONFLICT,
         Code::RateLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
-        Code::ModelUnavailable | Code::Overloaded | Code::ShuttingDown => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Code::ModelUnavailable
+        | Code::Overloaded
+        | Code::ResourcesExhausted
+        | Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         Code::EngineFailed | Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -284,8 +305,15 @@ impl From<PipelineError> for ApiError {
 impl From<JobsError> for ApiError {
     fn from(error: JobsError) -> Self {
         let message = error.to_string();
+        if let Some(shortage) = error.shortage() {
+            return Self::short_of(shortage, &message);
+        }
         match error {
             JobsError::Pipeline(error) => error.into(),
+            JobsError::NotRetryable(_) => {
+                Self::new(StatusCode::CONFLICT, "job_not_retryable", message)
+            }
+            JobsError::Quota(error) => error.into(),
             JobsError::KeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message)
                     .for_param("Idempotency-Key")
@@ -293,11 +321,24 @@ impl From<JobsError> for ApiError {
             JobsError::Full { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(JOBS_RETRY)
             }
-            JobsError::DiskFull => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message)
-            }
             JobsError::Share { .. } => Self::rate_limited(message, JOBS_RETRY),
             error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<QuotaError> for ApiError {
+    fn from(error: QuotaError) -> Self {
+        let message = error.to_string();
+        match error {
+            QuotaError::Full { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(JOBS_RETRY)
+            }
+            QuotaError::Share { .. } => Self::rate_limited(message, JOBS_RETRY),
+            QuotaError::TooLarge { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", message)
+                    .for_param("file")
+            }
         }
     }
 }

@@ -246,6 +246,38 @@ pub(super) async fn delete(
     }
 }
 
+/// Run a failed job again
+///
+/// A job with `retryable` continues after what was transcribed before it failed, and calls its
+/// webhook again when it ends.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{id}/retry",
+    operation_id = "retryJob",
+    tag = "jobs",
+    params(("id" = String, Path, format = Uuid, description = "The job's id")),
+    responses(
+        (
+            status = 202, description = "The job is queued again", body = Job,
+            headers(("location" = String, description = "The address of the job")),
+        ),
+        (status = 409, description = "The job is unfinished, has finished, was cancelled, or failed because of its file", body = ErrorBody),
+        (status = 429, description = "This client has too many unfinished jobs; see Retry-After", body = ErrorBody),
+        (status = "4XX", description = "The job does not exist, or belongs to another client", body = ErrorBody),
+        (status = 503, description = "There are too many unfinished jobs, or the server is stopping; see Retry-After", body = ErrorBody),
+        (status = "5XX", description = "This server runs no jobs; its log has the reason", body = ErrorBody),
+    )
+)]
+pub(super) async fn retry(
+    State(state): State<AppState>,
+    client: Client,
+    Path(id): Path<String>,
+) -> Result<JobAccepted, ApiError> {
+    let Client { owner, caller } = client;
+    let job = state.jobs()?.retry(&owner, caller, job_id(&id)?).await?;
+    job.map(JobAccepted).ok_or_else(ApiError::no_such_job)
+}
+
 impl TranscriptQuery {
     pub(super) fn rendering(self, default: Rendering) -> Result<Rendering, ApiError> {
         let format = self.format.or(self.response_format).unwrap_or(default.format);

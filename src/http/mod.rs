@@ -115,6 +115,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::events))
         .routes(routes!(jobs::transcript))
+        .routes(routes!(jobs::retry))
         .routes(routes!(whisper_cpp::inference))
         .routes(routes!(asr::asr))
         .routes(routes!(asr::detect_language))

@@ -14,8 +14,8 @@ use super::server::{Resources, Server};
 /// How many requests with a known key are sent once more.
 const REPEATED: usize = 20;
 
-/// How long jobs may run whose clients never received their id.
-const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
+/// How long a job may still take.
+const JOB_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long the server may take to close and remove what it no longer needs.
 const TIDY_LIMIT: Duration = Duration::from_secs(20);
@@ -24,27 +24,25 @@ const TIDY_LIMIT: Duration = Duration::from_secs(20);
 const MORE_DESCRIPTORS: usize = 16;
 const MORE_BYTES: u64 = 250 << 20;
 
-/// Every accepted job is listed once, and every listed job has ended right.
+/// Every accepted job is listed once, and every listed job ends right.
 pub async fn check_jobs(run: &Run) {
     let listed = list(run).await;
     let accepted = run.accepted().clone();
-    for (id, job) in &accepted {
+    for id in accepted.keys() {
         match listed.get(id) {
             Some(1) => run.record.count("jobs listed", "accepted"),
-            _ if run.is_excused(id) => {
-                run.record.count("jobs listed", "not, had ended before the damage")
-            }
-            None => run.record.violation("an accepted job is not listed"),
             Some(_) => run.record.violation("a job is listed twice"),
-        }
-        if !job.is_finished && !run.is_excused(id) {
-            run.record.violation("an accepted job has not ended");
+            None => run.record.violation("an accepted job is not listed"),
         }
     }
-    for id in listed.keys().filter(|id| !accepted.contains_key(*id)) {
-        check_unknown(run, id).await;
+    for id in listed.keys() {
+        let accepted = accepted.get(id);
+        if accepted.is_none() {
+            run.record.count("jobs listed", "of requests and lost connections");
+        }
+        check_listed(run, id, accepted.map(|job| job.file)).await;
     }
-    let keyed = accepted.iter().filter(|(id, job)| job.key.is_some() && !run.is_excused(id));
+    let keyed = accepted.iter().filter(|(_, job)| job.key.is_some());
     for (id, job) in keyed.take(REPEATED) {
         let again = jobs::submit(run, job.file, job.key.as_deref(), job.has_webhook).await;
         if again != *id {
@@ -79,41 +77,33 @@ async fn list(run: &Run) -> BTreeMap<String, u32> {
     }
 }
 
-/// Checks a job whose acceptance was not received: that of a lost connection, or of a request with
-/// a key.
-async fn check_unknown(run: &Run, id: &str) {
-    run.record.count("jobs listed", "of requests and lost connections");
+/// Checks a job. Which `file` it has is not known if its acceptance was not received.
+async fn check_listed(run: &Run, id: &str, file: Option<usize>) {
     let path = format!("/v1/jobs/{id}");
     let asked = Instant::now();
-    loop {
-        let answer = attempt(run, "jobs asked for", &path, |url| run.client.get(url)).await;
-        let job: Value = match answer {
-            Answer::Success(_, body) => serde_json::from_str(&body).unwrap_or_default(),
-            Answer::Again(_) => Value::Null,
-        };
-        if !job["ended_at"].is_null() {
-            let text = job["text"].as_str().unwrap_or_default();
-            let file = run.files.iter().position(|file| file.text == text);
-            return jobs::check(run, id, file.unwrap_or(0), &job);
+    while asked.elapsed() < JOB_LIMIT {
+        match jobs::ask(run, &path).await {
+            Some(job) if !job["ended_at"].is_null() => {
+                let of_text = || run.files.iter().position(|file| job["text"] == file.text);
+                return jobs::check(run, file.or_else(of_text).unwrap_or(0), &job);
+            }
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
         }
-        if asked.elapsed() > UNKNOWN_LIMIT {
-            return run.record.violation("a listed job does not end");
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    run.record.violation("a job does not end");
 }
 
 /// The end of every job was reported, as one event.
 pub async fn check_webhooks(run: &Run, limit: Instant) {
     let accepted = run.accepted().clone();
-    let reported = accepted.iter().filter(|(id, job)| job.has_webhook && !run.is_excused(id));
-    for (id, _) in reported {
+    for (id, _) in accepted.iter().filter(|(_, job)| job.has_webhook) {
         while run.receiver.events(id) == 0 && Instant::now() < limit {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         match run.receiver.events(id) {
             0 => run.record.violation("a job's end was not reported"),
             1 => run.record.count("webhooks", "delivered"),
+            _ if run.is_repeated(id) => run.record.count("webhooks", "repeated"),
             _ => run.record.violation("a job's end was reported as two events"),
         }
     }

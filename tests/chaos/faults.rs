@@ -206,11 +206,10 @@ impl Chaos {
 
     async fn damage_database(&mut self) -> anyhow::Result<()> {
         self.kill().await?;
-        // What had ended by now may be lost with the log: its audio is gone.
         let ended = job_database::ended(&self.server.jobs()).await?;
         let is_damaged = job_database::damage_log(&self.server.jobs(), &mut self.rng)?;
         if is_damaged {
-            self.run.excuse(ended);
+            self.run.may_repeat(ended);
         }
         let started = self.server.restart().await;
         // Audio without a row is set aside some time after the start, and a warning says what to do.

@@ -26,9 +26,9 @@ pub struct Run {
     pub requests_at_once: Semaphore,
     pub jobs_at_once: Semaphore,
     accepted: Mutex<BTreeMap<String, Accepted>>,
-    /// Jobs that had ended when the log of the database was damaged. They may be lost, since their
-    /// audio was already gone.
-    excused: Mutex<BTreeSet<String>>,
+    /// Jobs that had ended when the log of the database was damaged. Their end may be lost, so that
+    /// they run and are reported again.
+    repeated: Mutex<BTreeSet<String>>,
     /// Where the server listens; `None` while it is down.
     address: watch::Sender<Option<SocketAddr>>,
     /// Odd while the server cannot be expected to answer.
@@ -42,7 +42,6 @@ pub struct Accepted {
     pub file: usize,
     pub key: Option<String>,
     pub has_webhook: bool,
-    pub is_finished: bool,
 }
 
 impl Run {
@@ -62,7 +61,7 @@ impl Run {
             requests_at_once: Semaphore::new(AT_ONCE),
             jobs_at_once: Semaphore::new(AT_ONCE),
             accepted: Mutex::default(),
-            excused: Mutex::default(),
+            repeated: Mutex::default(),
             address: watch::Sender::new(None),
             hindrance: AtomicU64::new(1),
         }
@@ -114,12 +113,12 @@ impl Run {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn excuse(&self, jobs: BTreeSet<String>) {
-        self.excused.lock().unwrap_or_else(PoisonError::into_inner).extend(jobs);
+    pub fn may_repeat(&self, jobs: BTreeSet<String>) {
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).extend(jobs);
     }
 
-    pub fn is_excused(&self, job: &str) -> bool {
-        self.excused.lock().unwrap_or_else(PoisonError::into_inner).contains(job)
+    pub fn is_repeated(&self, job: &str) -> bool {
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).contains(job)
     }
 
     /// A moment of the `n`th of `count` clients, spread over the time of the faults.

@@ -341,7 +341,7 @@ async fn a_job_goes_on_after_a_kill_with_the_same_chunks_of_each_channel() {
     assert_eq!(verbose["usage"]["seconds"], 200);
     let (joined, last) = read_stream(server.get(&format!("/v1/jobs/{job}/events")).await).await;
     assert_eq!((joined.as_str(), last["text"].as_str()), (whole.trim(), Some(whole.trim())));
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::supported_formats;
 use auris_core::recording::{ChannelChoice, Track, TrackChoice};
 
-/// Why a file could not be decoded. [`AudioError::Io`] is the reader's fault, all others are the
+/// Why a file could not be decoded. [`AudioError::Io`] is the server's fault, all others are the
 /// file's.
 #[derive(Debug, thiserror::Error)]
 pub enum AudioError {

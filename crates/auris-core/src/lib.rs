@@ -7,5 +7,6 @@ pub mod language;
 pub mod recording;
 pub mod transcript;
 pub mod metrics;
+pub mod shortage;
 pub mod ipc;
 pub mod probe;

@@ -1,8 +1,10 @@
 //! What can go wrong with a job before it runs.
 
-use super::spool::SpoolError;
+use super::spool::{QuotaError, SpoolError};
 use super::store::{JobId, StoreError};
 use crate::pipeline::{ApiFailure, PipelineError};
+use auris_audio::AudioError;
+use auris_core::shortage::Shortage;
 
 /// Why a job cannot be accepted or reported.
 #[derive(Debug, thiserror::Error)]
@@ -18,11 +20,17 @@ pub enum JobsError {
     Full { unfinished: usize },
     #[error("the server's disk has no room for more jobs; try again later")]
     DiskFull,
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
+    #[error("the job cannot be run again: {0}")]
+    NotRetryable(&'static str),
     #[error("{unfinished} of your jobs are unfinished, and no more are accepted; try again later")]
     Share { unfinished: usize },
     /// An internal error: a task panicked.
     #[error("work on a job broke off: {0}")]
     Broken(#[from] tokio::task::JoinError),
+    #[error("a job panicked; the line before this one says why")]
+    Panicked,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -38,9 +46,30 @@ impl JobsError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Pipeline(error) => ApiFailure::from(error).may_pass(),
-            Self::Store(error) => error.may_pass(),
+            Self::Store(error) => error.shortage().is_some(),
             Self::Spool(error) => error.source.kind() != std::io::ErrorKind::NotFound,
             _ => false,
+        }
+    }
+
+    /// Whether it may be the machine's doing: the runtime panics where no thread can be started,
+    /// and a process that stands still for a while decodes too slowly.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(
+            self,
+            Self::Broken(_)
+                | Self::Panicked
+                | Self::Pipeline(PipelineError::Audio(AudioError::TooSlow))
+        )
+    }
+
+    /// What the server is short of; the same call may succeed later.
+    pub fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::DiskFull => Some(Shortage::DiskSpace),
+            Self::Store(error) => error.shortage(),
+            Self::Spool(error) => error.shortage(),
+            _ => None,
         }
     }
 }

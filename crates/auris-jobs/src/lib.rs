@@ -24,11 +24,13 @@ mod webhook;
 
 pub use error::JobsError;
 pub use manager::{
-    JobReservation, JobSettings, JobSubscription, Jobs, Removed, RunMode, Submission,
+    JobReservation, JobSettings, JobSubscription, Jobs, RecoveredJob, Recovery, Removed, RunMode,
+    Submission,
 };
 pub use progress::{ProgressSubscriber, ProgressUpdate, TranscriptionEnd};
 pub use request::JobRequest;
 pub use run::ClientTranscription;
+pub use spool::{QuotaError, SpooledBytes};
 pub use store::{JobId, JobState};
 pub use view::{Job, JobWebhook, percent};
 pub use webhook::{Secret, WebhookRefusal, WebhookSettings};

@@ -136,6 +136,11 @@ impl ProgressPublisher {
         });
     }
 
+    /// Whether both publish to the same subscribers.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        self.state.same_channel(&other.state)
+    }
+
     pub(super) fn state(&self) -> ProgressState {
         self.state.borrow().clone()
     }

@@ -66,6 +66,8 @@ pub struct Job {
     /// Why the job failed.
     #[schema(required)]
     pub error: Option<ApiFailure>,
+    /// Whether the failed job can be run again: the server may be at fault, and the audio is there.
+    pub retryable: bool,
     /// The delivery of the event to the webhook, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -108,6 +110,8 @@ impl Job {
         let eta = state.and_then(ProgressState::eta_seconds);
         let finished = stored.state == JobState::Finished;
         let ended = stored.state.is_ended();
+        let error: Option<ApiFailure> =
+            stored.error_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
         let losses = stored.decoded().losses;
         let seconds = |milliseconds: i64| milliseconds.div_euclid(1000);
         Self {
@@ -130,7 +134,8 @@ impl Job {
             language: route.map(|route| route.language.name().to_owned()),
             text: state.map(ProgressState::text),
             runs: state.map(ProgressState::runs).unwrap_or_default(),
-            error: stored.error_json.as_deref().and_then(|json| serde_json::from_str(json).ok()),
+            retryable: error.as_ref().is_some_and(|error| error.code.may_be_servers_fault()),
+            error,
             webhook: stored.webhook_url.clone().map(|url| webhook(url, stored)),
         }
     }

@@ -50,8 +50,8 @@ pub(super) struct Sink {
 }
 
 impl Form {
-    /// Receives a form, and writes its file into `sink`. Calls `on_file_bytes` with how much of the
-    /// file has arrived; an error ends the upload.
+    /// Receives a form, and writes its file into `sink`. Calls `on_file_bytes` with the length of
+    /// each part of the file before it is written; an error ends the upload.
     pub(super) async fn receive(
         request: Request,
         settings: &UploadSettings,
@@ -210,7 +210,7 @@ impl Reception<'_> {
             if bytes > settings.max_bytes {
                 return Err(too_large(settings));
             }
-            on_bytes(bytes)?;
+            on_bytes(part.len() as u64)?;
             if let Some(digest) = &mut digest {
                 digest.update(&part);
             }
@@ -257,9 +257,5 @@ struct TooMuchBetween;
 
 /// The error for a file of the spool that cannot be written.
 pub(in crate::http) fn spool_failed(error: &std::io::Error) -> ApiError {
-    if error.kind() == std::io::ErrorKind::StorageFull {
-        let message = "the server has no disk space left for uploads";
-        return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "spool_full", message);
-    }
-    ApiError::internal(&format!("an upload cannot be written to the spool: {error}"))
+    ApiError::io("an upload cannot be written to the spool", error)
 }

@@ -20,7 +20,7 @@ use super::client::Client;
 use super::error::ApiError;
 use super::preferences::{JOBS_PATH, Preferences};
 use super::state::{AppState, UploadSettings};
-use auris_jobs::{JobId, JobReservation, Jobs, JobsError, RunMode};
+use auris_jobs::{JobId, JobReservation, Jobs, JobsError, RunMode, SpooledBytes};
 use auris_scheduler::{Refusal, Ticket};
 pub(super) use form::spool_failed;
 use form::{Form, Sink};
@@ -42,6 +42,8 @@ pub(super) struct Upload {
 pub(super) struct KeptUpload {
     /// The file. It is deleted when dropped, unless it becomes a job's.
     pub(super) file: NamedTempFile,
+    /// The bytes of it.
+    pub(super) bytes: SpooledBytes,
     pub(super) fields: Vec<(String, String)>,
     pub(super) owner: String,
     pub(super) preferences: Preferences,
@@ -50,7 +52,7 @@ pub(super) struct KeptUpload {
     pub(super) room: Room,
 }
 
-/// What is known of a job before its file is received.
+/// The place of a job whose file has arrived.
 #[derive(Debug)]
 pub(super) enum Room {
     /// It is a new one, and there is room for it. It has a ticket if its client waits for it.
@@ -72,8 +74,10 @@ impl FromRequest<AppState> for Upload {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let _open = begin(&request, state)?;
         let ticket = admit(&request, state).await?;
-        let on_file_bytes = |bytes| {
-            ticket.receive(bytes);
+        let mut received = 0;
+        let on_file_bytes = |part| {
+            received += part;
+            ticket.receive(received);
             Ok(())
         };
         let (file, fields) = receive(request, &state.uploads, on_file_bytes).await?;
@@ -96,8 +100,10 @@ async fn receive(
     let folder = settings.spool.clone();
     let file = spawn_blocking(move || tempfile::tempfile_in(folder)).await;
     let file = file.map_err(io::Error::other).flatten().map_err(|error| {
-        let spool = settings.spool.display();
-        ApiError::internal(&format!("the spool folder {spool} cannot be used: {error}"))
+        ApiError::io(
+            &format!("the spool folder {} cannot be used", settings.spool.display()),
+            &error,
+        )
     })?;
     let sink = Sink { file, digest: None };
     let Form { fields, sink } = Form::receive(request, settings, sink, on_file_bytes).await?;
@@ -121,7 +127,7 @@ impl FromRequest<AppState> for KeptUpload {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let jobs = state.jobs()?.clone();
         let _open = begin(&request, state)?;
-        let Client { owner, .. } = Client::of(request.extensions());
+        let Client { owner, caller } = Client::of(request.extensions());
         let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
         let mut preferences = Preferences::read(request.headers())?;
         preferences.respond_async |= path.as_deref() == Some(JOBS_PATH);
@@ -130,25 +136,27 @@ impl FromRequest<AppState> for KeptUpload {
             Some(key) => jobs.find(&owner, key).await?,
             None => None,
         };
-        let room = match known {
-            Some((job, fingerprint)) => Room::Known { job, fingerprint },
-            None => {
-                let mode = match preferences.respond_async {
-                    true => RunMode::Background,
-                    false => RunMode::Attended,
-                };
-                new_room(&request, state, &jobs, mode).await?
-            }
+        let mode = match preferences.respond_async {
+            true => RunMode::Background,
+            false => RunMode::Attended,
         };
+        let ticket = match known {
+            Some(_) => None,
+            None => look_for_room(&request, state, &jobs, mode).await?,
+        };
+        let declared = number(request.headers(), header::CONTENT_LENGTH).unwrap_or(0);
+        let mut bytes = jobs.spooled(&caller, declared).await?;
         let digest = key.map(|_| Sha256::new());
         let file = jobs.upload().await.map_err(JobsError::from)?;
         let own = file.as_file().try_clone().map_err(|error| spool_failed(&error))?;
         let sink = Sink { file: own, digest };
-        let on_file_bytes = |bytes| {
-            if let Room::New { ticket: Some(ticket), .. } = &room {
-                ticket.receive(bytes);
+        let mut received = 0;
+        let on_file_bytes = |part| {
+            received += part;
+            if let Some(ticket) = &ticket {
+                ticket.receive(received);
             }
-            Ok(())
+            Ok(bytes.add(part)?)
         };
         let Form { fields, sink } =
             Form::receive(request, &state.uploads, sink, on_file_bytes).await?;
@@ -162,32 +170,39 @@ impl FromRequest<AppState> for KeptUpload {
             hex::encode(digest.finalize())
         });
         let fingerprint = fingerprint.unwrap_or_default();
-        Ok(Self { file, fields, owner, preferences, fingerprint, room })
+        let room = match known {
+            Some((job, fingerprint)) => Room::Known { job, fingerprint },
+            // Only now: an upload that never comes takes no job's place.
+            None => {
+                let reservation = jobs.reserve(owner.clone(), &caller, mode)?;
+                Room::New { reservation, ticket }
+            }
+        };
+        Ok(Self { file, bytes, fields, owner, preferences, fingerprint, room })
     }
 }
 
-/// Room for a new job, before gigabytes are received.
-fn new_room(
+/// Refuses a job for which there is no room before gigabytes are received. Returns the right to run
+/// it, if its client waits for it.
+fn look_for_room(
     request: &Request,
     state: &AppState,
     jobs: &Jobs,
     mode: RunMode,
-) -> impl Future<Output = Result<Room, ApiError>> + use<> {
+) -> impl Future<Output = Result<Option<Ticket>, ApiError>> + use<> {
     let client = Client::of(request.extensions());
-    let bytes = number(request.headers(), header::CONTENT_LENGTH).unwrap_or(0);
     let ticket = admit(request, state);
     let (jobs, scheduler) = (jobs.clone(), state.pipeline.scheduler.clone());
     async move {
-        let reservation = jobs.reserve(client.owner, client.caller, bytes, mode).await?;
-        let ticket = match mode {
-            RunMode::Attended => Some(ticket.await?),
+        jobs.check_room(&client.caller)?;
+        match mode {
+            RunMode::Attended => Ok(Some(ticket.await?)),
             RunMode::Background => {
                 // A job waits on the disk, so only a server that ends has no room for it.
                 drop(scheduler.admit_background().await?);
-                None
+                Ok(None)
             }
-        };
-        Ok(Room::New { reservation, ticket })
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::id;
 type Done = BTreeMap<(String, i64), i64>;
 
 /// What is stored while no server runs.
-async fn stored(server: &Server) -> Done {
+pub(super) async fn stored(server: &Server) -> Done {
     let options = SqliteConnectOptions::new().filename(server.jobs().join("jobs.db"));
     let pool = SqlitePool::connect_with(options).await.unwrap();
     let rows = sqlx::query("SELECT job, position, done_at FROM chunks").fetch_all(&pool).await;
@@ -59,7 +59,7 @@ async fn twenty_jobs_survive_fifty_kills_and_no_finished_chunk_is_done_again() {
         let text = server.transcribe(wav(60.0, seed), &fields).await.text();
         assert_eq!(job["text"], text, "job {seed} has another text than its file");
     }
-    assert_eq!(server.kept_files(), 0, "audio is left over");
+    server.nothing_kept().await;
     let listed: serde_json::Value = server.get("/v1/jobs?limit=100").await.json().await.unwrap();
     assert_eq!(listed["data"].as_array().unwrap().len(), JOBS as usize);
     server.kill();
@@ -86,7 +86,7 @@ async fn half_an_upload_is_gone_after_a_kill() {
     assert_eq!(server.kept_files(), 1);
     server.restart();
     server.ready().await;
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
     assert!(upload.await.unwrap().is_err());
 }
 
@@ -100,7 +100,7 @@ async fn a_job_goes_on_after_an_orderly_stop_that_did_not_wait_for_it() {
     assert_eq!(stored(&server).await.len(), 1, "the server waited for the job");
     server.restart();
     assert_eq!(server.ended(&id).await["state"], "finished");
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_database_that_is_held_by_others_costs_a_job_nothing_but_time() {
     drop(other);
     pool.close().await;
     assert_eq!(server.ended(&job).await["state"], "finished");
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
 }
 
 #[tokio::test]

@@ -88,5 +88,5 @@ async fn a_job_that_ends_while_it_is_deleted_is_either_cancelled_or_forgotten() 
         left.error(404, "job_not_found");
     };
     join_all((0..30).map(race)).await;
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
 }

@@ -28,7 +28,7 @@ async fn a_repeated_request_gets_the_same_answer_without_work() {
     let other = send(&server, PATH, 1, "b").await;
     assert_ne!(other.header("x-job-id"), first.header("x-job-id"));
     send(&server, PATH, 1, &"k".repeat(300)).await.error(400, "invalid_value");
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
 }
 
 #[tokio::test]
@@ -54,5 +54,5 @@ async fn requests_with_one_key_at_the_same_moment_are_one_job() {
     let ids: Vec<_> = answers.iter().map(|answer| answer.json()["id"].clone()).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     server.ended(ids[0].as_str().unwrap()).await;
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
 }

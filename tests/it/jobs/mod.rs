@@ -3,15 +3,20 @@
 mod crashes;
 mod fairness;
 mod idempotency;
+mod quota;
+mod recover;
 mod requests;
+mod retry;
+mod shortage;
 mod webhooks;
 
 use std::fs;
+use std::process::Output;
 
 use reqwest::multipart::Form;
 use serde_json::Value;
 
-use super::harness::{Answer, Server, form};
+use super::harness::{Answer, Server, auris, form};
 
 impl Server {
     /// Sends a job and returns it as it was accepted.
@@ -52,6 +57,17 @@ impl Server {
             request = request.header(*name, *value);
         }
         Answer::read(request.send().await.unwrap()).await
+    }
+
+    /// Waits until no file of a job is kept: it goes once the job's end is durable.
+    pub async fn nothing_kept(&self) {
+        self.until("audio is left over", async || self.kept_files() == 0).await;
+    }
+
+    /// Runs `auris jobs recover` on the server's folder.
+    pub fn recover(&self) -> Output {
+        let mut command = auris();
+        command.args(["jobs", "recover", "--jobs-dir"]).arg(self.jobs()).output().unwrap()
     }
 
     /// How many files of jobs are kept.

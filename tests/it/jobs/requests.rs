@@ -25,7 +25,7 @@ async fn a_job_goes_from_its_acceptance_to_a_transcript_in_any_format() {
     assert_eq!(ended["runs"][0]["device"], "cpu");
     let text = server.transcribe(clip("28.flac"), &[]).await.text();
     assert_eq!(ended["text"], text);
-    assert_eq!(server.kept_files(), 0, "the audio of an ended job is removed");
+    server.nothing_kept().await;
 
     for (query, content_type, begins) in [
         ("", "text/plain; charset=utf-8", "1\n00:00:00,"),
@@ -91,7 +91,7 @@ async fn an_unfinished_job_is_cancelled_and_forgotten() {
     server.until("the slot stays in use", async || !busy().await).await;
     let (_, last) = read_stream(events).await;
     assert_eq!(last["error"]["code"], "cancelled");
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
     for path in ["", "/events", "/transcript"].map(|end| format!("{path}{end}")) {
         Answer::read(server.get(&path).await).await.error(404, "job_not_found");
     }
@@ -164,7 +164,7 @@ async fn what_cannot_be_a_job_is_refused_at_once() {
     let webhook = [("webhook_url", "https://example.com/hook")];
     let message = refused(wav(1.0, 1), &webhook).await.error(400, "invalid_value");
     assert!(message.contains("AURIS_WEBHOOK_SECRET"), "{message}");
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
     for path in ["/v1/jobs/1", "/v1/jobs/01983e5b-6f3a-7d10-b7a4-0f3c1d2e4a5b/events"] {
         Answer::read(server.get(path).await).await.error(404, "job_not_found");
     }
@@ -209,6 +209,8 @@ async fn another_owners_job_is_not_found() {
     let url = server.url(&format!("/v1/jobs/{id}"));
     let answer = server.client.delete(&url).bearer_auth("key-of-two").send().await.unwrap();
     assert_eq!(answer.status(), 404);
+    let retry = server.client.post(format!("{url}/retry")).bearer_auth("key-of-two");
+    assert_eq!(retry.send().await.unwrap().status(), 404);
     let list = server.client.get(server.url("/v1/jobs")).bearer_auth("key-of-two").send();
     let list: serde_json::Value = list.await.unwrap().json().await.unwrap();
     assert_eq!(list["data"].as_array().unwrap().len(), 0);

@@ -131,6 +131,27 @@ async fn an_event_is_delivered_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_run_again_calls_its_webhook_again() {
+    let broken = tempfile::tempdir().unwrap();
+    let script = format!("error,chunk=0,times=9999,marker={}", broken.path().display());
+    let extra = ["--slots", "1", "--webhook-secret", &secret(), "--webhook-allow-private"];
+    let server = Server::fake(&script, &extra).await;
+    let (address, mut calls) = receiver().await;
+    let url = format!("http://{address}/hook");
+    let job = id(&server.submit(wav(1.0, 1), &[("webhook_url", &url)]).await);
+    let failed = calls.recv().await.unwrap().verified();
+    assert_eq!(
+        (&failed["type"], &failed["data"]["retryable"]),
+        (&"job.failed".into(), &true.into())
+    );
+    std::fs::remove_dir_all(broken.path()).unwrap();
+    assert_eq!(server.retry(&job).await.status, 202);
+    let finished = calls.recv().await.unwrap().verified();
+    assert_eq!((&finished["type"], &finished["data"]["id"]), (&"job.finished".into(), &job.into()));
+    assert_ne!(finished["id"], failed["id"]);
+}
+
+#[tokio::test]
 async fn addresses_of_the_servers_own_network_are_refused() {
     let server = server(&[]).await;
     for url in [
@@ -150,5 +171,5 @@ async fn addresses_of_the_servers_own_network_are_refused() {
         answer.error(400, "invalid_value");
         assert_eq!(answer.json()["error"]["param"], "webhook_url", "{url}");
     }
-    assert_eq!(server.kept_files(), 0);
+    server.nothing_kept().await;
 }

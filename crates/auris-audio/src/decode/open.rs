@@ -132,7 +132,10 @@ impl Decoder {
         match Self::start(source, Access::Seek, wanted, block) {
             // A truncated MP4 or WebM file can often still be read from front to back.
             Err(error @ (AudioError::Corrupt { .. } | AudioError::NoSamples { .. })) => {
-                Self::start(source, Access::Forward, wanted, block).map_err(|_| error)
+                Self::start(source, Access::Forward, wanted, block).map_err(|again| match again {
+                    AudioError::Io(_) => again,
+                    _ => error,
+                })
             }
             result => result,
         }

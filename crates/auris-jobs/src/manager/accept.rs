@@ -8,6 +8,7 @@ use super::{Jobs, RunningJob, StartedJob, stored};
 use crate::error::JobsError;
 use crate::pipeline::{Checkpoint, PipelineError, Prepared};
 use crate::request::JobRequest;
+use crate::spool::SpooledBytes;
 use crate::store::{Inserted, JobId, NewJob, NewWebhook, unix_ms};
 use auris_core::metrics as names;
 use auris_scheduler::Ticket;
@@ -19,6 +20,8 @@ pub struct Submission {
     pub reservation: JobReservation,
     /// Its audio, at its start.
     pub upload: NamedTempFile,
+    /// The bytes of it.
+    pub bytes: SpooledBytes,
     /// What is asked for.
     pub request: JobRequest,
     /// The owner's name for the request: repeating it creates no second job.
@@ -54,15 +57,14 @@ impl Jobs {
     }
 
     async fn accept(self, submission: Submission) -> Result<JobId, JobsError> {
-        let Submission { reservation, upload, mut request, ticket, .. } = submission;
+        let Submission { reservation, upload, bytes, mut request, ticket, .. } = submission;
         let audio = upload.as_file().try_clone();
         let audio = audio.map_err(|error| PipelineError::Audio(error.into()))?;
         let prepared = self.inner.pipeline.prepare(audio, request.transcription.clone()).await?;
         // An alias may mean something else after a restart.
         request.transcription.model = prepared.model_name().map(str::to_owned);
         let (id, owner) = (reservation.id, reservation.running.owner.clone());
-        self.inner.spool.keep(upload, id).await?;
-        let inserted = self.inner.store.insert(NewJob {
+        let job = NewJob {
             id,
             owner: owner.clone(),
             request_json: stored::json(&request),
@@ -71,17 +73,22 @@ impl Jobs {
             idempotency_key: submission.idempotency_key,
             fingerprint: submission.fingerprint,
             webhook: submission.webhook,
-        });
-        match inserted.await? {
+        };
+        self.inner.spool.keep(upload, &job).await?;
+        match self.inner.store.insert(job).await? {
             Inserted::New => {}
             Inserted::Same(stored) => return Ok(stored.id),
             Inserted::Reused => return Err(JobsError::KeyReused),
         }
-        let started = match self.start_now(&reservation.running, prepared, ticket).await {
+        let started = match self.inner.spool.accept(id, bytes).await {
+            Ok(()) => self.start_now(&reservation.running, prepared, ticket).await,
+            Err(error) => Err(error.into()),
+        };
+        let started = match started {
             Ok(started) => started,
             Err(error) => {
-                self.inner.store.delete(&owner, id).await?;
-                return Err(error.into());
+                self.withdraw(&owner, id).await?;
+                return Err(error);
             }
         };
         counter!(names::JOBS, "state" => "accepted").increment(1);
@@ -96,7 +103,7 @@ impl Jobs {
         running: &RunningJob,
         prepared: Prepared,
         ticket: Option<Ticket>,
-    ) -> Result<Option<StartedJob>, PipelineError> {
+    ) -> Result<Option<StartedJob>, JobsError> {
         if let Some(ticket) = ticket {
             let transcription = prepared.start(ticket).await?;
             return Ok(Some(StartedJob { transcription, _turn: None }));

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::JobsError;
-use super::progress::{ProgressPublisher, ProgressSubscriber, TranscriptionEnd};
+use super::progress::{ProgressPublisher, ProgressState, ProgressSubscriber, TranscriptionEnd};
 use super::request::JobRequest;
 use super::spool::{Spool, SpoolError};
 use super::store::{JobId, JobOutcome, JobState, JobStore, NewWebhook, StoredJob};
@@ -30,10 +30,14 @@ mod reservation;
 mod accept;
 mod task;
 mod settle;
+mod retry;
 // what is stored of a job
 mod stored;
+mod start;
+mod recover;
 
 pub use accept::Submission;
+pub use recover::{RecoveredJob, Recovery};
 pub use reservation::JobReservation;
 
 use fair_semaphore::{FairSemaphore, Turn};
@@ -47,7 +51,9 @@ pub struct JobSettings {
     pub most_unfinished: usize,
     /// The part of them that one caller may have, from 0 to 1.
     pub caller_share: f64,
-    /// How long a job is kept after its end.
+    /// How many bytes the audio of jobs may take; `None` for half of what is free at the start.
+    pub most_bytes: Option<u64>,
+    /// How long a job is kept after its end, and how long one is tried again that lacks something.
     pub retention: Duration,
     /// How webhooks are called; `None` if they are not.
     pub webhooks: Option<WebhookSettings>,
@@ -144,7 +150,7 @@ impl Jobs {
             Some(state) => state,
             None => self.stored_state(&stored).await?,
         };
-        Ok(Some(Job::new(&stored, Some(&state), waits)))
+        Ok(Some(self.view(&stored, Some(&state), waits)))
     }
 
     /// At most `limit` jobs of `owner`, newest first, older than `after` if that is given.
@@ -190,6 +196,8 @@ impl Jobs {
             None => self.settle(&stored, JobOutcome::Cancelled).await?,
         };
         let job = if cancelled { self.job(owner, id).await? } else { None };
+        // First: audio without a row would be set aside at the next start.
+        self.inner.spool.remove(id).await?;
         let deleted = self.inner.store.delete(owner, id).await?;
         Ok(deleted.then(|| match job {
             Some(job) => Removed::Cancelled(Box::new(job)),
@@ -218,7 +226,12 @@ impl Jobs {
         let waits = state.as_ref().is_none_or(|state| state.begun.is_none());
         let waits = waits && stored.state == JobState::Running;
         let eta_seconds = state.and_then(|state| state.eta_seconds());
-        Job { eta_seconds, ..Job::new(stored, None, waits) }
+        Job { eta_seconds, ..self.view(stored, None, waits) }
+    }
+
+    fn view(&self, stored: &StoredJob, state: Option<&ProgressState>, waits: bool) -> Job {
+        let job = Job::new(stored, state, waits);
+        Job { retryable: job.retryable && self.inner.spool.has_audio(stored.id), ..job }
     }
 
     /// Enough turns to keep every slot busy: one for each, and one for a job that is being opened.
@@ -235,8 +248,13 @@ impl Jobs {
         self.unfinished().get(&id).cloned()
     }
 
-    fn forget(&self, id: JobId) {
-        self.unfinished().remove(&id);
+    /// Forgets a task of the job; another one of a retry stays.
+    fn forget(&self, id: JobId, publisher: &ProgressPublisher) {
+        let mut unfinished = self.unfinished();
+        if unfinished.get(&id).is_some_and(|own| own.publisher.same_as(publisher)) {
+            unfinished.remove(&id);
+        }
+        drop(unfinished);
         self.count_unfinished();
     }
 

@@ -1,9 +1,10 @@
-//! Room for a job, held from before its upload until it is accepted or refused.
+//! Room for a job, held from the end of its upload until it is accepted or refused.
 
 use std::collections::HashMap;
 
 use super::{Jobs, RunMode, RunningJob};
 use crate::error::JobsError;
+use crate::spool::SpooledBytes;
 use crate::store::JobId;
 use auris_scheduler::Caller;
 
@@ -20,42 +21,59 @@ pub struct JobReservation {
 }
 
 impl Jobs {
-    /// Reserves room for a job of `owner` with `bytes` of audio, as far as known.
+    /// Room for the audio of a job of `caller`, who declares so many bytes. Each byte must be added
+    /// before it is written.
     ///
     /// # Errors
-    /// [`JobsError::Full`], [`JobsError::Share`] or [`JobsError::DiskFull`].
-    pub async fn reserve(
-        &self,
-        owner: String,
-        caller: Caller,
-        bytes: u64,
-        mode: RunMode,
-    ) -> Result<JobReservation, JobsError> {
-        if self.inner.spool.free_bytes().await? < bytes.saturating_add(RESERVED_BYTES) {
+    /// [`JobsError::Quota`] or [`JobsError::DiskFull`].
+    pub async fn spooled(&self, caller: &Caller, bytes: u64) -> Result<SpooledBytes, JobsError> {
+        let spool = &self.inner.spool;
+        if spool.free_bytes().await? < bytes.saturating_add(RESERVED_BYTES) {
             return Err(JobsError::DiskFull);
         }
+        let share = caller.share.unwrap_or(self.inner.settings.caller_share);
+        Ok(spool.begin(&caller.name.to_string(), share, bytes)?)
+    }
+
+    /// Reserves room for a job of `owner`.
+    ///
+    /// # Errors
+    /// [`JobsError::Full`] or [`JobsError::Share`].
+    pub fn reserve(
+        &self,
+        owner: String,
+        caller: &Caller,
+        mode: RunMode,
+    ) -> Result<JobReservation, JobsError> {
         let id = JobId::new();
         let running = RunningJob::new(owner, caller.name.to_string(), mode);
         let mut unfinished = self.unfinished();
-        self.check_room(&unfinished, &running, caller.share)?;
+        self.check_room_among(&unfinished, caller)?;
         unfinished.insert(id, running.clone());
         drop(unfinished);
         self.count_unfinished();
         Ok(JobReservation { jobs: self.clone(), id, running, is_kept: false })
     }
 
-    fn check_room(
+    /// Checks that there is room for another job of `caller` now.
+    ///
+    /// # Errors
+    /// [`JobsError::Full`] or [`JobsError::Share`].
+    pub fn check_room(&self, caller: &Caller) -> Result<(), JobsError> {
+        self.check_room_among(&self.unfinished(), caller)
+    }
+
+    fn check_room_among(
         &self,
         unfinished: &HashMap<JobId, RunningJob>,
-        running: &RunningJob,
-        share: Option<f64>,
+        caller: &Caller,
     ) -> Result<(), JobsError> {
         let most = self.inner.settings.most_unfinished;
         if unfinished.len() >= most {
             return Err(JobsError::Full { unfinished: unfinished.len() });
         }
-        let share = share.unwrap_or(self.inner.settings.caller_share);
-        let own = unfinished.values().filter(|other| other.caller == running.caller).count();
+        let share = caller.share.unwrap_or(self.inner.settings.caller_share);
+        let own = unfinished.values().filter(|other| *other.caller == *caller.name).count();
         if own as f64 >= (most as f64 * share).ceil() {
             return Err(JobsError::Share { unfinished: own });
         }
@@ -74,7 +92,7 @@ impl JobReservation {
 impl Drop for JobReservation {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.jobs.forget(self.id);
+            self.jobs.forget(self.id, &self.running.publisher);
             self.jobs.inner.spool.remove_soon(self.id);
         }
     }

@@ -54,13 +54,27 @@ impl Jobs {
         counter!(names::JOBS, "state" => state.as_str()).increment(1);
         let owner = (!stored.owner.is_empty()).then_some(&stored.owner);
         tracing::info!(job.id = %id, owner, state = state.as_str(), "a job has ended");
-        if let Err(error) = self.inner.spool.remove(id).await {
-            tracing::warn!(
-                job.id = %id,
-                "the audio of an ended job stays until the next start: {error}"
-            );
-        }
         Ok(true)
+    }
+
+    /// Removes the audio of an ended job, once its end is in the database file: damage to the
+    /// database's log must not lose both.
+    pub(super) async fn release_audio(&self, id: JobId) {
+        let durable = || self.inner.store.make_durable();
+        let durable = durable
+            .retry(ConstantBuilder::new().with_delay(PAUSE).without_max_times())
+            .when(|error| error.shortage().is_some())
+            .await;
+        match durable {
+            Ok(()) => self.remove_audio(id).await,
+            Err(error) => left_over(id, &error),
+        }
+    }
+
+    pub(super) async fn remove_audio(&self, id: JobId) {
+        if let Err(error) = self.inner.spool.remove(id).await {
+            left_over(id, &error);
+        }
     }
 
     /// The event for the webhook of a job that ends now, if it has one.
@@ -77,4 +91,11 @@ impl Jobs {
         let job = Job::new(&ended, Some(&self.stored_state(&ended).await?), false);
         Ok(Some(webhook::event(outcome, now_ms, &job)))
     }
+}
+
+fn left_over(job: JobId, error: &dyn std::fmt::Display) {
+    tracing::warn!(
+        job.id = %job,
+        "the audio of an ended job stays until the job expires or the next start: {error}"
+    );
 }

@@ -1,84 +1,18 @@
-//! Reads jobs back from the store: to resume them at the start, and to report them.
+//! Reads jobs back from the store: to resume them, and to report them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use metrics::counter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
-use super::{Inner, JobSettings, Jobs, RunMode, RunningJob};
+use super::Jobs;
 use crate::error::JobsError;
-use crate::pipeline::{self, ApiFailure, Checkpoint, ChunkResult, Pipeline, TranscriptionProgress};
+use crate::pipeline::{self, ApiFailure, Checkpoint, ChunkResult, TranscriptionProgress};
 use crate::progress::{ProgressState, TranscriptionEnd};
 use crate::request::JobRequest;
-use crate::spool::Spool;
-use crate::store::{JobId, JobState, JobStore, StoredChunk, StoredJob, unix_ms};
-use crate::webhook::{Deliverer, RetryPolicy};
-use auris_core::metrics as names;
-
-/// How often expired jobs are removed.
-const EXPIRY: Duration = Duration::from_secs(60);
-
-/// How many stored results are read into memory at once: those of a day's audio are 30 MB.
-const READERS: usize = 2;
+use crate::store::{JobId, JobState, StoredChunk, StoredJob, unix_ms};
 
 impl Jobs {
-    /// Opens the folder and resumes the unfinished jobs in it.
-    pub async fn start(pipeline: Pipeline, settings: JobSettings) -> Result<Self, JobsError> {
-        let store = JobStore::open(&settings.folder).await?;
-        let unfinished = store.unfinished().await?;
-        let known = unfinished.iter().map(|job| job.id).collect();
-        let spool = Spool::open(&settings.folder, known).await?;
-        let jobs = Self {
-            inner: Arc::new(Inner {
-                pipeline,
-                store,
-                spool,
-                settings,
-                unfinished: Default::default(),
-                turns: Default::default(),
-                readers: Semaphore::new(READERS),
-                interrupted: CancellationToken::new(),
-            }),
-        };
-        if !unfinished.is_empty() {
-            tracing::info!(jobs = unfinished.len(), "unfinished jobs continue");
-            counter!(names::JOBS, "state" => "resumed").increment(unfinished.len() as u64);
-        }
-        for StoredJob { id, owner, .. } in unfinished {
-            let running = RunningJob::new(owner.clone(), owner, RunMode::Background);
-            jobs.unfinished().insert(id, running.clone());
-            tokio::spawn(jobs.clone().run(id, running, None));
-        }
-        jobs.count_unfinished();
-        tokio::spawn(jobs.clone().expire());
-        if let Some(webhooks) = &jobs.inner.settings.webhooks {
-            let deliverer =
-                Deliverer::new(jobs.inner.store.clone(), webhooks, RetryPolicy::default())?;
-            tokio::spawn(deliverer.run(jobs.inner.interrupted.clone()));
-        }
-        Ok(jobs)
-    }
-
-    async fn expire(self) {
-        loop {
-            let kept_ms = i64::try_from(self.inner.settings.retention.as_millis());
-            let before_ms = unix_ms().saturating_sub(kept_ms.unwrap_or(i64::MAX));
-            match self.inner.store.expire(before_ms).await {
-                Ok(gone) if gone.is_empty() => {}
-                Ok(gone) => tracing::info!(jobs = gone.len(), "old jobs are deleted"),
-                Err(error) => tracing::error!("old jobs cannot be deleted: {error}"),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(EXPIRY) => {}
-                () = self.inner.interrupted.cancelled() => return,
-            }
-        }
-    }
-
     /// The checkpoint from which a job can continue.
     pub(super) async fn checkpoint(&self, stored: &StoredJob) -> Result<Checkpoint, JobsError> {
         // The semaphore is never closed.
@@ -140,7 +74,7 @@ pub(super) fn chunk(result: &ChunkResult) -> StoredChunk {
     }
 }
 
-fn failure(stored: &StoredJob) -> ApiFailure {
+pub(super) fn failure(stored: &StoredJob) -> ApiFailure {
     let read = stored.error_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
     read.unwrap_or_else(|| {
         ApiFailure::internal(&format!("job {} failed without a reason", stored.id))

@@ -1,8 +1,10 @@
 //! The task of an unfinished job: runs it to its end, with as many attempts as it takes.
 
-use std::time::Duration;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
+use futures_util::FutureExt;
 
 use super::{Jobs, RunMode, RunningJob, StartedJob, stored};
 use crate::error::JobsError;
@@ -16,10 +18,13 @@ use auris_core::transcript::Transcript;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How often a job is tried that fails in a way that may be the file's doing or the machine's.
+const MOST_DOUBTFUL: u32 = 2;
+
 impl Jobs {
     /// Runs a job to its end.
     pub(super) async fn run(self, id: JobId, running: RunningJob, started: Option<StartedJob>) {
-        let _guard = TaskGuard { jobs: &self, id, publisher: &running.publisher };
+        let guard = TaskGuard { jobs: &self, id, publisher: &running.publisher };
         let interrupted = async {
             match running.mode {
                 RunMode::Attended => std::future::pending().await,
@@ -44,21 +49,34 @@ impl Jobs {
         match outcome {
             // It may succeed when the client sends it again.
             Some(_) if may_pass && running.mode == RunMode::Attended => {
-                self.discard(&running.owner, id).await;
+                if let Err(error) = self.withdraw(&running.owner, id).await {
+                    tracing::warn!(job.id = %id, "a refused job is left over: {error}");
+                }
             }
             Some(outcome) => self.settle_with_retry(&running.owner, id, outcome).await,
             None => {}
         }
+        let needs_audio = match &end {
+            TranscriptionEnd::Finished(_) | TranscriptionEnd::Cancelled => false,
+            TranscriptionEnd::Failed(failure) => failure.code.may_be_servers_fault(),
+            TranscriptionEnd::Interrupted => true,
+        };
+        if matches!(end, TranscriptionEnd::Cancelled) {
+            self.remove_audio(id).await;
+        }
         running.publisher.end(end);
+        drop(guard);
+        if !needs_audio {
+            self.release_audio(id).await;
+        }
     }
 
     /// Deletes a job that the client has to send again.
-    async fn discard(&self, owner: &str, id: JobId) {
-        let deleted = self.inner.store.delete(owner, id).await.map_err(JobsError::from);
-        let removed = self.inner.spool.remove(id).await.map_err(JobsError::from);
-        if let Err(error) = deleted.and(removed) {
-            tracing::warn!(job.id = %id, "a refused job is left over: {error}");
-        }
+    pub(super) async fn withdraw(&self, owner: &str, id: JobId) -> Result<(), JobsError> {
+        // In this order, a kill in between leaves either the job or nothing.
+        self.inner.spool.withdraw(id).await?;
+        self.inner.store.delete(owner, id).await?;
+        Ok(self.inner.spool.remove(id).await?)
     }
 
     async fn attempts(
@@ -70,16 +88,29 @@ impl Jobs {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(FIRST_PAUSE)
             .with_max_delay(LONGEST_PAUSE)
+            .with_jitter()
             .without_max_times();
+        let begun = Instant::now();
+        let mut doubtful = 0;
         let refused = |error: &JobsError| {
             matches!(error, JobsError::Pipeline(_)) && running.mode == RunMode::Attended
         };
         let output = (|| {
             let started = started.take();
-            async move { self.attempt(id, running, started).await }
+            async move {
+                // What panics is at worst this job, and never leaves it without an end.
+                let attempt = AssertUnwindSafe(self.attempt(id, running, started));
+                attempt.catch_unwind().await.unwrap_or(Err(JobsError::Panicked))
+            }
         })
         .retry(pauses)
-        .when(|error: &JobsError| error.may_pass() && !refused(error))
+        .when(|error: &JobsError| {
+            if begun.elapsed() > self.inner.settings.retention || refused(error) {
+                return false;
+            }
+            doubtful += u32::from(error.is_doubtful());
+            error.may_pass() || error.is_doubtful() && doubtful < MOST_DOUBTFUL
+        })
         .notify(|error, pause| {
             tracing::warn!(job.id = %id, pause_s = pause.as_secs(), "a job waits: {error}");
         });
@@ -140,7 +171,9 @@ impl Jobs {
 
     async fn record(&self, id: JobId, step: &Step) -> Result<(), JobsError> {
         match step {
-            Step::Routed(route) => self.inner.store.set_route(id, stored::json(route)).await?,
+            Step::Routed(route) => {
+                self.inner.store.set_route(id, stored::json(route.as_ref())).await?
+            }
             // An earlier version may have cut the file differently and stored other chunks here.
             Step::Chunk { result, from_checkpoint: false } => {
                 self.inner.store.put_chunk(id, &stored::chunk(result)).await?;
@@ -161,7 +194,7 @@ struct TaskGuard<'a> {
 impl Drop for TaskGuard<'_> {
     fn drop(&mut self) {
         self.publisher.end(TranscriptionEnd::Interrupted);
-        self.jobs.forget(self.id);
+        self.jobs.forget(self.id, self.publisher);
     }
 }
 
@@ -170,7 +203,10 @@ impl JobsError {
     fn failure(&self) -> ApiFailure {
         match self {
             Self::Pipeline(error) => error.into(),
-            error => ApiFailure::internal(error),
+            error => match error.shortage() {
+                Some(shortage) => (&shortage).into(),
+                None => ApiFailure::internal(error),
+            },
         }
     }
 }

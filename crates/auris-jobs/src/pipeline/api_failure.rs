@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::PipelineError;
 use auris_audio::AudioError;
+use auris_core::shortage::Shortage;
 use auris_scheduler::{ChunkError, Refusal};
 
 /// Why a job failed.
@@ -32,6 +33,7 @@ pub enum FailureCode {
     AudioTooLong,
     Cancelled,
     CannotDetectLanguage,
+    DecoderFailed,
     DecodingTimeout,
     EmptyFile,
     EngineFailed,
@@ -42,6 +44,7 @@ pub enum FailureCode {
     NoAudio,
     Overloaded,
     RateLimitExceeded,
+    ResourcesExhausted,
     ShuttingDown,
     UndecodableAudio,
     UnsupportedAudio,
@@ -49,6 +52,37 @@ pub enum FailureCode {
 }
 
 use FailureCode as Code;
+
+impl FailureCode {
+    /// Whether the server may be at fault: it is broken, short of something, set up differently or
+    /// too slow now, or has a bug that the file triggers. A job that failed so keeps its audio and
+    /// may be run again.
+    pub fn may_be_servers_fault(self) -> bool {
+        match self {
+            Self::CannotDetectLanguage
+            | Self::DecoderFailed
+            | Self::DecodingTimeout
+            | Self::EngineFailed
+            | Self::InternalError
+            // It was there when the job was accepted.
+            | Self::ModelNotFound
+            | Self::ModelUnavailable
+            | Self::Overloaded
+            | Self::RateLimitExceeded
+            | Self::ResourcesExhausted
+            | Self::ShuttingDown => true,
+            Self::AudioQuarantined
+            | Self::AudioTooLong
+            | Self::Cancelled
+            | Self::EmptyFile
+            | Self::InvalidValue
+            | Self::NoAudio
+            | Self::UndecodableAudio
+            | Self::UnsupportedAudio
+            | Self::UnsupportedLayout => false,
+        }
+    }
+}
 
 impl ApiFailure {
     fn new(code: FailureCode, message: impl Into<String>) -> Self {
@@ -66,6 +100,7 @@ impl ApiFailure {
             Code::ModelUnavailable
                 | Code::Overloaded
                 | Code::RateLimitExceeded
+                | Code::ResourcesExhausted
                 | Code::ShuttingDown
         )
     }
@@ -101,7 +136,8 @@ impl From<&PipelineError> for ApiFailure {
                 Self::new(Code::InvalidValue, message).of("language")
             }
             PipelineError::CannotDetect => Self::new(Code::CannotDetectLanguage, message),
-            PipelineError::DecoderPanicked => Self::new(Code::UndecodableAudio, message).of("file"),
+            PipelineError::Shortage(shortage) => shortage.into(),
+            PipelineError::DecoderPanicked => Self::new(Code::DecoderFailed, message).of("file"),
             PipelineError::DecoderHangs => Self::new(Code::DecodingTimeout, message).of("file"),
             PipelineError::NoDecoder => Self::new(Code::Overloaded, message),
         }
@@ -111,7 +147,12 @@ impl From<&PipelineError> for ApiFailure {
 impl From<&AudioError> for ApiFailure {
     fn from(error: &AudioError) -> Self {
         let code = match error {
-            AudioError::Io(cause) => return Self::internal(cause),
+            AudioError::Io(cause) => {
+                return match Shortage::of(cause) {
+                    Some(shortage) => (&shortage).into(),
+                    None => Self::internal(cause),
+                };
+            }
             AudioError::Empty => Code::EmptyFile,
             AudioError::UnknownFormat { .. }
             | AudioError::UnsupportedCodec { .. }
@@ -136,6 +177,12 @@ impl From<&AudioError> for ApiFailure {
             }
         };
         Self::new(code, error.to_string()).of("file")
+    }
+}
+
+impl From<&Shortage> for ApiFailure {
+    fn from(shortage: &Shortage) -> Self {
+        Self::new(Code::ResourcesExhausted, shortage.to_string())
     }
 }
 
@@ -167,5 +214,31 @@ impl From<&ChunkError> for ApiFailure {
             }
             ChunkError::ShutDown => (&Refusal::Draining).into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use auris_audio::{AudioStream, Limits};
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_no_fault_of_it() {
+        // Address 0 of a process, which reads as EIO.
+        let file = File::open("/proc/self/mem").unwrap();
+        let error = AudioStream::open(file, &Limits::default()).err().expect("unreadable");
+        let failure = ApiFailure::from(&error);
+        assert_eq!(failure.code, Code::ResourcesExhausted, "{failure:?}");
+        assert!(failure.may_pass() && failure.code.may_be_servers_fault());
+        assert_eq!(failure.param, None);
+    }
+
+    #[test]
+    fn a_damaged_file_is_at_fault() {
+        let error = AudioError::Corrupt { container: "WAV", cause: "cut".to_owned() };
+        let failure = ApiFailure::from(&error);
+        assert!(!failure.may_pass() && !failure.code.may_be_servers_fault(), "{failure:?}");
     }
 }

@@ -12,6 +12,7 @@ use tokio::task::{self, JoinHandle};
 use tokio::time::timeout;
 
 use super::PipelineError;
+use auris_core::shortage::Shortage;
 
 /// When a thread is abandoned. A 30 s chunk that is decoded as slowly as allowed takes half of
 /// this.
@@ -40,8 +41,8 @@ impl Decoders {
     /// runs to its end and keeps its turn, so that no more threads than allowed work at once.
     ///
     /// # Errors
-    /// [`PipelineError::DecoderPanicked`], [`PipelineError::DecoderHangs`], and
-    /// [`PipelineError::NoDecoder`] if all threads hang.
+    /// [`PipelineError::DecoderPanicked`], [`PipelineError::DecoderHangs`],
+    /// [`PipelineError::NoDecoder`] if all threads hang, and [`Shortage::Processes`].
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -49,7 +50,8 @@ impl Decoders {
         let turn = self.turn().await?;
         let decoders = self.clone();
         let watched = task::spawn(async move { decoders.watch(turn, work).await });
-        watched.await.unwrap_or(Err(PipelineError::DecoderPanicked))
+        // Only the runtime panics there, when it cannot start a thread.
+        watched.await.unwrap_or(Err(Shortage::Processes.into()))
     }
 
     /// Waits for a turn; fails once every thread hangs.

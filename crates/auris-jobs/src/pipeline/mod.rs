@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use auris_audio::{AudioError, ChunkPolicy, Limits};
 use auris_core::language::Language;
 use auris_core::recording::Selection;
+use auris_core::shortage::Shortage;
 use auris_core::transcript::Options;
 use auris_models::{Catalog, ModelAliases, ModelFile, Routing};
 use auris_scheduler::{ChunkError, Refusal, Scheduler, Ticket};
@@ -94,6 +95,8 @@ pub enum PipelineError {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Chunk(#[from] ChunkError),
+    #[error(transparent)]
+    Shortage(#[from] Shortage),
     #[error(
         "unknown model `{name}`: this server runs {loaded}; with `whisper-1`, or without a model, \
          it chooses one by the language (--model-aliases of the server adds names)"

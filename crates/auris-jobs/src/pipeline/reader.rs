@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Decoders, Pipeline, PipelineError};
 use auris_audio::{AudioError, AudioStream, Chunk, ChunkPolicy, Chunks, Piece, SAMPLE_RATE_HZ};
 use auris_core::recording::{DecodedAudio, Losses, Selection, TranscribedParts};
+use auris_core::shortage::Shortage;
 
 /// The bit rate assumed for compressed audio without a declared length: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
@@ -135,7 +136,7 @@ fn decode(
     };
     Box::pin(async move {
         let task = tokio::spawn(async move { decoders.run(decode).await });
-        // A task that ends early has panicked, or the runtime ends.
-        AbortOnDropHandle::new(task).await.unwrap_or(Err(PipelineError::DecoderPanicked))
+        // It only ends early with the runtime.
+        AbortOnDropHandle::new(task).await.unwrap_or(Err(Shortage::Processes.into()))
     })
 }

@@ -57,22 +57,24 @@ impl JobStore {
         query.fetch_optional(&self.readers).await.map_err(|error| self.failure(error))
     }
 
-    /// Stores the result of an attempt. While `report` says that the event is pending, it is due
+    /// Stores the result of an attempt to send the job's `event`, unless it was replaced by that of
+    /// a retry. While `report` says that the event is pending, it is due
     /// again at `next_at_ms`; once it is settled, the event of a deleted job is removed.
     pub(crate) async fn record_delivery(
         &self,
         job: JobId,
+        event: &str,
         report: &DeliveryReport,
         next_at_ms: i64,
     ) -> Result<(), StoreError> {
         let query = sqlx::query(
             "UPDATE deliveries
              SET state = ?2, attempts = ?3, next_at = ?4, last_status = ?5, last_error = ?6
-             WHERE job = ?1",
+             WHERE job = ?1 AND event = ?7",
         );
         let query = query.bind(job.to_string()).bind(report.state.as_str());
         let query = query.bind(report.attempts).bind(next_at_ms);
-        let query = query.bind(report.last_status).bind(&report.last_error);
+        let query = query.bind(report.last_status).bind(&report.last_error).bind(event);
         query.execute(&self.writer).await.map_err(|error| self.failure(error))?;
         Ok(())
     }

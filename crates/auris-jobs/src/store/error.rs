@@ -7,6 +7,7 @@ use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 
 use super::job::JobId;
+use auris_core::shortage::Shortage;
 
 /// SQLite's primary result codes (<https://www.sqlite.org/rescode.html>).
 const SQLITE_BUSY: u32 = 5;
@@ -16,6 +17,7 @@ const SQLITE_IOERR: u32 = 10;
 const SQLITE_CORRUPT: u32 = 11;
 const SQLITE_FULL: u32 = 13;
 const SQLITE_CANTOPEN: u32 = 14;
+const SQLITE_PROTOCOL: u32 = 15;
 const SQLITE_NOTADB: u32 = 26;
 
 /// Why a job cannot be stored or read.
@@ -35,15 +37,15 @@ pub enum StoreError {
     InUse(PathBuf),
 
     #[error(
-        "{} was written by another version of auris: start that version, or move {} away to \
-         begin without its jobs",
+        "{} was written by another version of auris: start that version, or move {} aside and run \
+         `auris jobs recover`, which queues every job again whose audio is there",
         .0.display(), with_companions(.0)
     )]
     OtherVersion(PathBuf),
 
     #[error(
-        "{} is damaged ({reason}): move {} away to begin without its jobs, or put a backup in its \
-         place",
+        "{} is damaged ({reason}): move {} aside and run `auris jobs recover`, which queues every \
+         job again whose audio is there",
         path.display(), with_companions(path)
     )]
     Damaged { path: PathBuf, reason: String },
@@ -56,22 +58,26 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later, such as when there is room on the disk again.
-    pub(crate) fn may_pass(&self) -> bool {
-        match self {
-            Self::Database { source: sqlx::Error::PoolTimedOut | sqlx::Error::Io(_), .. } => true,
-            Self::Database { source: sqlx::Error::Database(error), .. } => matches!(
-                primary_code(error.as_ref()),
-                Some(
-                    SQLITE_BUSY
-                        | SQLITE_LOCKED
-                        | SQLITE_NOMEM
-                        | SQLITE_IOERR
-                        | SQLITE_FULL
-                        | SQLITE_CANTOPEN
-                )
-            ),
-            _ => false,
+    /// What the server is short of; the same call may succeed later. `None` for other failures.
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        let source = match self {
+            Self::Folder { source, .. } => return Shortage::of(source),
+            Self::Database { source, .. } => source,
+            _ => return None,
+        };
+        match source {
+            sqlx::Error::PoolTimedOut => Some(Shortage::Busy),
+            sqlx::Error::WorkerCrashed => Some(Shortage::Processes),
+            sqlx::Error::Io(error) => Some(Shortage::of(error).unwrap_or(Shortage::Disk)),
+            sqlx::Error::Database(error) => match primary_code(error.as_ref())? {
+                SQLITE_BUSY | SQLITE_LOCKED | SQLITE_PROTOCOL => Some(Shortage::Busy),
+                SQLITE_NOMEM => Some(Shortage::Memory),
+                SQLITE_IOERR => Some(Shortage::Disk),
+                SQLITE_FULL => Some(Shortage::DiskSpace),
+                SQLITE_CANTOPEN => Some(Shortage::OpenFiles),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -92,7 +92,8 @@ impl JobState {
 }
 
 /// A job to be stored. Its audio is in the spool by then.
-#[derive(Debug, Clone)]
+// Stored as JSON beside the audio, for `Jobs::recover`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NewJob {
     pub(crate) id: JobId,
     /// The name of the API key that sent it; empty without keys.
@@ -112,7 +113,7 @@ pub(crate) struct NewJob {
 }
 
 /// The webhook to call when a job ends.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewWebhook {
     /// Where to send the event.
     pub url: String,

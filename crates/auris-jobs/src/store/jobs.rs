@@ -1,10 +1,10 @@
 //! A job's way through the database, from its insertion to its end and removal.
 
+use serde_json::json;
 use sqlx::query::{Query, QueryAs};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{FromRow, Row, Sqlite};
 
-use super::row;
 use super::{
     Inserted, JobId, JobOutcome, JobState, JobStore, NewDelivery, NewJob, StoreError, StoredJob,
 };
@@ -98,11 +98,36 @@ impl JobStore {
         query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))
     }
 
-    /// Every job that is queued or running, the oldest first.
-    pub(crate) async fn unfinished(&self) -> Result<Vec<StoredJob>, StoreError> {
-        let query: JobQuery =
-            sqlx::query_as(select_jobs!("WHERE jobs.state IN ('queued', 'running') ORDER BY id"));
+    /// The unfinished jobs, the oldest first, and those of `ids` that have ended.
+    pub(crate) async fn unfinished_and(&self, ids: &[JobId]) -> Result<Vec<StoredJob>, StoreError> {
+        let query: JobQuery = sqlx::query_as(select_jobs!(
+            "WHERE jobs.state IN ('queued', 'running')
+                 OR id IN (SELECT value FROM json_each(?1))
+             ORDER BY id"
+        ));
+        let query = query.bind(json!(ids).to_string());
         query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))
+    }
+
+    /// Puts a failed job of `owner` back into the queue, and drops the event of its failure. Returns
+    /// whether it was a failed one.
+    pub(crate) async fn requeue(&self, owner: &str, id: JobId) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "UPDATE jobs SET state = 'queued', error_json = NULL, ended_at = NULL,
+                 ended_uptime = NULL
+             WHERE id = ?1 AND owner = ?2 AND state = 'failed'",
+        );
+        let query = query.bind(id.to_string()).bind(owner.to_owned());
+        let drop_event = sqlx::query("DELETE FROM deliveries WHERE job = ?1").bind(id.to_string());
+        let mut transaction = self.writer.begin().await.map_err(|error| self.failure(error))?;
+        let queued = query.execute(&mut *transaction).await;
+        let queued = queued.map_err(|error| self.failure(error))?.rows_affected() > 0;
+        if queued {
+            let dropped = drop_event.execute(&mut *transaction).await;
+            dropped.map_err(|error| self.failure(error))?;
+        }
+        transaction.commit().await.map_err(|error| self.failure(error))?;
+        Ok(queued)
     }
 
     /// Records that the job has begun, or continues after a restart. Returns whether it is still
@@ -149,7 +174,8 @@ impl JobStore {
             JobOutcome::Finished | JobOutcome::Cancelled => None,
         };
         let query = sqlx::query(
-            "UPDATE jobs SET state = ?2, error_json = ?3, ended_at = ?4
+            "UPDATE jobs SET state = ?2, error_json = ?3, ended_at = ?4,
+                 ended_uptime = (SELECT ms FROM uptime)
              WHERE id = ?1 AND state IN ('queued', 'running')",
         );
         let query = query.bind(id.to_string()).bind(state.as_str()).bind(error_json).bind(now_ms);
@@ -181,16 +207,6 @@ impl JobStore {
     pub(crate) async fn delete(&self, owner: &str, id: JobId) -> Result<bool, StoreError> {
         let query = sqlx::query("DELETE FROM jobs WHERE id = ?1 AND owner = ?2");
         self.changes(query.bind(id.to_string()).bind(owner.to_owned())).await
-    }
-
-    /// Removes the jobs that ended before `ended_before_ms` as [`Self::delete`] does, and returns
-    /// their ids.
-    pub(crate) async fn expire(&self, ended_before_ms: i64) -> Result<Vec<JobId>, StoreError> {
-        let query = sqlx::query("DELETE FROM jobs WHERE ended_at < ?1 RETURNING id");
-        let rows = query.bind(ended_before_ms).fetch_all(&self.writer).await;
-        let rows = rows.map_err(|error| self.failure(error))?;
-        let ids = rows.iter().map(|row| row::parsed(row, "id")).collect::<Result<_, _>>();
-        ids.map_err(|error| self.failure(error))
     }
 
     async fn changes(

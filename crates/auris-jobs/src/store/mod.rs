@@ -13,6 +13,8 @@ mod row;
 mod chunks;
 mod deliveries;
 mod jobs;
+mod retention;
+mod checkpoint;
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -25,6 +27,8 @@ use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
 pub use job::{JobId, JobState};
+
+use checkpoint::Checkpoints;
 
 pub(crate) use deliveries::{Delivery, Excluded};
 pub(crate) use error::StoreError;
@@ -41,6 +45,7 @@ pub(crate) struct JobStore {
     /// Several read-only connections: readers do not block the writer.
     readers: SqlitePool,
     path: PathBuf,
+    checkpoints: Arc<Checkpoints>,
     delivery_added: Arc<Notify>,
     /// Held for as long as the folder is in use.
     _lock: Arc<File>,

@@ -17,7 +17,10 @@ use super::{JobStore, StoreError};
 pub(super) const DATABASE: &str = "jobs.db";
 
 /// Every migration, in order. A published one is never edited.
-const MIGRATIONS: &[(&str, &str)] = &[("jobs", include_str!("migrations/0001_jobs.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("jobs", include_str!("migrations/0001_jobs.sql")),
+    ("uptime", include_str!("migrations/0002_uptime.sql")),
+];
 
 /// No other process writes, but a backup may lock the file for a while.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,7 +51,16 @@ impl JobStore {
         let migrated = migrator().run(&writer).await;
         migrated.map_err(|error| StoreError::migration(&path, error))?;
         let readers = readers(&path).await.map_err(failure)?;
-        Ok(Self { writer, readers, path, delivery_added: Arc::default(), _lock: Arc::new(lock) })
+        let store = Self {
+            writer,
+            readers,
+            path,
+            checkpoints: Arc::default(),
+            delivery_added: Arc::default(),
+            _lock: Arc::new(lock),
+        };
+        store.truncate_wal().await?;
+        Ok(store)
     }
 }
 

@@ -142,7 +142,8 @@ impl Deliverer {
             let excluded = excluded(&self.slots);
             let Some(delivery) = self.context.store.next_delivery(&excluded).await? else { break };
             let wait_ms = delivery.due_at_ms.saturating_sub(unix_ms());
-            if wait_ms > 0 {
+            // A longer wait was never asked for: the system's clock has been set back.
+            if wait_ms > 0 && Duration::from_millis(wait_ms.unsigned_abs()) <= MOST_RETRY_AFTER {
                 return Ok(Some(Duration::from_millis(wait_ms.unsigned_abs()).min(MOST_SLEEP)));
             }
             let slot = DeliverySlot {
@@ -182,7 +183,8 @@ impl DeliveryContext {
         let next_at_ms = unix_ms().saturating_add(pause_ms);
         let DeliveryAttempt { status: last_status, error: last_error, .. } = attempt;
         let report = DeliveryReport { state, attempts, last_status, last_error };
-        let stored = self.store.record_delivery(delivery.job, &report, next_at_ms).await;
+        let stored = self.store.record_delivery(delivery.job, &delivery.event, &report, next_at_ms);
+        let stored = stored.await;
         if stored.is_err() {
             // Otherwise it would be sent again at once, and again.
             sleep(STORE_PAUSE).await;
@@ -223,7 +225,8 @@ fn excluded(slots: &HashMap<task::Id, DeliverySlot>) -> Excluded {
 fn log(delivery: &Delivery, attempt: &DeliveryAttempt, state: DeliveryState, pause: Duration) {
     let job = delivery.job;
     let attempts = delivery.attempts.saturating_add(1);
-    let reason = attempt.error.as_deref().unwrap_or_default();
+    let reason = attempt.detail.as_ref().or(attempt.error.as_ref());
+    let reason = reason.map(String::as_str).unwrap_or_default();
     match state {
         DeliveryState::Delivered => tracing::debug!(job.id = %job, attempts, "webhook delivered"),
         DeliveryState::Pending => tracing::info!(

@@ -24,9 +24,15 @@ pub(super) struct Sender {
 pub(super) struct DeliveryAttempt {
     pub(super) outcome: DeliveryOutcome,
     pub(super) status: Option<u16>,
-    /// Why the event was not delivered, without the address.
+    /// Why the event was not delivered, for the job's owner.
     pub(super) error: Option<String>,
+    /// What happened, for the log: without the address.
+    pub(super) detail: Option<String>,
 }
+
+/// The one error of everything that ends without a response. Whether a name of the server's own
+/// network exists, and what is there, is no business of the job's owner.
+const UNREACHED: &str = "the receiver could not be reached";
 
 /// What the result means for further attempts.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +70,7 @@ impl Sender {
         let url = match address::parse(&delivery.url, self.allow_private) {
             Ok((url, _)) => url,
             Err(error) => {
-                return DeliveryAttempt::failed(DeliveryOutcome::Refused, error.to_string());
+                return DeliveryAttempt::unreached(DeliveryOutcome::Refused, error.to_string());
             }
         };
         let timestamp = unix_ms() / 1_000;
@@ -79,7 +85,7 @@ impl Sender {
             .body(delivery.body.clone());
         match request.send().await {
             Ok(response) => DeliveryAttempt::answered(&response),
-            Err(error) => DeliveryAttempt::failed(
+            Err(error) => DeliveryAttempt::unreached(
                 DeliveryOutcome::Retry { after: Duration::ZERO },
                 auris_models::causes(error),
             ),
@@ -88,8 +94,8 @@ impl Sender {
 }
 
 impl DeliveryAttempt {
-    fn failed(outcome: DeliveryOutcome, error: String) -> Self {
-        Self { outcome, status: None, error: Some(error) }
+    fn unreached(outcome: DeliveryOutcome, detail: String) -> Self {
+        Self { outcome, status: None, error: Some(UNREACHED.to_owned()), detail: Some(detail) }
     }
 
     fn answered(response: &Response) -> Self {
@@ -109,7 +115,7 @@ impl DeliveryAttempt {
                 if status.is_redirection() { ", and redirects are not followed" } else { "" };
             format!("the receiver answered {status}{hint}")
         });
-        Self { outcome, status: Some(status.as_u16()), error }
+        Self { outcome, status: Some(status.as_u16()), error, detail: None }
     }
 }
 

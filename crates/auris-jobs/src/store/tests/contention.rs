@@ -14,7 +14,7 @@ async fn readers_and_the_writer_do_not_wait_for_each_other() {
     sqlx::query("DELETE FROM jobs").execute(&mut *writing).await.unwrap();
     assert_eq!(test.job("", id).await.id, id);
     assert_eq!(test.store.list("", None, 10).await.unwrap().len(), 1);
-    assert_eq!(test.store.unfinished().await.unwrap().len(), 1);
+    assert_eq!(test.unfinished().await.len(), 1);
     assert_eq!(test.store.chunks(id).await.unwrap(), []);
     assert_eq!(test.store.find("", "k").await.unwrap(), None);
     writing.rollback().await.unwrap();
@@ -50,7 +50,7 @@ async fn failures_report_whether_they_are_transient() {
     set("PRAGMA busy_timeout = 0").await;
     let backup = outside(&test.folder, "BEGIN IMMEDIATE").await;
     let busy = add().await.expect("the database is held");
-    assert!(busy.may_pass(), "{busy:?}");
+    assert!(busy.shortage().is_some(), "{busy:?}");
     backup.close().await.unwrap();
     assert!(add().await.is_none(), "the backup is done");
 
@@ -60,17 +60,20 @@ async fn failures_report_whether_they_are_transient() {
         full = add().await;
     }
     let full = full.expect("the loop ends with it");
-    assert!(full.may_pass(), "{full:?}");
+    assert!(full.shortage().is_some(), "{full:?}");
     assert!(full.to_string().contains("is full"), "{full}");
     set("PRAGMA max_page_count = 1000000").await;
     assert!(add().await.is_none(), "there is room again");
 
     let gone = test.store.put_chunk(JobId::new(), &chunk(0)).await.expect_err("no such job");
-    assert!(!gone.may_pass(), "{gone:?}");
+    assert!(gone.shortage().is_none(), "{gone:?}");
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("jobs.db"), "no database ".repeat(1_000)).unwrap();
     let damaged = JobStore::open(folder.path()).await.expect_err("damaged");
-    assert!(matches!(damaged, StoreError::Damaged { .. }) && !damaged.may_pass(), "{damaged:?}");
+    assert!(
+        matches!(damaged, StoreError::Damaged { .. }) && damaged.shortage().is_none(),
+        "{damaged:?}"
+    );
 }
 
 #[tokio::test]

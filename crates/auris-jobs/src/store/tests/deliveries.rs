@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use super::super::{
-    DeliveryReport, DeliveryState, Excluded, JobId, JobOutcome, JobStore, NewDelivery,
+    DeliveryReport, DeliveryState, Excluded, JobId, JobOutcome, JobStore, NewDelivery, NewJob,
 };
 use super::test_store::{TestStore, job};
+use crate::webhook::check_address;
 
 /// The job of the next event, and when it is due.
 async fn next(store: &JobStore, excluded: &Excluded) -> Option<(JobId, i64)> {
@@ -24,11 +25,11 @@ async fn the_event_that_is_due_first_comes_next() {
     let second = test.finished("", "https://a.example/2").await;
     let (store, all) = (&test.store, Excluded::default());
     assert_eq!(next(store, &all).await, Some((first, 1_000)));
-    store.record_delivery(first, &report(DeliveryState::Pending, 1), 5_000).await.unwrap();
+    test.tried(first, &report(DeliveryState::Pending, 1), 5_000).await;
     assert_eq!(next(store, &all).await, Some((second, 1_000)));
-    store.record_delivery(second, &report(DeliveryState::Delivered, 1), 0).await.unwrap();
+    test.tried(second, &report(DeliveryState::Delivered, 1), 0).await;
     assert_eq!(next(store, &all).await, Some((first, 5_000)));
-    store.record_delivery(first, &report(DeliveryState::Failed, 2), 0).await.unwrap();
+    test.tried(first, &report(DeliveryState::Failed, 2), 0).await;
     assert_eq!(next(store, &all).await, None);
 }
 
@@ -68,7 +69,7 @@ async fn a_job_reports_how_far_its_event_is_also_after_a_restart() {
         last_error: Some("connection refused".to_owned()),
         ..report(DeliveryState::Pending, 3)
     };
-    test.store.record_delivery(id, &tried, 5_000).await.unwrap();
+    test.tried(id, &tried, 5_000).await;
     let test = test.reopened().await;
     let job = test.job("", id).await;
     assert_eq!(job.delivery, Some(tried));
@@ -98,14 +99,13 @@ async fn a_pending_event_outlives_its_job_and_goes_when_it_settles() {
         remove(store, id).await;
         assert_eq!(store.get("", id).await.unwrap(), None);
         assert_eq!(next(store, &all).await, Some((id, 1_000)));
-        store.record_delivery(id, &report(DeliveryState::Pending, 1), 5_000).await.unwrap();
+        test.tried(id, &report(DeliveryState::Pending, 1), 5_000).await;
         assert_eq!(next(store, &all).await, Some((id, 5_000)));
-        store.record_delivery(id, &report(settled, 2), 0).await.unwrap();
+        test.tried(id, &report(settled, 2), 0).await;
         assert_eq!(events(&test).await, 0);
     }
     let delete = async |store: &JobStore, id: JobId| assert!(store.delete("", id).await.unwrap());
-    let expire =
-        async |store: &JobStore, id: JobId| assert_eq!(store.expire(2_000).await.unwrap(), [id]);
+    let expire = async |store: &JobStore, id: JobId| store.delete_ended(&[id]).await.unwrap();
     check(delete, DeliveryState::Delivered).await;
     check(expire, DeliveryState::Failed).await;
 }
@@ -114,7 +114,7 @@ async fn a_pending_event_outlives_its_job_and_goes_when_it_settles() {
 async fn a_settled_event_goes_with_its_job() {
     let test = TestStore::new().await;
     let id = test.finished("", "https://a.example/1").await;
-    test.store.record_delivery(id, &report(DeliveryState::Delivered, 1), 0).await.unwrap();
+    test.tried(id, &report(DeliveryState::Delivered, 1), 0).await;
     assert_eq!(events(&test).await, 1);
     assert!(test.store.delete("", id).await.unwrap());
     assert_eq!(events(&test).await, 0);
@@ -124,4 +124,26 @@ async fn a_settled_event_goes_with_its_job() {
 async fn events(test: &TestStore) -> i64 {
     let query = sqlx::query_scalar("SELECT count(*) FROM deliveries");
     query.fetch_one(&test.store.readers).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_after_a_retry_of_its_job_changes_nothing() {
+    let test = TestStore::new().await;
+    let webhook = check_address("https://a.example/1", true).unwrap();
+    let id = test.insert(NewJob { webhook: Some(webhook), ..job("") }).await;
+    let end = async |event: &str| {
+        let delivery = NewDelivery { event: event.to_owned(), body: "{}".to_owned() };
+        let failed = JobOutcome::Failed { error_json: "{}".to_owned() };
+        assert!(test.store.finish(id, failed, 1_000, Some(delivery)).await.unwrap());
+    };
+    end("evt_1").await;
+    assert!(!test.store.requeue("bob", id).await.unwrap(), "another's job");
+    assert!(test.store.requeue("", id).await.unwrap());
+    assert!(!test.store.requeue("", id).await.unwrap(), "twice");
+    assert_eq!(events(&test).await, 0, "the failure is no longer true");
+    end("evt_2").await;
+    let late = report(DeliveryState::Delivered, 1);
+    test.store.record_delivery(id, "evt_1", &late, 0).await.unwrap();
+    let next = test.store.next_delivery(&Excluded::default()).await.unwrap().expect("pending");
+    assert_eq!(next.event, "evt_2");
 }

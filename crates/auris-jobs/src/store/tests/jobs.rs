@@ -1,5 +1,7 @@
 //! A job from its insertion to its removal.
 
+use std::time::Duration;
+
 use super::super::{Inserted, JobId, JobOutcome, JobState, NewJob, StoredJob};
 use super::test_store::{TestStore, chunk, job};
 
@@ -59,7 +61,7 @@ async fn a_job_ends_once() {
         let job = test.job("", id).await;
         assert_eq!((job.state, job.ended_at_ms), (state, Some(800)));
         assert_eq!(job.error_json.as_deref(), error_json, "{state:?}");
-        assert_eq!(test.store.unfinished().await.unwrap(), []);
+        assert_eq!(test.unfinished().await, []);
     }
     check(JobOutcome::Finished, JobState::Finished, None).await;
     check(JobOutcome::Cancelled, JobState::Cancelled, None).await;
@@ -93,7 +95,7 @@ async fn unfinished_jobs_come_oldest_first() {
     }
     test.store.mark_running(jobs[2], 600).await.unwrap();
     test.store.finish(jobs[1], JobOutcome::Cancelled, 700, None).await.unwrap();
-    let unfinished = test.store.unfinished().await.unwrap();
+    let unfinished = test.unfinished().await;
     assert_eq!(ids(&unfinished), [jobs[0], jobs[2], jobs[3]]);
 }
 
@@ -139,14 +141,26 @@ async fn a_job_is_deleted_by_its_owner_with_all_that_belongs_to_it() {
 }
 
 #[tokio::test]
-async fn only_jobs_that_ended_long_ago_expire() {
+async fn jobs_expire_by_the_time_that_servers_have_run() {
     let test = TestStore::new().await;
     let [old, recent, unfinished] =
         [test.insert(job("")).await, test.insert(job("")).await, test.insert(job("")).await];
+    let hours = |hours: u64| Duration::from_secs(3_600 * hours);
     test.store.finish(old, JobOutcome::Finished, 1_000, None).await.unwrap();
-    test.store.finish(recent, JobOutcome::Finished, 2_000, None).await.unwrap();
-    assert_eq!(test.store.expire(2_000).await.unwrap(), [old]);
+    test.store.add_uptime(hours(20)).await.unwrap();
+    // By the system's clock it ends before the other one, and days later.
+    for now_ms in [-1_000, 3 * 86_400_000] {
+        test.store.finish(recent, JobOutcome::Finished, now_ms, None).await.unwrap();
+        assert_eq!(test.store.expired(hours(24)).await.unwrap(), []);
+    }
+    test.store.add_uptime(hours(5)).await.unwrap();
+    let expired = test.store.expired(hours(24)).await.unwrap();
+    assert_eq!(expired, [old]);
+    test.store.delete_ended(&[old, unfinished]).await.unwrap();
     assert_eq!(ids(&test.store.list("", None, 100).await.unwrap()), [unfinished, recent]);
+    let test = test.reopened().await;
+    test.store.add_uptime(hours(24)).await.unwrap();
+    assert_eq!(test.store.expired(hours(24)).await.unwrap(), [recent], "time adds up");
 }
 
 #[test]

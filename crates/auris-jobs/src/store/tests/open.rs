@@ -8,7 +8,7 @@ use sqlx::Connection;
 use tempfile::TempDir;
 
 use super::super::open::DATABASE;
-use super::super::{JobState, JobStore};
+use super::super::{JobOutcome, JobState, JobStore};
 use super::test_store::{TestStore, chunk, job, outside};
 
 fn mode(path: &Path) -> u32 {
@@ -39,7 +39,7 @@ async fn jobs_and_chunks_outlive_the_store() {
     assert!(test.store.mark_running(id, 600).await.unwrap());
     test.store.put_chunk(id, &chunk(0)).await.unwrap();
     let test = test.reopened().await;
-    let unfinished = test.store.unfinished().await.unwrap();
+    let unfinished = test.unfinished().await;
     assert_eq!(unfinished.len(), 1);
     assert_eq!((unfinished[0].id, unfinished[0].state), (id, JobState::Running));
     assert_eq!(test.store.chunks(id).await.unwrap(), [chunk(0)]);
@@ -60,7 +60,7 @@ async fn a_file_that_is_no_database_is_refused_and_kept() {
     let folder = TempDir::new().unwrap();
     let garbage = "no database ".repeat(1_000);
     fs::write(folder.path().join(DATABASE), &garbage).unwrap();
-    insta::assert_snapshot!(TestStore::refusal(&folder).await, @"/jobs/jobs.db is damaged (file is not a database): move jobs.db, jobs.db-wal and jobs.db-shm away to begin without its jobs, or put a backup in its place");
+    insta::assert_snapshot!(TestStore::refusal(&folder).await, @"/jobs/jobs.db is damaged (file is not a database): move jobs.db, jobs.db-wal and jobs.db-shm aside and run `auris jobs recover`, which queues every job again whose audio is there");
     assert_eq!(fs::read_to_string(folder.path().join(DATABASE)).unwrap(), garbage);
 }
 
@@ -87,7 +87,7 @@ async fn tables_of_a_newer_version_are_refused() {
     drop(store);
     let add = "INSERT INTO _sqlx_migrations VALUES (99, 'later', '2100-01-01', TRUE, X'00', 0)";
     outside(&folder, add).await.close().await.unwrap();
-    insta::assert_snapshot!(TestStore::refusal(&folder).await, @"/jobs/jobs.db was written by another version of auris: start that version, or move jobs.db, jobs.db-wal and jobs.db-shm away to begin without its jobs");
+    insta::assert_snapshot!(TestStore::refusal(&folder).await, @"/jobs/jobs.db was written by another version of auris: start that version, or move jobs.db, jobs.db-wal and jobs.db-shm aside and run `auris jobs recover`, which queues every job again whose audio is there");
 }
 
 #[tokio::test]
@@ -98,4 +98,36 @@ async fn a_path_that_is_not_a_folder_is_refused() {
     let refusal = JobStore::open(&file).await.expect_err("refused").to_string();
     let refusal = refusal.replace(&parent.path().display().to_string(), "/tmp");
     insta::assert_snapshot!(refusal, @"cannot use /tmp/file for jobs: File exists (os error 17): give a folder that auris may write with --jobs-dir");
+}
+
+#[tokio::test]
+async fn what_is_durable_survives_the_loss_of_the_log() {
+    let TestStore { folder, store } = TestStore::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        let id = job("");
+        ids.push(id.id);
+        store.insert(id).await.unwrap();
+    }
+    // Together, as jobs that end at the same time do.
+    let ended = ids.iter().map(async |id| {
+        store.finish(*id, JobOutcome::Finished, 1_000, None).await.unwrap();
+        store.make_durable().await.unwrap();
+    });
+    futures_util::future::join_all(ended).await;
+    let lost = job("");
+    let last = lost.id;
+    store.insert(lost).await.unwrap();
+    // As after a kill: an orderly end would empty the log.
+    let copy = TempDir::new().unwrap();
+    fs::copy(folder.path().join(DATABASE), copy.path().join(DATABASE)).unwrap();
+    let noise: Vec<u8> =
+        (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(copy.path().join("jobs.db-wal"), noise).unwrap();
+    let store = JobStore::open(copy.path()).await.unwrap();
+    for id in ids {
+        let job = store.get("", id).await.unwrap().expect("the job is there");
+        assert_eq!(job.state, JobState::Finished);
+    }
+    assert_eq!(store.get("", last).await.unwrap(), None, "it was in the log alone");
 }

@@ -5,7 +5,8 @@ use tempfile::TempDir;
 
 use super::super::open::DATABASE;
 use super::super::{
-    Inserted, JobId, JobOutcome, JobStore, NewDelivery, NewJob, StoreError, StoredChunk, StoredJob,
+    DeliveryReport, Inserted, JobId, JobOutcome, JobStore, NewDelivery, NewJob, StoreError,
+    StoredChunk, StoredJob,
 };
 use crate::webhook::check_address;
 
@@ -58,6 +59,17 @@ impl TestStore {
             self.store.finish(id, JobOutcome::Finished, 1_000, Some(delivery)).await.unwrap();
         assert!(ended);
         id
+    }
+
+    /// Records an attempt to send the event of a [`Self::finished`] job.
+    pub(crate) async fn tried(&self, id: JobId, report: &DeliveryReport, next_at_ms: i64) {
+        let event = format!("evt_{id}");
+        self.store.record_delivery(id, &event, report, next_at_ms).await.unwrap();
+    }
+
+    /// The unfinished jobs.
+    pub(crate) async fn unfinished(&self) -> Vec<StoredJob> {
+        self.store.unfinished_and(&[]).await.unwrap()
     }
 }
 
