@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-audio test-clients test-dashboard test-containers chaos fuzz lint lint-deploy bench accuracy openapi build cuda test-gpu up
+.PHONY: help setup run test test-audio test-clients test-dashboard test-containers chaos fuzz lint lint-deploy sbom pin-images bench accuracy openapi build cuda test-gpu up
 
 # Where `make run` listens.
 PORT ?= 8000
@@ -150,16 +150,36 @@ fuzz: setup
 	    -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=20 -max_len=100000
 	done
 
-# Check formatting, lints, licences and sources of the dependencies
+# Check formatting, lints, and licences, sources and advisories of the dependencies
 lint: setup
 	@set -x
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	# Licences are read from the sources of every platform's crates. Advisories are left out: their
-	# database is on the network.
+	# Licences are read from the sources of every platform's crates.
 	cargo fetch --locked
 	cargo deny --offline check --hide-inclusion-graph bans licenses sources
+	# The database of advisories is on the network, which is not everywhere.
+	if timeout 60 cargo deny fetch db; then
+	  cargo deny check --disable-fetch --hide-inclusion-graph advisories
+	else
+	  echo "WARNING: advisories are NOT checked: their database cannot be fetched" >&2
+	fi
+
+# Write a CycloneDX list of all crates that the programs are made of to target/auris.cdx.json
+sbom: setup
+	@command -v cargo-sbom >/dev/null || cargo install --locked cargo-sbom@0.10.0
+	mkdir -p $(TARGET)
+	cargo sbom --output-format cyclone_dx_json_1_6 >$(TARGET)/auris.cdx.json
+	echo $(TARGET)/auris.cdx.json
+
+# Pin the Dockerfiles' base images to the digests that their tags have today (needs Docker with buildx, and the network)
+pin-images:
+	@for image in $$(sed -n 's/^ARG [A-Z]*_IMAGE=\([^@]*\).*/\1/p' Dockerfile.* | sort -u); do
+	  digest=$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}')
+	  sed -i "s|^\(ARG [A-Z]*_IMAGE=$$image\)\(@.*\)\?$$|\1@$$digest|" Dockerfile.*
+	done
+	grep --with-filename '^ARG [A-Z]*_IMAGE=.*@' Dockerfile.*
 
 # Check Dockerfiles, compose files, Kubernetes manifests, alerts and the dashboard
 lint-deploy: TOOLS += python3:python3

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +16,7 @@ use crate::output;
 use auris_core::metrics;
 use auris_jobs::pipeline::Pipeline;
 use auris_jobs::{JobSettings, Jobs};
+use auris_sandbox::Confinement;
 use auris_scheduler::Scheduler;
 use auris_scheduler::provision::Provision;
 
@@ -29,7 +29,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// Runs the server until SIGTERM or SIGINT, then finishes what was accepted.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     // Report every mistake before a model is downloaded, a port in use first.
-    let listener = TcpListener::bind(args.address.listen).await.with_context(|| {
+    let listener = http::listen(args.address.listen).with_context(|| {
         format!("cannot listen on {}: give another address with --listen", args.address.listen)
     })?;
     let address = listener.local_addr()?;
@@ -38,7 +38,14 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let capacity = config::capacity(&args.clients)?;
     let job_settings = config::jobs(&args)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
-    let access = config::access(&args.access)?;
+    let access = config::access(&args.access, address)?;
+    let is_open = access.keys.is_empty() && !address.ip().is_loopback();
+    ensure!(
+        !is_open || args.access.insecure_no_keys,
+        "anyone who can reach {address} could use this server: set AURIS_API_KEYS (`auris keys new` \
+         creates keys), listen on 127.0.0.1 only, or insist with --insecure-no-keys"
+    );
+    report_confinement(args.engine.devices.no_sandbox);
     let plan = EnginePlan::new(&args.engine)?;
     plan.check_cpu_program().await?;
     let source = ModelSource::new(&args.engine.store)?;
@@ -83,7 +90,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         open_uploads: OpenUploads::default(),
         metrics,
     };
-    if access.keys.is_empty() && !address.ip().is_loopback() {
+    if is_open {
         tracing::warn!(
             "anyone who can reach {address} can use this server: set AURIS_API_KEYS (`auris keys \
              new` creates keys) or listen on 127.0.0.1 only"
@@ -109,6 +116,21 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         jobs.close().await;
     }
     ended
+}
+
+/// Reports once what workers and ffmpeg are not kept from.
+fn report_confinement(is_off: bool) {
+    if is_off {
+        tracing::warn!("--no-sandbox: workers and ffmpeg can reach files and the network");
+        return;
+    }
+    match Confinement::available() {
+        Ok(available) if available.is_whole() => {}
+        available => tracing::warn!(
+            "this system confines workers and ffmpeg in part only ({available:?}); `auris doctor` \
+             says what it lacks"
+        ),
+    }
 }
 
 /// Starts the jobs. If their folder cannot be used, the server runs without them, unless the folder

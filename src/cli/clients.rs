@@ -7,8 +7,8 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Clients")]
 pub struct ClientArgs {
-    /// The most open connections; half of them may be one client's [default: what the limit of open
-    /// files allows, at most 1024]
+    /// The most open connections; a quarter of them may be one client's [default: what the limit of
+    /// open files allows, at most 1024]
     #[arg(long, env = "AURIS_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
     /// Close connections that for this many seconds send no request or take nothing of a response

@@ -57,6 +57,10 @@ pub struct DeviceArgs {
     /// The worker program for NVIDIA GPUs [default: auris-worker-cuda beside this program]
     #[arg(long, env = "AURIS_CUDA_PROGRAM", value_name = "COMMAND", value_parser = worker_program)]
     pub cuda_program: Option<WorkerProgram>,
+    /// Let worker processes and ffmpeg reach files, network and programs like any other process; for
+    /// systems on which they fail otherwise
+    #[arg(long, env = "AURIS_NO_SANDBOX", value_parser = BoolishValueParser::new())]
+    pub no_sandbox: bool,
 }
 
 /// Reads a command as a shell does.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
@@ -20,12 +21,16 @@ pub struct AccessArgs {
     /// A TOML file of more keys, by their SHA-256 and with limits; `auris keys new` prints entries
     #[arg(long, env = "AURIS_API_KEYS_FILE", value_name = "FILE")]
     pub api_keys_file: Option<PathBuf>,
+    /// Start without keys although others can reach the address; whoever reaches it may use the
+    /// server, and sees every job
+    #[arg(long, env = "AURIS_INSECURE_NO_KEYS", value_parser = BoolishValueParser::new())]
+    pub insecure_no_keys: bool,
     /// Origins whose web pages may use the server, such as https://app.example.org, or `*` for all
     /// [default: none]
     #[arg(long, env = "AURIS_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
-    /// Names by which requests may call the server, beside local names and addresses [default: with
-    /// keys any name, without keys none]
+    /// Names by which requests may call the server, beside `localhost` and addresses [default: with
+    /// keys any name; without keys none, or beyond loopback those of the network]
     #[arg(long, env = "AURIS_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
 }

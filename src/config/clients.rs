@@ -43,7 +43,7 @@ pub fn connections(args: &ClientArgs, open_files: u64) -> anyhow::Result<Connect
         );
     }
     let total = wanted.unwrap_or(most.min(USUAL_CONNECTIONS)) as usize;
-    let limits = ConnectionLimits { total, per_client: total.div_ceil(2) };
+    let limits = ConnectionLimits { total, per_client: total.div_ceil(4) };
     Ok(ConnectionSettings { limits, idle })
 }
 

@@ -25,7 +25,7 @@ pub(super) enum Gpus {
 pub(super) fn cpu(args: &DeviceArgs) -> anyhow::Result<DevicePlan> {
     let (slots, threads) = slots_and_threads(args)?;
     let info = detect::cpu();
-    let program = installed(args.cpu_program.as_ref(), CPU_PROGRAM)?;
+    let program = worker(args, args.cpu_program.as_ref(), CPU_PROGRAM)?;
     Ok(DevicePlan { info, program, slots, threads, warm: true })
 }
 
@@ -65,7 +65,7 @@ pub(super) fn gpus(args: &DeviceArgs) -> anyhow::Result<Gpus> {
         _ => GpuSelection::All,
     };
     Ok(Gpus::Wanted(Discovery {
-        program: installed(args.cuda_program.as_ref(), CUDA_PROGRAM)?,
+        program: worker(args, args.cuda_program.as_ref(), CUDA_PROGRAM)?,
         limit: seconds("--probe-seconds", args.probe_seconds)?,
         select,
         slots: args.max_per_device,
@@ -74,6 +74,18 @@ pub(super) fn gpus(args: &DeviceArgs) -> anyhow::Result<Gpus> {
 }
 
 /// The given program, or else the one of that name beside this program.
+fn worker(
+    args: &DeviceArgs,
+    given: Option<&WorkerProgram>,
+    name: &str,
+) -> anyhow::Result<WorkerProgram> {
+    let mut program = installed(given, name)?;
+    if args.no_sandbox {
+        program.arguments.push("--no-sandbox".into());
+    }
+    Ok(program)
+}
+
 fn installed(given: Option<&WorkerProgram>, name: &str) -> anyhow::Result<WorkerProgram> {
     if let Some(given) = given {
         return Ok(given.clone());

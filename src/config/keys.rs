@@ -1,6 +1,7 @@
 //! Who may use the server: the keys of the options and of the file, and the origins.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::cli::AccessArgs;
-use crate::http::{AccessControl, Cors, Hosts, Key, KeyDigest, Keys};
+use crate::http::{AccessControl, Cors, Hosts, Key, KeyDigest, Keys, host_name};
 
 /// The prefix of generated keys, by which tools that search for leaked keys recognise them.
 const PREFIX: &str = "auris-";
@@ -39,9 +40,9 @@ struct KeyEntry {
     queue_share: Option<f64>,
 }
 
-/// From `--api-keys`, `--api-keys-file`, `--cors-origins` and `--allowed-hosts`. No error shows a
-/// key.
-pub fn access(args: &AccessArgs) -> anyhow::Result<AccessControl> {
+/// From `--api-keys`, `--api-keys-file`, `--cors-origins` and `--allowed-hosts`, for a server that
+/// listens on `address`. No error shows a key.
+pub fn access(args: &AccessArgs, address: SocketAddr) -> anyhow::Result<AccessControl> {
     let mut keys = listed(&args.api_keys)?;
     if let Some(path) = &args.api_keys_file {
         let shown = path.display();
@@ -58,12 +59,19 @@ pub fn access(args: &AccessArgs) -> anyhow::Result<AccessControl> {
     let origins: Vec<String> = items(&args.cors_origins).map(str::to_owned).collect();
     let cors = (!origins.is_empty()).then(|| Cors::new(&origins));
     let cors = cors.transpose().context("--cors-origins")?;
-    let names: Vec<String> = items(&args.allowed_hosts).map(str::to_ascii_lowercase).collect();
+    let names = items(&args.allowed_hosts).map(|text| {
+        let wrong = "is not a name: give names without scheme and port, such as auris.example.org";
+        host_name(text).with_context(|| format!("--allowed-hosts: `{text}` {wrong}"))
+    });
+    let names = names.collect::<anyhow::Result<Vec<String>>>()?;
     let keys = Keys::new(keys);
     // Without keys, the server is guarded against pages in browsers that reach it.
     let is_open = keys.is_empty();
-    let hosts = Hosts::default().named((is_open || !names.is_empty()).then_some(names));
-    let hosts = if is_open { hosts.with_pages_of(cors.clone()) } else { hosts };
+    let hosts = match is_open || !names.is_empty() {
+        true => Hosts::default().named(names, !address.ip().is_loopback()),
+        false => Hosts::default(),
+    };
+    let hosts = if is_open { hosts.with_pages_of(cors.as_ref()) } else { hosts };
     Ok(AccessControl { keys, cors, hosts })
 }
 

@@ -157,12 +157,16 @@ fn limits(args: &EngineArgs) -> anyhow::Result<Limits> {
         (1_000..=args.audio.max_sample_rate).contains(&args.audio.min_sample_rate),
         "--min-sample-rate must be at least 1000 Hz and at most --max-sample-rate"
     );
+    let confined = |ffmpeg: Ffmpeg| match args.devices.no_sandbox {
+        true => ffmpeg.unconfined(),
+        false => ffmpeg,
+    };
     Ok(Limits {
         max_duration: seconds("--max-audio-hours", args.audio.max_audio_hours * 3600.0)?,
         max_channels: args.audio.max_channels,
         sample_rates_hz: args.audio.min_sample_rate..=args.audio.max_sample_rate,
         max_decode: seconds("--max-decode-seconds", args.audio.max_decode_seconds)?,
-        ffmpeg: ffmpeg(args.audio.ffmpeg.as_deref())?,
+        ffmpeg: ffmpeg(args.audio.ffmpeg.as_deref())?.map(confined),
     })
 }
 

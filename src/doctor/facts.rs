@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
+use auris_core::cgroup;
 use auris_core::probe::{
     CUDA_DRIVER, DriverCandidate, GpuEnvironment, HostKind, NVML, library_candidates,
 };
@@ -118,22 +119,14 @@ fn kernel_module(root: &Path) -> Option<String> {
 
 /// The CPU quota of this process's control group and those above it, in cores.
 fn quota(root: &Path) -> Option<f64> {
-    let groups = read(root, "proc/self/cgroup");
-    let unified = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    let top = root.join("sys/fs/cgroup");
-    let own = top.join(unified.trim().trim_start_matches('/'));
-    let unified = own
-        .ancestors()
-        .take_while(|folder| folder.starts_with(&top))
-        .filter_map(|folder| {
-            let text = fs::read_to_string(folder.join("cpu.max")).ok()?;
-            let (quota, period) = text.trim().split_once(' ')?;
-            cores(quota, period)
-        })
-        .min_by(f64::total_cmp);
-    unified.or_else(|| {
-        let value = |name: &str| read(root, &format!("sys/fs/cgroup/cpu/{name}"));
-        cores(value("cpu.cfs_quota_us").trim(), value("cpu.cfs_period_us").trim())
+    let of_group = |text: &String| {
+        let (quota, period) = text.split_once(' ')?;
+        cores(quota, period)
+    };
+    let quotas = cgroup::values(root, "cpu.max");
+    quotas.iter().filter_map(of_group).min_by(f64::total_cmp).or_else(|| {
+        let value = |name: &str| cgroup::value_v1(root, "cpu", name);
+        cores(&value("cpu.cfs_quota_us"), &value("cpu.cfs_period_us"))
     })
 }
 

@@ -14,6 +14,7 @@ use crate::output;
 use auris_core::device::DeviceInfo;
 use auris_core::probe::GpuEnvironment;
 use auris_models::Catalog;
+use auris_sandbox::Confinement;
 use auris_scheduler::discovery::Discovery;
 use auris_scheduler::supervisor::{StartLimits, detect};
 
@@ -129,6 +130,7 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     checks.push(host::threads(&examination.host, slots, threads, config::cores()));
     checks.extend(service::listen(args.address.listen, examination.expectation).await);
     checks.push(service::spool(args.spool_dir.as_deref()));
+    checks.push(service::sandbox(args.engine.devices.no_sandbox, Confinement::available().ok()));
     checks.push(service::ffmpeg(args.engine.audio.ffmpeg.as_deref()));
     Ok(Report::new(checks, examination.expectation, &usable))
 }

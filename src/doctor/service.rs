@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::report::{Area, Check, GpuExpectation, Severity};
 use crate::config;
+use auris_sandbox::Confinement;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -124,6 +125,35 @@ pub(super) fn spool(given: Option<&Path>) -> Check {
     )
 }
 
+/// Whether workers and ffmpeg are kept from files and networks. `None` if that cannot be tried.
+pub(super) fn sandbox(is_off: bool, available: Option<Confinement>) -> Check {
+    let available = available.unwrap_or_default();
+    let landlock = available.landlock.map(|version| format!("Landlock {version}"));
+    let seccomp = available.seccomp.then(|| "seccomp".to_owned());
+    let found: Vec<String> = landlock.into_iter().chain(seccomp).collect();
+    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+    let check = Check::pass(Area::Service, "sandbox", found);
+    if is_off {
+        return check.with_problem(
+            Severity::Warn,
+            "--no-sandbox lets workers and ffmpeg reach files and the network",
+            "start without it, and report what fails then",
+        );
+    }
+    if available.is_whole() {
+        return check;
+    }
+    check.with_problem(
+        Severity::Warn,
+        "a model or a recording that takes over a worker or ffmpeg would reach more than it needs",
+        format!(
+            "use Linux 6.2 or newer with `landlock` in /sys/kernel/security/lsm (Landlock {} or \
+             newer), and let the container make these system calls",
+            Confinement::WHOLE_LANDLOCK
+        ),
+    )
+}
+
 /// Whether ffmpeg is there for the formats that auris cannot decode itself.
 pub(super) fn ffmpeg(given: Option<&Path>) -> Check {
     let check = |observed: String| Check::pass(Area::Service, "ffmpeg", observed);
@@ -164,6 +194,21 @@ mod tests {
         assert_eq!(quiet[3].level, Severity::Pass);
         assert_eq!(quiet[3].observed, "cuda is not used: no driver");
         assert!(running(&Value::Null, expectation).is_empty());
+    }
+
+    #[test]
+    fn what_does_not_confine_is_reported() {
+        let check = |off, landlock, seccomp| sandbox(off, Some(Confinement { landlock, seccomp }));
+        let whole = check(false, Some(7), true);
+        assert_eq!((whole.level, whole.observed.as_str()), (Severity::Pass, "Landlock 7, seccomp"));
+        assert_eq!(check(true, Some(7), true).level, Severity::Warn);
+        for (landlock, seccomp, observed) in
+            [(Some(2), true, "Landlock 2, seccomp"), (None, true, "seccomp"), (None, false, "none")]
+        {
+            let check = check(false, landlock, seccomp);
+            assert_eq!((check.level, check.observed.as_str()), (Severity::Warn, observed));
+        }
+        assert_eq!(sandbox(false, None).observed, "none");
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! Who sent a request.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::Extensions;
 use axum::http::request::Parts;
 
-use super::connections::network;
+use super::connections::{network, peer};
 use auris_scheduler::Caller;
 
 #[derive(Debug, Clone, Default)]
@@ -24,9 +23,8 @@ impl Client {
         if let Some(client) = extensions.get::<Self>() {
             return client.clone(); // it has a key
         }
-        let address = extensions.get::<ConnectInfo<SocketAddr>>();
-        let caller = address.map(|ConnectInfo(peer)| network(peer.ip()).to_string().into());
-        Self { caller: caller.unwrap_or_default(), owner: String::new() }
+        let caller = network(peer(extensions)).to_string().into();
+        Self { caller, owner: String::new() }
     }
 }
 

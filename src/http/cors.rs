@@ -20,9 +20,12 @@ const EXPOSED: [&str; 6] =
 #[derive(Debug, Clone)]
 pub struct Cors {
     pub(super) layer: CorsLayer,
-    /// `None` for every origin.
-    origins: Option<Arc<[HeaderValue]>>,
+    pub(super) origins: AllowedOrigins,
 }
+
+/// The origins whose pages may use the service; `None` for every one.
+#[derive(Debug, Clone)]
+pub(super) struct AllowedOrigins(Option<Arc<[HeaderValue]>>);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsError {
@@ -57,12 +60,13 @@ impl Cors {
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(exposed.map(HeaderName::from_static).collect::<Vec<_>>())
             .max_age(MAX_AGE);
-        Ok(Self { layer, origins })
+        Ok(Self { layer, origins: AllowedOrigins(origins) })
     }
+}
 
-    /// Whether pages of `origin` may use the service.
-    pub(super) fn allows(&self, origin: &str) -> bool {
-        let Some(origins) = &self.origins else { return true };
+impl AllowedOrigins {
+    pub(super) fn contains(&self, origin: &str) -> bool {
+        let Self(Some(origins)) = self else { return true };
         origins.iter().any(|allowed| allowed == origin)
     }
 }

@@ -233,7 +233,10 @@ pub(super) fn unreadable(status: StatusCode) -> Bytes {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             "the headers are too long or too many: send fewer"
         }
-        _ => "this is not a request in HTTP/1.1: check that the client speaks HTTP without TLS",
+        _ => {
+            "this is not a valid request in HTTP/1.1: check its first line and headers, and that the \
+              client speaks HTTP without TLS"
+        }
     };
     let body = ApiError::new(status, "invalid_request", message).into_body();
     let body = serde_json::to_string(&body).unwrap_or_default();

@@ -14,19 +14,38 @@ use axum::http::{HeaderMap, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::cors::Cors;
+use super::cors::{AllowedOrigins, Cors};
 use super::error::ApiError;
 
-/// Domains that are not in the public DNS (RFC 6761, RFC 6762, ICANN's resolution of 2024).
-const LOCAL_DOMAINS: [&str; 3] = [".localhost", ".local", ".internal"];
+/// Domains that are not in the public DNS (RFC 6762, RFC 8375, ICANN's resolution of 2024).
+const NETWORK_DOMAINS: [&str; 3] = [".local", ".home.arpa", ".internal"];
 
 /// What is accepted. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    /// Names beside local names and addresses; `None` if every name is accepted.
-    names: Option<Arc<[String]>>,
-    /// The pages that may post; `None` if any may, since they have no key.
-    pages: Option<Option<Cors>>,
+    names: AcceptedNames,
+    pages: PostingPages,
+}
+
+/// By which names the server may be called, beside `localhost` and addresses.
+#[derive(Debug, Clone, Default)]
+enum AcceptedNames {
+    #[default]
+    All,
+    Some {
+        names: Arc<[String]>,
+        /// Also names that only the network of the server knows.
+        of_network: bool,
+    },
+}
+
+/// Which pages may post.
+#[derive(Debug, Clone, Default)]
+enum PostingPages {
+    #[default]
+    All,
+    Own,
+    OwnAnd(AllowedOrigins),
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +57,8 @@ enum HostError {
          it with --allowed-hosts {0}"
     )]
     Name(String),
+    #[error("pages without an origin, such as files, may not post to a server without keys")]
+    NoOrigin,
     #[error(
         "web pages of {0} may not post to this server: start it with --cors-origins {0}, or require \
          keys (--api-keys)"
@@ -52,7 +73,9 @@ impl From<HostError> for ApiError {
         let (status, code) = match error {
             HostError::NoHost => (StatusCode::BAD_REQUEST, "invalid_request"),
             HostError::Name(_) => (StatusCode::FORBIDDEN, "host_not_allowed"),
-            HostError::Page(_) => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            HostError::Page(_) | HostError::NoOrigin => {
+                (StatusCode::FORBIDDEN, "origin_not_allowed")
+            }
             HostError::Expectation => (StatusCode::EXPECTATION_FAILED, "expectation_failed"),
         };
         Self::new(status, code, error.to_string())
@@ -60,14 +83,16 @@ impl From<HostError> for ApiError {
 }
 
 impl Hosts {
-    /// Accepts `names`, local names and addresses; with `None`, every name.
-    pub fn named(self, names: Option<Vec<String>>) -> Self {
-        Self { names: names.map(Into::into), ..self }
+    /// Accepts `names` in lower case, `localhost` and addresses; names that only the network knows
+    /// too if the server is there for the network.
+    pub fn named(self, names: Vec<String>, of_network: bool) -> Self {
+        Self { names: AcceptedNames::Some { names: names.into(), of_network }, ..self }
     }
 
     /// Lets only pages of this server and those of `cors` post.
-    pub fn with_pages_of(self, cors: Option<Cors>) -> Self {
-        Self { pages: Some(cors), ..self }
+    pub fn with_pages_of(self, cors: Option<&Cors>) -> Self {
+        let and = |cors: &Cors| PostingPages::OwnAnd(cors.origins.clone());
+        Self { pages: cors.map_or(PostingPages::Own, and), ..self }
     }
 
     fn check(&self, request: &Request) -> Result<(), HostError> {
@@ -82,26 +107,40 @@ impl Hosts {
             return Err(HostError::Name(shown(host.host())));
         }
         let is_read = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-        match (&self.pages, origin(headers)) {
-            (Some(cors), Some(origin)) if !is_read => {
-                let is_own = host.is_some_and(|host| is_same_site(origin, &host));
-                let is_allowed = cors.as_ref().is_some_and(|cors| cors.allows(origin));
-                (is_own || is_allowed).then_some(()).ok_or_else(|| HostError::Page(shown(origin)))
-            }
-            _ => Ok(()),
+        let Some(origin) = origin(headers).filter(|_| !is_read) else { return Ok(()) };
+        let is_allowed = match &self.pages {
+            PostingPages::All => true,
+            PostingPages::Own => false,
+            PostingPages::OwnAnd(origins) => origins.contains(origin),
+        };
+        if is_allowed || host.is_some_and(|host| is_same_site(origin, &host)) {
+            return Ok(());
         }
+        Err(if origin == "null" { HostError::NoOrigin } else { HostError::Page(shown(origin)) })
     }
 
-    /// Addresses and local names are safe: only a name in the public DNS can be made to point here.
+    /// Only a name can be made to point to this machine from elsewhere.
     fn accepts(&self, host: &str) -> bool {
-        let Some(names) = &self.names else { return true };
+        let AcceptedNames::Some { names, of_network } = &self.names else { return true };
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let is_of_network = || {
+            !host.is_empty() && !host.contains('.')
+                || NETWORK_DOMAINS.iter().any(|domain| host.ends_with(domain))
+        };
         address.unwrap_or(&host).parse::<IpAddr>().is_ok()
-            || !host.is_empty() && !host.contains('.')
-            || LOCAL_DOMAINS.iter().any(|domain| host.ends_with(domain))
+            || host == "localhost"
+            || host.ends_with(".localhost")
             || names.contains(&host)
+            || *of_network && is_of_network()
     }
+}
+
+/// A name for [`Hosts::named`]; `None` if it is not one.
+pub fn host_name(text: &str) -> Option<String> {
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (!name.is_empty() && name.bytes().all(is_name)).then_some(name)
 }
 
 /// Refuses requests that call the server by another name, or come from another page.
@@ -115,14 +154,15 @@ pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
 /// The name that a request calls the server by. HTTP/1.0 needs none (RFC 9112, 3.2).
 fn host(request: &Request) -> Result<Option<Authority>, HostError> {
     let mut sent = request.headers().get_all(header::HOST).iter();
-    let parse = |text: &[u8]| Authority::try_from(text).map_err(|_| HostError::NoHost);
-    match (sent.next(), sent.next(), request.uri().authority()) {
-        (Some(_), Some(_), _) => Err(HostError::NoHost),
-        (_, None, Some(authority)) => Ok(Some(authority.clone())),
-        (Some(host), None, None) => parse(host.as_bytes()).map(Some),
-        (None, _, _) if request.version() == Version::HTTP_10 => Ok(None),
-        (None, _, _) => Err(HostError::NoHost),
-    }
+    let host = match (sent.next(), sent.next()) {
+        (None, _) if request.version() == Version::HTTP_10 => return Ok(None),
+        (Some(host), None) => host,
+        _ => return Err(HostError::NoHost),
+    };
+    let host = Authority::try_from(host.as_bytes()).map_err(|_| HostError::NoHost)?;
+    // The address of a request takes precedence over the header.
+    let host = request.uri().authority().cloned().unwrap_or(host);
+    if host.as_str().contains('@') { Err(HostError::NoHost) } else { Ok(Some(host)) }
 }
 
 /// The page that sends the request; an origin that cannot be read is of no page that is accepted.
@@ -152,63 +192,68 @@ mod tests {
 
     fn request(method: &str, headers: &[(&str, &str)]) -> Request {
         let request = Request::builder().method(method).uri("/");
-        let request =
-            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        request.body(Body::empty()).unwrap()
+        let add = |request: axum::http::request::Builder, header: &(&str, &str)| {
+            request.header(header.0, header.1)
+        };
+        headers.iter().fold(request, add).body(Body::empty()).unwrap()
+    }
+
+    #[track_caller]
+    fn check_names(hosts: &Hosts, names: &str, is_accepted: bool) {
+        for host in names.split(' ') {
+            let checked = hosts.check(&request("GET", &[("host", host)]));
+            assert_eq!(checked.is_ok(), is_accepted, "{host}: {checked:?}");
+        }
     }
 
     #[test]
-    fn only_local_names_and_addresses_are_accepted() {
-        let hosts = Hosts::default().named(Some(vec!["auris.lan".to_owned()]));
-        let check = |host: &str| hosts.check(&request("GET", &[("host", host)])).is_ok();
-        for good in [
-            "localhost",
-            "LOCALHOST:8000",
-            "localhost.",
-            "api.localhost",
-            "127.0.0.1:8000",
-            "[::1]:8000",
-            "192.168.1.5",
-            "auris.lan:80",
-            "Auris.LAN",
-        ] {
-            assert!(check(good), "{good}");
-        }
-        for bad in [
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "auris.lan.evil",
-            "xauris.lan",
-            "",
-            "a b",
-            "local.example",
-        ] {
-            assert!(!check(bad), "{bad}");
-        }
-        assert!(Hosts::default().check(&request("GET", &[("host", "any.example")])).is_ok());
+    fn only_names_that_lead_here_for_certain_are_accepted() {
+        let names = || vec!["auris.lan".to_owned()];
+        let local = Hosts::default().named(names(), false);
+        let sure = "localhost LOCALHOST:8000 localhost. api.localhost 127.0.0.1:8000 [::1]:8000 \
+                    192.168.1.5 auris.lan:80 Auris.LAN";
+        let public = "evil.example localhost.evil.example 127.0.0.1.evil.example auris.lan.evil \
+                      xauris.lan me@localhost local.example";
+        let of_network = "auris nas.local auris.home.arpa host.docker.internal";
+        check_names(&local, sure, true);
+        check_names(&local, public, false);
+        check_names(&local, of_network, false);
+        check_names(&local, "", false);
+        let network = Hosts::default().named(names(), true);
+        check_names(&network, sure, true);
+        check_names(&network, public, false);
+        check_names(&network, of_network, true);
+        check_names(&network, "", false);
+        check_names(&Hosts::default(), "any.example", true);
     }
 
     #[test]
     fn a_request_names_one_host() {
-        let hosts = Hosts::default();
+        let hosts = Hosts::default().named(Vec::new(), false);
         let check = |headers: &[(&str, &str)]| hosts.check(&request("GET", headers));
         assert_eq!(check(&[]), Err(HostError::NoHost));
-        assert_eq!(check(&[("host", "a"), ("host", "b")]), Err(HostError::NoHost));
-        assert_eq!(check(&[("host", "a")]), Ok(()));
+        assert_eq!(check(&[("host", "localhost"), ("host", "localhost")]), Err(HostError::NoHost));
+        assert_eq!(check(&[("host", "localhost")]), Ok(()));
         let mut old = request("GET", &[]);
         *old.version_mut() = Version::HTTP_10;
         assert_eq!(hosts.check(&old), Ok(()));
-        let uri = request("GET", &[]);
-        let (mut parts, body) = uri.into_parts();
-        parts.uri = "http://localhost/".parse().unwrap();
-        assert_eq!(hosts.check(&Request::from_parts(parts, body)), Ok(()));
+        let mut absolute = request("GET", &[("host", "localhost")]);
+        *absolute.uri_mut() = "http://evil.example/".parse().unwrap();
+        assert_eq!(hosts.check(&absolute), Err(HostError::Name("evil.example".to_owned())));
+    }
+
+    #[test]
+    fn names_to_accept_are_names() {
+        assert_eq!(host_name("Auris.Example."), Some("auris.example".to_owned()));
+        for wrong in ["https://x", "x:80", "*", "", "a b", "me@x"] {
+            assert_eq!(host_name(wrong), None, "{wrong}");
+        }
     }
 
     #[test]
     fn only_own_and_allowed_pages_may_post() {
         let cors = Cors::new(&["https://app.example".to_owned()]).unwrap();
-        let hosts = Hosts::default().with_pages_of(Some(cors));
+        let hosts = Hosts::default().with_pages_of(Some(&cors));
         let check = |method: &str, origin: &str| {
             let headers = [("host", "localhost:8000"), ("origin", origin)];
             hosts.check(&request(method, &headers))
@@ -216,13 +261,14 @@ mod tests {
         assert_eq!(check("POST", "http://localhost:8000"), Ok(()));
         assert_eq!(check("POST", "https://app.example"), Ok(()));
         assert_eq!(check("GET", "https://evil.example"), Ok(()));
-        for bad in ["https://evil.example", "null", "http://localhost:9000", "http://localhost"] {
+        for bad in ["https://evil.example", "http://localhost:9000", "http://localhost"] {
             assert_eq!(check("POST", bad), Err(HostError::Page(bad.to_owned())), "{bad}");
             assert!(check("DELETE", bad).is_err(), "{bad}");
         }
+        assert_eq!(check("POST", "null"), Err(HostError::NoOrigin));
         assert_eq!(hosts.check(&request("POST", &[("host", "localhost")])), Ok(()), "no browser");
         let everyone = Cors::new(&["*".to_owned()]).unwrap();
-        let hosts = Hosts::default().with_pages_of(Some(everyone));
+        let hosts = Hosts::default().with_pages_of(Some(&everyone));
         let headers = [("host", "a"), ("origin", "https://evil.example")];
         assert_eq!(hosts.check(&request("POST", &headers)), Ok(()));
     }

@@ -1,7 +1,8 @@
-//! Slows down who guesses keys.
+//! Delays answers to clients that guess keys.
 //!
-//! A client whose address sends many wrong keys waits before each answer. Nobody is locked out: a
-//! valid key works at once, also from that address, which a proxy may share between many clients.
+//! A client whose address sends many wrong keys waits before each answer, and its connection may be
+//! closed for another one meanwhile. Nobody is locked out: a valid key works at once, also from that
+//! address, which a proxy may share between many clients.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -30,6 +31,8 @@ type AttemptsByNetwork = RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultC
 #[derive(Debug)]
 pub(super) struct KeyAttempts {
     attempts: AttemptsByNetwork,
+    /// A sweep looks at every address.
+    sweeps: DefaultDirectRateLimiter,
     warnings: DefaultDirectRateLimiter,
 }
 
@@ -37,6 +40,7 @@ impl Default for KeyAttempts {
     fn default() -> Self {
         Self {
             attempts: RateLimiter::hashmap(Quota::per_minute(FREE_ATTEMPTS)),
+            sweeps: RateLimiter::direct(Quota::per_second(NonZeroU32::MIN)),
             warnings: RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN)),
         }
     }
@@ -46,7 +50,7 @@ impl KeyAttempts {
     /// Counts a wrong key, and returns how long its answer must wait.
     pub(super) fn count(&self, address: IpAddr) -> Duration {
         counter!(names::REFUSALS, "reason" => "key").increment(1);
-        if self.attempts.len() >= MOST_ADDRESSES {
+        if self.attempts.len() >= MOST_ADDRESSES && self.sweeps.check().is_ok() {
             self.attempts.retain_recent();
         }
         let is_known = self.attempts.len() < MOST_ADDRESSES;
@@ -73,15 +77,15 @@ mod tests {
         for _ in 0..FREE_ATTEMPTS.get() {
             assert_eq!(count("2001:db8::1"), Duration::ZERO);
         }
-        assert_eq!(count("2001:db8::2"), PAUSE, "of the same network");
-        assert_eq!(count("2001:db8:0:1::1"), Duration::ZERO, "of another one");
+        assert_eq!(count("2001:db8:0:1::2"), PAUSE, "of the same network");
+        assert_eq!(count("2001:db8:0:100::1"), Duration::ZERO, "of another one");
     }
 
     #[test]
     fn addresses_without_end_cost_no_memory() {
         let attempts = KeyAttempts::default();
         for number in 0..2 * MOST_ADDRESSES as u32 {
-            attempts.count(IpAddr::V4(number.into()));
+            let _ = attempts.count(IpAddr::V4(number.into()));
         }
         assert!(attempts.attempts.len() <= MOST_ADDRESSES);
         assert_eq!(attempts.count([255, 0, 0, 1].into()), PAUSE);

@@ -3,11 +3,10 @@
 //! Only the keys' SHA-256 digests are held, and all of them are compared for each request, so that
 //! the time it takes reveals nothing. `auris-scheduler` limits how much of the queue a key may use.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -19,6 +18,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio::time::sleep;
 
 use super::client::Client;
+use super::connections;
 use super::error::ApiError;
 use super::key_attempts::KeyAttempts;
 use auris_core::metrics as names;
@@ -148,18 +148,15 @@ pub(super) async fn authenticate(
                 AuthError::TooMany { .. } => {
                     counter!(names::REFUSALS, "reason" => "rate").increment(1);
                 }
-                AuthError::Unknown => sleep(keys.wrong.count(address(&request))).await,
+                AuthError::Unknown => {
+                    connections::mark_idle(&request);
+                    sleep(keys.wrong.count(connections::peer(request.extensions()))).await;
+                }
                 AuthError::Missing | AuthError::Misplaced { .. } => {}
             }
             ApiError::from(error).into_response()
         }
     }
-}
-
-/// Where the connection comes from.
-fn address(request: &Request) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
 }
 
 /// Whether a path needs no key: health checks for orchestrators, and the documentation.

@@ -26,6 +26,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use auris_core::metrics as names;
 
 mod schema;
+mod allowance;
 mod asr;
 mod client;
 mod connections;
@@ -53,12 +54,12 @@ mod response;
 mod whisper_cpp;
 mod fuzzing;
 
-pub use connections::{ConnectionLimits, ConnectionSettings, serve};
+pub use connections::{ConnectionLimits, ConnectionSettings, listen, serve};
 pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
 #[doc(hidden)]
 pub use fuzzing::read_fields;
-pub use hosts::Hosts;
+pub use hosts::{Hosts, host_name};
 pub use keys::{Key, KeyDigest, Keys};
 pub use state::{AccessControl, AppState, UploadSettings};
 pub use upload::OpenUploads;
@@ -158,11 +159,11 @@ fn guarded<S: Clone + Send + Sync + 'static>(
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(connections::refuse_beyond_limits))
         .layer(middleware::from_fn_with_state(access.keys, keys::authenticate))
         .layer(middleware::from_fn_with_state(access.hosts, hosts::check))
         .layer(middleware::from_fn(drain_body::linger))
         .layer(middleware::map_response(to_api_error))
+        .layer(middleware::from_fn(connections::refuse_beyond_limits))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(option_layer(cors))
         // Outside of the panics, so that they are counted.
@@ -171,12 +172,12 @@ fn guarded<S: Clone + Send + Sync + 'static>(
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
-        .layer(middleware::map_request(without_odd_id))
+        .layer(middleware::map_request(drop_invalid_request_id))
         .layer(middleware::map_response(page::restrict))
 }
 
-/// Replaces an id that is too long to be repeated in responses and logs.
-async fn without_odd_id(mut request: Request) -> Request {
+/// Leaves out an id that is not fit to be repeated in responses and logs; another one is made.
+async fn drop_invalid_request_id(mut request: Request) -> Request {
     let is_plain = |id: &HeaderValue| {
         id.len() <= MAX_ID_BYTES && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
@@ -271,7 +272,8 @@ mod tests {
 
     /// The status and the error that `GET path` is answered with.
     async fn check(path: &str, handler: axum::routing::MethodRouter) -> (u16, serde_json::Value) {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        let request = Request::get(path).header("host", "localhost");
+        let request = request.body(Body::empty()).unwrap();
         let router = guarded(Router::new().route("/", handler), AccessControl::default());
         let response = router.oneshot(request).await.unwrap();
         assert!(response.headers().contains_key(REQUEST_ID));

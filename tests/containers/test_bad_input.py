@@ -70,6 +70,8 @@ def test_a_port_in_use():
         "auris-test-other",
         "--publish",
         f"127.0.0.1:{PORT}:8000",
+        "--env",
+        "AURIS_INSECURE_NO_KEYS=true",
         CPU,
         "serve",
         "--models",

@@ -48,7 +48,7 @@ def check_fallback(cause, words):
 @pytest.mark.parametrize(("fault", "cause", "words"), FAULTS)
 @pytest.mark.parametrize("image", [CUDA, DOUBLE])
 def test_a_driver_that_fails_leaves_the_cpu(fake_driver, image, fault, cause, words):
-    with Stack("gpu", fake_driver(image, FAKE_CUDA_INIT=fault)) as stack:
+    with Stack("gpu", fake_driver(image, CUDA_FAKE_INIT=fault)) as stack:
         tell(f"{image}, cuInit: {fault}", f"{cause}: {check_fallback(cause, words)}")
         doctor = stack.exec("auris", "doctor", "--models", DEMO, check=False)
         assert doctor.returncode == 20 and words in doctor.stdout, doctor
@@ -76,13 +76,13 @@ def test_without_a_driver_the_gpu_service_runs_on_the_cpu(tmp_path, image):
 def test_the_real_gpu_worker_does_not_trust_a_driver_that_only_says_it_is_well(
     fake_driver, cause, words, version, capability
 ):
-    driver = {"FAKE_CUDA_INIT": 0, "FAKE_CUDA_VERSION": version, "FAKE_CUDA_CAPABILITY": capability}
+    driver = {"CUDA_FAKE_INIT": 0, "CUDA_FAKE_VERSION": version, "CUDA_FAKE_CAPABILITY": capability}
     with Stack("gpu", fake_driver(CUDA, **driver)):
         tell(f"{CUDA}, cuInit: 0", f"{cause}: {check_fallback(cause, words)}")
 
 
 def test_a_driver_that_is_well_puts_the_work_on_the_gpu(fake_driver):
-    with Stack("gpu", fake_driver(DOUBLE, FAKE_CUDA_INIT="0")):
+    with Stack("gpu", fake_driver(DOUBLE, CUDA_FAKE_INIT="0")):
         until("the GPU is ready", lambda: "ready" in [m["state"] for m in device("cuda:0")["models"]])
         answer = transcribe()
         assert (answer.status, answer.headers["x-device"]) == (200, "cuda:0"), answer
@@ -95,7 +95,7 @@ def device(name):
 
 def test_one_profile_takes_the_place_of_the_other(fake_driver):
     """With the same port, the same volumes, and the same name for other containers."""
-    override = fake_driver(DOUBLE, FAKE_CUDA_INIT="0")
+    override = fake_driver(DOUBLE, CUDA_FAKE_INIT="0")
     with Stack("cpu") as cpu:
         # Both at once cannot be: they have one port.
         gpu = Stack("gpu", override)

@@ -20,7 +20,16 @@ def test_the_image_is_small(name, most_mb):
 @pytest.mark.parametrize("name", [CPU, CUDA])
 def test_the_label_tells_the_program_s_version(name):
     version = docker("run", "--rm", name, "--version").stdout.split()[-1]
-    assert image(name)["Config"]["Labels"]["org.opencontainers.image.version"] == version
+    labels = image(name)["Config"]["Labels"]
+    assert labels["org.opencontainers.image.version"] == version
+    assert labels["org.opencontainers.image.base.name"].startswith("debian:trixie-slim")
+
+
+@pytest.mark.parametrize("name", [CPU, CUDA])
+def test_the_image_lists_what_it_is_made_of(name):
+    said = docker("run", "--rm", "--entrypoint", "cat", name, "/usr/local/share/doc/auris/auris.cdx.json").stdout
+    names = {component["name"] for component in json.loads(said)["components"]}
+    assert {"auris", "axum", "whisper-rs-sys"} <= names
 
 
 @pytest.mark.cuda

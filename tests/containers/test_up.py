@@ -69,8 +69,8 @@ def test_a_gpu_that_is_asked_for_and_missing_is_a_failure():
 
 
 def test_a_port_in_use_is_found_before_anything_is_started():
-    docker("run", "--detach", "--rm", "--name", "auris-test-other", "--publish", f"127.0.0.1:{PORT}:8000", CPU,
-           "serve", "--models", "base-q8_0")  # fmt: skip
+    docker("run", "--detach", "--rm", "--name", "auris-test-other", "--publish", f"127.0.0.1:{PORT}:8000",
+           "--env", "AURIS_INSECURE_NO_KEYS=true", CPU, "serve", "--models", "base-q8_0")  # fmt: skip
     try:
         result = up("--cpu", check=False)
         tell("./up, and the port is in use", result.stdout)

@@ -5,6 +5,7 @@
 the result against the API's schemas, and the rules below against what no schema knows.
 """
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -113,6 +114,10 @@ def complaints(resources):
     if mounted != there:
         yield f"volumes {there} and mounts {mounted} differ"
     yield from restrictions(pod, container)
+    for policy in of("NetworkPolicy"):
+        yield from reach(policy["spec"])
+    if "AURIS_INSECURE_NO_KEYS" in settings:
+        yield "it starts without keys"
     if ":" not in container["image"]:
         yield f"the image {container['image']} has no tag"
     limits = container["resources"]["limits"]
@@ -133,6 +138,30 @@ def restrictions(pod, container):
         yield "it may write to its image"
     if pod["automountServiceAccountToken"]:
         yield "it is given a token that it does not need"
+
+
+# What nobody but the cluster and the network around it has.
+PRIVATE = ["10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.1.1", "169.254.169.254", "127.0.0.1", "0.0.0.0"]
+PRIVATE += ["fd00:ec2::254", "fe80::1", "::1", "::ffff:10.1.2.3", "64:ff9b::a01:203"]
+
+
+def reach(spec):
+    """Who may come in, and where to."""
+    for rule in spec["ingress"]:
+        for peer in rule["from"]:
+            # An empty selector is everything.
+            if not all(selector.get("matchLabels") for selector in peer.values()):
+                yield f"whoever comes in is not labelled: {peer}"
+    for rule in spec["egress"]:
+        ports = {port["port"] for port in rule["ports"]}
+        blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
+        for private in map(ipaddress.ip_address, PRIVATE):
+            for block in blocks:
+                excepted = map(ipaddress.ip_network, block.get("except", []))
+                if private in ipaddress.ip_network(block["cidr"]) and not any(private in e for e in excepted):
+                    yield f"{private} is reached on {ports}"
+        if 53 in ports and any(peer == {} for peer in rule["to"]):
+            yield "names are asked of anybody"
 
 
 def main(node):

@@ -1,6 +1,15 @@
-//! What a server answered.
+//! Forms that are sent, and answers.
 
+use reqwest::multipart::{Form, Part};
 use serde_json::Value;
+
+/// A form with `audio` as its file, after the fields.
+pub fn form(audio: Vec<u8>, fields: &[(&str, &str)]) -> Form {
+    let form = fields.iter().fold(Form::new(), |form, (name, value)| {
+        form.text((*name).to_owned(), (*value).to_owned())
+    });
+    form.part("file", Part::bytes(audio).file_name("upload"))
+}
 
 /// An answer, read to its end.
 #[derive(Debug)]

@@ -28,7 +28,14 @@ const OWNERS: &[(&[&str], &[&str])] = &[
         &["tokio::process", "process::Command"],
         &["crates/auris-scheduler/src/supervisor/", "crates/auris-audio/src/ffmpeg.rs"],
     ),
-    (&["env::var", "env::vars", "env::var_os"], &["src/config/", "crates/auris-core/src/probe/"]),
+    (
+        &["env::var", "env::vars", "env::var_os"],
+        &[
+            "src/config/",
+            "crates/auris-core/src/probe/",
+            "crates/auris-scheduler/src/supervisor/command.rs",
+        ],
+    ),
 ];
 
 struct Source {

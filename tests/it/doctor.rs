@@ -80,7 +80,9 @@ fn a_machine_without_a_gpu_uses_the_cpu_by_design() {
     visit.has("gpu", "PASS", "observed", "none");
     visit.has("libcuda", "WARN", "fix", "NVIDIA driver");
     visit.has("model", "PASS", "observed", "no published checksum");
-    for id in ["os", "container", "device-nodes", "cpu-features", "threads", "port", "spool"] {
+    for id in
+        ["os", "container", "device-nodes", "cpu-features", "threads", "port", "spool", "sandbox"]
+    {
         assert_ne!(visit.check(id)["level"], "FAIL", "{}", visit.report);
     }
 }
@@ -102,7 +104,7 @@ fn the_table_has_a_line_for_each_check_and_says_what_it_means() {
 
 #[test]
 fn a_gpu_that_works_is_reported_with_everything_about_it() {
-    let visit = fake_gpus(&[("FAKE_CUDA_COUNT", "2")]);
+    let visit = fake_gpus(&[("CUDA_FAKE_COUNT", "2")]);
     assert_eq!(visit.code, 0, "{}", visit.report);
     visit.has("libcuda", "PASS", "observed", "CUDA 12.8, Fake GPU 0, Fake GPU 1");
     visit.has("nvml", "PASS", "observed", "driver 570.86.10");
@@ -128,7 +130,7 @@ fn each_trouble_of_a_driver_has_its_line_its_cause_its_fix_and_its_exit_status()
         ("999", "cannot start", "nvidia-smi"),
         ("abort", "ends the process", "nvidia-smi"),
     ] {
-        let visit = fake_gpus(&[("FAKE_CUDA_INIT", init)]);
+        let visit = fake_gpus(&[("CUDA_FAKE_INIT", init)]);
         assert_eq!(visit.code, 20, "{init}: {}", visit.report);
         let line = format!("  cause: {}  fix: ", visit.check("libcuda")["cause"].as_str().unwrap());
         assert!(page.contains(&line), "{line} is not in docs/gpu-troubleshooting.md");
@@ -143,7 +145,7 @@ fn each_trouble_of_a_driver_has_its_line_its_cause_its_fix_and_its_exit_status()
 
 #[test]
 fn a_driver_that_hangs_is_reported_in_time() {
-    let visit = fake_gpus(&[("FAKE_CUDA_INIT", "hang")]);
+    let visit = fake_gpus(&[("CUDA_FAKE_INIT", "hang")]);
     assert_eq!(visit.code, 20, "{}", visit.report);
     visit.has("libcuda", "FAIL", "cause", "does not answer");
     visit.has("gpu", "FAIL", "cause", "does not answer");
@@ -180,7 +182,7 @@ fn a_gpu_that_is_demanded_must_be_there() {
 
 #[test]
 fn an_unwanted_gpu_is_only_listed() {
-    let mut variables = settings(&[("FAKE_CUDA_INIT", "999")]);
+    let mut variables = settings(&[("CUDA_FAKE_INIT", "999")]);
     let broken = visit(&["--cuda-program", &fake("none"), "--device", "cpu"], &variables);
     assert_eq!(broken.code, 10, "{}", broken.report);
     broken.has("libcuda", "WARN", "cause", "cannot start");

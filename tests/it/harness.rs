@@ -4,19 +4,23 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use reqwest::multipart::{Form, Part};
+use reqwest::multipart::Form;
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use super::answer::Answer;
+pub use super::answer::{Answer, form};
 pub use super::signals::wav;
 
 /// How long anything may take before a test is taken for hung.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A user that has nothing else here.
+pub const USER: u32 = 54_321;
 
 /// A running `auris serve`.
 pub struct Server {
@@ -36,7 +40,7 @@ pub fn auris() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auris"));
     // What the machine's user has set is not the test's.
     for (name, _) in std::env::vars() {
-        let is_ours = ["AURIS_", "HF_", "CUDA_", "FAKE_"].iter().any(|p| name.starts_with(p));
+        let is_ours = ["AURIS_", "HF_", "CUDA_"].iter().any(|p| name.starts_with(p));
         if is_ours || name == "DEVICE" || name == "GPU_AVAILABLE" {
             command.env_remove(name);
         }
@@ -132,7 +136,7 @@ impl Server {
     }
 
     /// The same with variables.
-    fn start_with(engine: &str, extra: &[&str], variables: &[(String, String)]) -> Self {
+    pub fn start_with(engine: &str, extra: &[&str], variables: &[(String, String)]) -> Self {
         Self::start_on(&["--models", DEMO, "--offline"], engine, extra, variables)
     }
 
@@ -142,11 +146,10 @@ impl Server {
         extra: &[&str],
         variables: &[(String, String)],
     ) -> Self {
-        Self::launch(auris(), models, engine, extra, variables)
+        Self::start_by(auris(), models, engine, extra, variables)
     }
 
-    /// Starts a server with `command` in place of the program.
-    pub fn launch(
+    pub fn start_by(
         mut command: Command,
         models: &[&str],
         engine: &str,
@@ -157,6 +160,11 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
         fs::create_dir(&spool).unwrap();
+        if rustix::process::geteuid().is_root() {
+            // For a server that runs as another user.
+            chown(folder.path(), Some(USER), None).unwrap();
+            chown(&spool, Some(USER), None).unwrap();
+        }
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(models)
@@ -346,12 +354,4 @@ fn spawn(command: &mut Command, folder: &Path) -> (Child, SocketAddr) {
         panic!("the server did not start: {line}\n{log}");
     };
     (child, address)
-}
-
-/// A form with `audio` as its file, after the fields.
-pub fn form(audio: Vec<u8>, fields: &[(&str, &str)]) -> Form {
-    let form = fields.iter().fold(Form::new(), |form, (name, value)| {
-        form.text((*name).to_owned(), (*value).to_owned())
-    });
-    form.part("file", Part::bytes(audio).file_name("upload"))
 }

@@ -257,9 +257,16 @@ fn log_of_start(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn an_open_door_is_warned_of() {
+fn an_open_door_must_be_insisted_on_and_is_warned_of() {
+    let open = ["--listen", "0.0.0.0:0"];
+    let serve = ["serve", "--models", DEMO, "--offline"];
+    let Output { status, stderr, .. } = auris().args(serve).args(open).output().unwrap();
+    let refusal = String::from_utf8(stderr).unwrap();
+    for way in ["AURIS_API_KEYS", "127.0.0.1", "--insecure-no-keys"] {
+        assert!(!status.success() && refusal.contains(way), "{refusal}");
+    }
     let warned = |arguments: &[&str]| log_of_start(arguments).contains("anyone who can reach");
-    assert!(warned(&["--listen", "0.0.0.0:0"]));
-    assert!(!warned(&["--listen", "0.0.0.0:0", "--api-keys", "secret"]));
+    assert!(warned(&[&open[..], &["--insecure-no-keys"]].concat()));
+    assert!(!warned(&[&open[..], &["--api-keys", "secret"]].concat()));
     assert!(!warned(&["--listen", "127.0.0.1:0"]));
 }

@@ -20,6 +20,7 @@ mod bombs;
 mod browsers;
 mod channels;
 mod command_line;
+mod confinement;
 mod detection;
 mod doctor;
 mod faults;

@@ -29,7 +29,7 @@ fn shell(script: &str) -> WorkerProgram {
 
 #[tokio::test]
 async fn every_gpu_is_listed_with_what_identifies_it() {
-    let devices = found(&[("FAKE_CUDA_COUNT", "2"), ("FAKE_CUDA_MEMORY", "4294967296")]).await;
+    let devices = found(&[("CUDA_FAKE_COUNT", "2"), ("CUDA_FAKE_MEMORY", "4294967296")]).await;
     let devices = devices.unwrap();
     assert_eq!(devices.len(), 2);
     for (index, device) in (0..).zip(&devices) {
@@ -43,14 +43,14 @@ async fn every_gpu_is_listed_with_what_identifies_it() {
         let uuid = format!("GPU-fa000000-0000-0000-0000-00000000000{index}");
         assert_eq!(device.uuid, Some(uuid));
     }
-    let devices = found(&[("FAKE_CUDA_FREE", "1000")]).await.unwrap();
+    let devices = found(&[("CUDA_FAKE_FREE", "1000")]).await.unwrap();
     assert_eq!(devices[0].memory_free_bytes, 1000);
 }
 
 #[tokio::test]
 async fn a_uuid_stays_when_devices_are_hidden_or_reordered() {
     let devices =
-        found(&[("FAKE_CUDA_COUNT", "3"), ("CUDA_VISIBLE_DEVICES", "2,0")]).await.unwrap();
+        found(&[("CUDA_FAKE_COUNT", "3"), ("CUDA_VISIBLE_DEVICES", "2,0")]).await.unwrap();
     let seen: Vec<_> = devices.iter().map(|device| (device.index, device.name.as_str())).collect();
     assert_eq!(seen, [(Some(0), "Fake GPU 2"), (Some(1), "Fake GPU 0")]);
     assert!(devices[0].uuid.as_ref().unwrap().ends_with("02"), "{devices:?}");
@@ -72,7 +72,7 @@ async fn each_code_of_the_driver_has_its_cause_and_its_fix() {
         (999, "driver-unavailable", "nvidia-smi"),
         (12345, "driver-error", "nvidia-smi"),
     ] {
-        let told = found(&[("FAKE_CUDA_INIT", &code.to_string())]).await.unwrap_err();
+        let told = found(&[("CUDA_FAKE_INIT", &code.to_string())]).await.unwrap_err();
         assert_eq!((told.cause.into_str(), told.code), (name, Some(code)), "{told}");
         assert!(told.fix.contains(fix), "{fix:?} is missing: {told}");
         assert!(told.to_string().contains(&format!("CUDA error {code}")), "{told}");
@@ -94,13 +94,13 @@ async fn hidden_devices_are_reported_from_missing_ones() {
     let seventh = found(&[("CUDA_VISIBLE_DEVICES", "7")]).await.unwrap_err();
     assert_eq!(seventh.cause, UnavailableCause::NoDevice, "{seventh}");
     assert!(seventh.detail.contains("CUDA_VISIBLE_DEVICES is `7`"), "{seventh}");
-    assert_eq!(cause(&[("FAKE_CUDA_COUNT", "0")]).await, UnavailableCause::NoDevice);
+    assert_eq!(cause(&[("CUDA_FAKE_COUNT", "0")]).await, UnavailableCause::NoDevice);
 }
 
 #[tokio::test]
 async fn a_driver_that_hangs_is_given_up_in_time() {
     let started = Instant::now();
-    let program = program(&settings(&[("FAKE_CUDA_INIT", "hang")]));
+    let program = program(&settings(&[("CUDA_FAKE_INIT", "hang")]));
     let told = probe(&program, SHORT).await.unwrap_err();
     assert_eq!(told.cause, UnavailableCause::InitHangs, "{told}");
     assert!(started.elapsed() >= SHORT);
@@ -109,7 +109,7 @@ async fn a_driver_that_hangs_is_given_up_in_time() {
 
 #[tokio::test]
 async fn a_driver_that_aborts_costs_the_probe_alone() {
-    let told = found(&[("FAKE_CUDA_INIT", "abort")]).await.unwrap_err();
+    let told = found(&[("CUDA_FAKE_INIT", "abort")]).await.unwrap_err();
     assert_eq!(told.cause, UnavailableCause::InitAborts, "{told}");
     assert!(told.detail.contains("SIGABRT"), "{told}");
     assert!(told.detail.contains("an assertion in the driver failed"), "{told}");
@@ -119,7 +119,7 @@ async fn a_driver_that_aborts_costs_the_probe_alone() {
 async fn a_driver_that_comes_back_is_seen_by_the_next_probe() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state");
-    let variables = [("FAKE_CUDA_FILE", file.to_str().unwrap()), ("FAKE_CUDA_INIT", "0")];
+    let variables = [("CUDA_FAKE_FILE", file.to_str().unwrap()), ("CUDA_FAKE_INIT", "0")];
     fs::write(&file, "999\n").unwrap();
     assert_eq!(cause(&variables).await, UnavailableCause::DriverUnavailable);
     fs::write(&file, "0").unwrap();
@@ -169,7 +169,7 @@ async fn the_report_names_the_copy_of_the_driver_that_was_asked() {
 
 #[tokio::test]
 async fn a_library_is_tried_on_its_own() {
-    let program = program(&settings(&[("FAKE_CUDA_COUNT", "2")]));
+    let program = program(&settings(&[("CUDA_FAKE_COUNT", "2")]));
     let ask = async |name: &str| {
         driver_report(&program, &library_path().join(name), PATIENCE).await.unwrap()
     };
@@ -263,7 +263,7 @@ async fn a_program_that_ignores_everything_is_killed_with_what_it_started() {
 async fn a_probe_that_nobody_waits_for_ends_by_itself() {
     let mut command = std::process::Command::new(harness::program("auris-fake-worker"));
     command.args(["none", "--probe"]);
-    command.envs(settings(&[("FAKE_CUDA_INIT", "hang")]));
+    command.envs(settings(&[("CUDA_FAKE_INIT", "hang")]));
     let mut child = command
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())

@@ -126,7 +126,8 @@ impl Decoder {
             }
             if !self.losses.truncated {
                 // One that was given up may never end by itself.
-                self.losses.truncated = self.conversion.as_mut().is_some_and(Conversion::failed);
+                let failed = self.conversion.as_mut().map(Conversion::failed).transpose()?;
+                self.losses.truncated = failed.unwrap_or(false);
             }
             // What broke off has no padding at its end.
             if self.losses.truncated {

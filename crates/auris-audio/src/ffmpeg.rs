@@ -1,33 +1,43 @@
 //! Converts formats without a decoder here to a WAV stream, with ffmpeg as a child process.
 //!
 //! The child gets one file, and its format by name: it neither guesses, opens other files, nor
-//! reaches the network, and it has bounds on time and memory. What it writes is read as any other
+//! reaches the network, which it could not (`confined`), and it has bounds on time and memory. There
+//! is a bound on children as well (`slots`). What it writes is read as any other
 //! WAV file, with the same limits. Nothing else starts it.
 
+mod slots;
+mod confined;
 mod listener;
 mod listing;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, ChildStdout, Stdio};
+use std::process::{self, Child, ChildStdout, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use symphonia::core::io::MediaSource;
 
 pub(super) use self::listener::Beginning;
 use self::listener::{Listener, cause};
+use self::slots::{Slot, Slots};
 use super::AudioError;
 
-/// The ffmpeg program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The ffmpeg program. Clones share the bound on children.
+#[derive(Debug, Clone)]
 pub struct Ffmpeg {
     program: PathBuf,
     /// The longest that it may take for its next bytes.
     stall: Duration,
+    slots: Arc<Slots>,
+    is_confined: bool,
 }
 
 /// A file to convert.
@@ -51,6 +61,13 @@ const BASE_CPU: Duration = Duration::from_secs(60);
 
 /// How much faster than real time decoding must be beyond that; slow codecs are 100 times faster.
 const MIN_SPEED: u32 = 20;
+
+/// What a child that has used up its CPU time may take to end by itself, as ffmpeg does. So one that
+/// is killed was killed from outside.
+const CPU_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a child that has closed its output may take to end.
+const END: Duration = Duration::from_millis(100);
 
 /// The longest that a child may write nothing.
 const STALL: Duration = Duration::from_secs(30);
@@ -78,7 +95,27 @@ impl Ffmpeg {
             return Err(ErrorKind::IsADirectory.into());
         }
         access(&program, Access::EXEC_OK)?;
-        Ok(Self { program: std::path::absolute(program)?, stall: STALL })
+        let program = std::path::absolute(program)?;
+        Ok(Self { program, stall: STALL, slots: Arc::new(Slots::here()), is_confined: true })
+    }
+
+    /// Lets children reach files, network and programs like any other process.
+    #[must_use]
+    pub fn unconfined(self) -> Self {
+        Self { is_confined: false, ..self }
+    }
+
+    /// How many files may be with it at once.
+    pub fn at_once(&self) -> usize {
+        self.slots.total()
+    }
+
+    /// Room for one file.
+    ///
+    /// # Errors
+    /// `ResourceBusy` if there is none now.
+    pub(super) fn slot(&self) -> io::Result<Slot> {
+        self.slots.take()
     }
 
     /// Looks for it in the folders of `PATH`.
@@ -94,9 +131,10 @@ impl Ffmpeg {
     /// Starts to convert a file of up to `max_duration` to a WAV stream.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// It cannot be started; `ResourceBusy` if that is for lack of processes, descriptors or memory.
     pub(super) fn convert(
         &self,
+        slot: Slot,
         input: &Input<'_>,
         max_duration: Duration,
     ) -> io::Result<(Conversion, Output)> {
@@ -109,12 +147,21 @@ impl Ffmpeg {
         command.args(["-af", CLOCK]);
         command.args(["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]);
         command.stdout(Stdio::piped());
-        let mut child = command.spawn()?;
+        let mut child = self.spawn(command, input)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let conversion = Conversion { child, listener: stderr.map(Listener::new) };
+        let mut conversion = Conversion { child, listener: None, slot: Some(slot) };
+        conversion.listener = stderr.map(Listener::new).transpose().map_err(busy)?;
         conversion.bound_all(max_duration)?;
         let stdout = stdout.ok_or(ErrorKind::BrokenPipe)?;
         Ok((conversion, Output { stdout, stall: self.stall }))
+    }
+
+    fn spawn(&self, mut command: process::Command, input: &Input<'_>) -> io::Result<Child> {
+        let child = match self.is_confined {
+            true => confined::spawn(command, &self.program, input.file),
+            false => command.spawn(),
+        };
+        child.map_err(busy)
     }
 
     /// The program with `input`, which is all that it gets. It says what is of this `level`.
@@ -142,6 +189,8 @@ pub(super) struct Conversion {
     child: Child,
     /// Reads its standard error.
     listener: Option<Listener>,
+    /// Until it has ended.
+    slot: Option<Slot>,
 }
 
 impl Conversion {
@@ -149,17 +198,17 @@ impl Conversion {
     /// instants, since code between fork and exec would not be safe.
     fn bound_all(&self, max_duration: Duration) -> io::Result<()> {
         let cpu = BASE_CPU + max_duration / MIN_SPEED;
-        self.bound(Resource::Cpu, cpu.as_secs())?;
-        self.bound(Resource::As, MAX_MEMORY_BYTES)?;
-        self.bound(Resource::Fsize, 0)?;
-        self.bound(Resource::Core, 0)
+        self.bound(Resource::Cpu, cpu.as_secs(), (cpu + CPU_GRACE).as_secs())?;
+        self.bound(Resource::As, MAX_MEMORY_BYTES, MAX_MEMORY_BYTES)?;
+        self.bound(Resource::Fsize, 0, 0)?;
+        self.bound(Resource::Core, 0, 0)
     }
 
-    fn bound(&self, resource: Resource, limit: u64) -> io::Result<()> {
-        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+    fn bound(&self, resource: Resource, limit: u64, maximum: u64) -> io::Result<()> {
+        let limit = Rlimit { current: Some(limit), maximum: Some(maximum) };
         match prlimit(Some(Pid::from_child(&self.child)), resource, limit) {
             // It has ended already and has reported why.
-            Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Ok(_) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -175,20 +224,45 @@ impl Conversion {
     }
 
     /// Whether it has failed, once its output has ended.
-    pub(super) fn failed(&mut self) -> bool {
-        self.child.wait().map_or(true, |status| !status.success())
+    ///
+    /// # Errors
+    /// It was killed, as the kernel does when memory runs out.
+    pub(super) fn failed(&mut self) -> io::Result<bool> {
+        let status = self.child.wait()?;
+        self.slot = None;
+        if was_killed(status) { Err(killed()) } else { Ok(!status.success()) }
     }
 
     /// Why it gave no audio of a file in this container. It is ended.
     pub(super) fn failure(mut self, container: &'static str) -> AudioError {
+        let status = self.own_end();
         self.end();
         let errors = self.listener.take().map(Listener::errors).unwrap_or_default();
         tracing::debug!(target: "auris::ffmpeg", "{}", errors.trim());
+        if status.is_some_and(was_killed) {
+            return killed().into();
+        }
+        if errors.contains(NO_THREAD) {
+            let message = "ffmpeg cannot start a thread";
+            return io::Error::new(ErrorKind::ResourceBusy, message).into();
+        }
         if errors.contains("does not contain any stream") {
             return AudioError::NoAudioTrack { container };
         }
         let cause = cause(&errors).unwrap_or_else(|| "ffmpeg finds no audio in it".to_owned());
         AudioError::Corrupt { container, cause }
+    }
+
+    /// How it ended by itself; `None` if it still runs.
+    fn own_end(&mut self) -> Option<ExitStatus> {
+        let pause = END / 20;
+        (0..20).find_map(|_| {
+            let status = self.child.try_wait().ok().flatten();
+            if status.is_none() {
+                thread::sleep(pause);
+            }
+            status
+        })
     }
 
     fn end(&mut self) {
@@ -201,6 +275,29 @@ impl Conversion {
 impl Drop for Conversion {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// What ffmpeg 7 says when it cannot start one.
+const NO_THREAD: &str = "pthread_create() failed";
+
+fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::KILL.as_raw())
+}
+
+fn killed() -> io::Error {
+    io::Error::new(ErrorKind::ResourceBusy, "ffmpeg was killed, probably for lack of memory")
+}
+
+/// Marks what will pass: the system has no process, thread, descriptor or memory left.
+fn busy(error: io::Error) -> io::Error {
+    let passing = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    match Errno::from_io_error(&error).filter(|errno| passing.contains(errno)) {
+        Some(_) => {
+            let message = format!("ffmpeg cannot be started: {error}");
+            io::Error::new(ErrorKind::ResourceBusy, message)
+        }
+        None => error,
     }
 }
 
@@ -248,7 +345,7 @@ mod tests {
         let mut child = command.arg("600").stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let stall = Duration::from_millis(10);
-        (Conversion { child, listener: None }, Output { stdout, stall })
+        (Conversion { child, listener: None, slot: None }, Output { stdout, stall })
     }
 
     #[test]
@@ -263,19 +360,27 @@ mod tests {
     }
 
     #[test]
+    fn what_the_system_lacks_will_pass_and_other_errors_will_not() {
+        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
+            assert_eq!(busy(errno.into()).kind(), ErrorKind::ResourceBusy, "{errno}");
+        }
+        assert_eq!(busy(Errno::NOENT.into()).kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
     fn a_child_is_bounded() {
         let (conversion, _output) = silent();
         conversion.bound_all(Duration::from_secs(200)).unwrap();
         let process = format!("/proc/{}/limits", conversion.child.id());
         let limits = std::fs::read_to_string(process).unwrap();
-        let check = |name: &str, expected: u64| {
+        let check = |name: &str, expected: u64, maximum: u64| {
             let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
             let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
-            assert_eq!(words[..2], [expected.to_string(), expected.to_string()], "{name}");
+            assert_eq!(words[..2], [expected.to_string(), maximum.to_string()], "{name}");
         };
-        check("Max cpu time", 70);
-        check("Max address space", MAX_MEMORY_BYTES);
-        check("Max file size", 0);
-        check("Max core file size", 0);
+        check("Max cpu time", 70, 80);
+        check("Max address space", MAX_MEMORY_BYTES, MAX_MEMORY_BYTES);
+        check("Max file size", 0, 0);
+        check("Max core file size", 0, 0);
     }
 }

@@ -67,7 +67,7 @@ pub const SAMPLE_RATE_HZ: u32 = 16_000;
 pub const LOG_DIRECTIVE: &str = "symphonia=off";
 
 /// The limits on a file. All of them are checked against decoded audio, not against headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The longest audio to decode. A few kilobytes of FLAC can hold hours of silence.
     pub max_duration: Duration,

@@ -9,4 +9,5 @@ pub mod transcript;
 pub mod metrics;
 pub mod shortage;
 pub mod ipc;
+pub mod cgroup;
 pub mod probe;

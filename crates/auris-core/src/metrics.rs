@@ -40,6 +40,7 @@ metrics! {
     describe_gauge WORKER_BYTES = "auris_worker_resident_bytes", Bytes, "Resident memory of a worker";
     describe_counter WORKER_FAILURES = "auris_worker_failures_total", "Workers that ended badly, by reason";
     describe_counter REFUSALS = "auris_refusals_total", "Requests refused, by reason";
+    describe_counter EVICTED_CONNECTIONS = "auris_evicted_connections_total", "Stalled connections that were closed for new ones";
     describe_gauge BACKLOG_SECONDS = "auris_backlog_audio_seconds", Seconds, "Seconds of audio that wait or run";
     describe_gauge QUEUED_CHUNKS = "auris_queued_chunks", "Chunks that wait";
     describe_counter JOBS = "auris_jobs_total", "Jobs by how they were taken up or ended";

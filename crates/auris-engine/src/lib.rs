@@ -6,6 +6,7 @@
 use auris_core::device::Backend;
 
 pub mod allocator;
+pub mod confinement;
 pub mod cpu_features;
 pub mod probe;
 pub mod whisper;

@@ -10,8 +10,8 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use auris_core::probe::GpuEnvironment;
-use auris_engine::{BACKEND, allocator, cpu_features, probe, whisper};
-use auris_worker::PrivatePipes;
+use auris_engine::{BACKEND, allocator, confinement, cpu_features, probe, whisper};
+use auris_worker::{Engine, PrivatePipes};
 
 /// Run one model on one device, driven by `auris`
 #[derive(Debug, Parser)]
@@ -26,6 +26,10 @@ struct Args {
     /// Print what a library of the NVIDIA driver reports as a line of JSON, and exit
     #[arg(long, value_name = "PATH", conflicts_with = "probe")]
     probe_driver: Option<PathBuf>,
+    /// Keep access to files, network and programs after loading, for systems on which confinement
+    /// breaks the engine
+    #[arg(long)]
+    no_sandbox: bool,
     /// What to log, such as `info` or `auris=debug`
     #[arg(long, env = "AURIS_LOG", default_value = "info")]
     log: EnvFilter,
@@ -56,7 +60,13 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let missing = cpu_features::missing_instructions();
     ensure!(missing.is_empty(), "this CPU lacks {}", missing.join(", "));
-    let result = auris_worker::run(pipes.requests, pipes.events, BACKEND, whisper::load);
+    let confine = |spec: &_| {
+        if !args.no_sandbox {
+            confinement::confine(spec, &environment);
+        }
+    };
+    let engine = Engine { backend: BACKEND, confine, load: whisper::load };
+    let result = auris_worker::run(pipes.requests, pipes.events, engine);
     // Slots may still be in C code, which cannot be interrupted: exit without waiting for them.
     std::process::exit(match result {
         Ok(()) => 0,

@@ -28,18 +28,30 @@ pub use process::{abort_on_panic, prefer_as_oom_victim};
 pub use session::{GpuUsage, Loaded, Session, SessionEvent};
 pub use stdio::{PrivatePipes, claim_stdio, end_with};
 
-/// Sends the greeting, loads a model with `load` and serves until `reader` ends. Threads that still
-/// run a chunk then are left behind: the caller ends the process. `backend` is what the program was
-/// built for.
+/// A program's engine.
+pub struct Engine<C, L> {
+    /// What the program was built for.
+    pub backend: Backend,
+    /// Takes from the process what it does not need to run this model, before it has a second thread.
+    pub confine: C,
+    /// Loads the model.
+    pub load: L,
+}
+
+/// Sends the greeting, loads a model on `engine` and serves until `reader` ends. Threads that still
+/// run a chunk then are left behind: the caller ends the process.
 ///
 /// # Errors
 /// Errors of the pipes, and `InvalidData` if the parent breaks the protocol.
 pub fn run(
     mut reader: impl Read,
     writer: impl Write + Send + 'static,
-    backend: Backend,
-    load: impl FnOnce(&LoadSpec) -> Result<Loaded, Failure> + Send + 'static,
+    engine: Engine<
+        impl FnOnce(&LoadSpec),
+        impl FnOnce(&LoadSpec) -> Result<Loaded, Failure> + Send + 'static,
+    >,
 ) -> io::Result<()> {
+    let Engine { backend, confine, load } = engine;
     let writer = EventWriter(Arc::new(Mutex::new(Box::new(writer))));
     writer.send(&Event::Hello {
         protocol: ipc::PROTOCOL_VERSION,
@@ -50,6 +62,8 @@ pub fn run(
     let Frame::Control(Request::Load(spec)) = frame else {
         return Err(violation("the first request is not a load"));
     };
+    process::open_memory_report();
+    confine(&spec);
 
     let cancels = Cancels::default();
     let slot_cancels = cancels.clone();

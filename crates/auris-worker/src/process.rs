@@ -1,6 +1,8 @@
 //! How a worker process reacts to failures, and how much memory it uses.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit};
 
@@ -34,10 +36,20 @@ pub fn prefer_as_oom_victim() {
     }
 }
 
+/// What the kernel reports of this process's memory; `None` without /proc.
+static MEMORY_REPORT: OnceLock<Option<File>> = OnceLock::new();
+
+/// Opens what [`resident_bytes`] reads, while files can still be opened.
+pub(crate) fn open_memory_report() {
+    MEMORY_REPORT.get_or_init(|| File::open("/proc/self/statm").ok());
+}
+
 /// This process's resident memory in bytes; 0 where the system does not report it.
 pub(crate) fn resident_bytes() -> u64 {
-    let pages = fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    let mut text = [0; 256];
+    let report = MEMORY_REPORT.get().and_then(Option::as_ref);
+    let length = report.and_then(|report| report.read_at(&mut text, 0).ok()).unwrap_or(0);
+    let text = String::from_utf8_lossy(&text[..length]);
+    let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }

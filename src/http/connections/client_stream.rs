@@ -15,6 +15,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::activity::Activity;
 use crate::http::error::unreadable;
 
+/// The most bytes of a response without a body that hyper sends on its own.
+const LONGEST_EMPTY_HEAD: usize = 512;
+
 pub(super) struct ClientStream {
     stream: TcpStream,
     activity: Arc<Activity>,
@@ -103,7 +106,12 @@ impl AsyncWrite for ClientStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_replacement(context))?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        // hyper flushes when it has written all that it had.
+        if flushed.is_ready() {
+            self.activity.end_flushing();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -115,7 +123,11 @@ impl AsyncWrite for ClientStream {
 /// The response to send in place of a head alone that hyper answers unreadable requests with. No
 /// other response with such a status is without a body.
 fn completed(head: &[u8]) -> Option<Bytes> {
-    let text = std::str::from_utf8(head).ok()?.strip_prefix("HTTP/1.1 4")?;
+    // Most of what is sent is no such head, and may be long.
+    if head.len() > LONGEST_EMPTY_HEAD || !head.starts_with(b"HTTP/1.1 4") {
+        return None;
+    }
+    let text = std::str::from_utf8(head).ok()?;
     let is_empty = text.contains("\r\ncontent-length: 0\r\n") && text.ends_with("\r\n\r\n");
     let code = head.get(9..12).filter(|_| is_empty)?;
     Some(unreadable(StatusCode::from_bytes(code).ok()?))

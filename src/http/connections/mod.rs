@@ -3,13 +3,15 @@
 //! axum's own loop has no limits: connections that send nothing, or take nothing, would stay open
 //! for ever and use up the descriptors.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, Request, Response, header};
+use axum::http::{Extensions, HeaderValue, Request, Response, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::serve::Listener;
@@ -17,14 +19,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use metrics::counter;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::error::ApiError;
 use super::health;
+use auris_core::metrics as names;
 
 mod activity;
 mod registry;
@@ -34,12 +38,22 @@ mod tracked_body;
 pub use registry::ConnectionLimits;
 pub(super) use registry::network;
 
+use activity::{Activity, Stage};
 use client_stream::ClientStream;
 use registry::{Admission, Place, Registry};
 use tracked_body::{track_request, track_response};
 
 /// The most bytes of a request's head, and of what is read ahead.
 const BUFFER_BYTES: usize = 128 << 10;
+
+/// What the system holds of a response that the client has not taken.
+const SEND_BUFFER_BYTES: u32 = 128 << 10;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// How often it is tried to find a place.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// How long a new connection waits for others to close.
 const EVICTION_LIMIT: Duration = Duration::from_secs(1);
@@ -50,6 +64,33 @@ pub struct ConnectionSettings {
     pub limits: ConnectionLimits,
     /// How long a client may send no request, and take nothing of a response.
     pub idle: Duration,
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// The address is in use, or is not one of this machine.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it. With the system's megabytes, a client that reads slowly looks for half
+    // a minute as if it read nothing.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The address that a request comes from.
+pub(super) fn peer(extensions: &Extensions) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
+}
+
+/// Marks the connection as idle: whoever waits in this request may be closed for others.
+pub(super) fn mark_idle(request: &Request<Body>) {
+    if let Some(activity) = request.extensions().get::<Arc<Activity>>() {
+        activity.enter(Stage::Idle);
+    }
 }
 
 /// Serves `app` on `listener`. After `stop`, open connections finish their current request; the
@@ -70,9 +111,19 @@ pub async fn serve(
         };
         match place(&registry, peer).await {
             Some(place) => {
-                connections.spawn(attend(stream, peer, place, app.clone(), settings, stop.clone()));
+                connections.spawn(serve_connection(
+                    stream,
+                    peer,
+                    place,
+                    app.clone(),
+                    settings,
+                    stop.clone(),
+                ));
             }
-            None => tracing::debug!(%peer, "a connection is closed: all others are at work"),
+            None => {
+                counter!(names::REFUSALS, "reason" => "connection").increment(1);
+                tracing::debug!(%peer, "a connection is closed: all others are at work");
+            }
         }
     }
     drop(listener);
@@ -87,6 +138,7 @@ async fn place(registry: &Registry, peer: SocketAddr) -> Option<Place> {
             match registry.admit(peer.ip()) {
                 Admission::Admitted(place) => return Some(place),
                 Admission::Closing => registry.ended().await,
+                Admission::Soon => sleep(MOMENT).await,
                 Admission::Full => return None,
             }
         }
@@ -94,7 +146,7 @@ async fn place(registry: &Registry, peer: SocketAddr) -> Option<Place> {
     timeout(EVICTION_LIMIT, admitted).await.ok().flatten()
 }
 
-async fn attend(
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     place: Place,
@@ -106,16 +158,17 @@ async fn attend(
     let service = service_fn(|request: Request<Incoming>| {
         let mut request = track_request(request, activity);
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(activity.clone());
         if is_spare {
             request.extensions_mut().insert(Spare);
         }
         let responded = app.clone().oneshot(request);
         async move { responded.await.map(|response| track_response(response, activity)) }
     });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(settings.idle).max_buf_size(BUFFER_BYTES);
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(settings.idle).max_buf_size(BUFFER_BYTES);
     let stream = ClientStream::new(stream, activity.clone(), settings.idle);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = place.evicted.cancelled() => return,

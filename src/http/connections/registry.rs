@@ -7,15 +7,17 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
+use metrics::counter;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
+use auris_core::metrics as names;
 
 /// How many connections beyond the limits are taken for health checks.
-pub(super) const MOST_SPARE: usize = 16;
+const MOST_SPARE: usize = 32;
 
 /// How many of them one client may have.
 const MOST_SPARE_FOR_CLIENT: usize = MOST_SPARE / 2;
@@ -27,7 +29,7 @@ const MOST_CLOSING: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
     pub total: usize,
-    /// From one client: an IPv4 address or an IPv6 network of 64 bits.
+    /// From one client: an IPv4 address or an IPv6 network of 56 bits.
     pub per_client: usize,
 }
 
@@ -62,7 +64,18 @@ pub(super) enum Admission {
     Admitted(Place),
     /// Many others are closing: ask again when one has [ended](Registry::ended).
     Closing,
+    /// Others are new and may turn out to be idle: ask again in a moment.
+    Soon,
     Full,
+}
+
+/// Whether a connection could be closed for a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Eviction {
+    Done,
+    /// All that are not at work are new.
+    Soon,
+    Impossible,
 }
 
 /// The place of an open connection. Dropping it frees the place.
@@ -86,24 +99,30 @@ impl Registry {
         let client = network(address);
         let mut open = self.lock();
         let ConnectionLimits { total, per_client } = self.0.limits;
+        let is_own = |entry: &OpenConnection| entry.client == client;
+        let is_regular = |entry: &OpenConnection| !entry.is_spare && !entry.is_closing();
+        let is_spare = |entry: &OpenConnection| entry.is_spare && !entry.is_closing();
+        let client_is_full = open.count(|entry| is_own(entry) && is_regular(entry)) >= per_client;
+        if !client_is_full && open.count(is_regular) < total {
+            return Admission::Admitted(self.add(&mut open, client, false));
+        }
         if open.count(OpenConnection::is_closing) >= MOST_CLOSING {
             return Admission::Closing;
         }
-        let is_own = |entry: &OpenConnection| entry.client == client;
-        let is_usual = |entry: &OpenConnection| !entry.is_spare && !entry.is_closing();
-        let is_spare = |entry: &OpenConnection| entry.is_spare && !entry.is_closing();
-        let client_is_full = open.count(|entry| is_own(entry) && is_usual(entry)) >= per_client;
-        let has_room = !client_is_full && open.count(is_usual) < total;
-        if has_room || open.evict(|entry| is_usual(entry) && (!client_is_full || is_own(entry))) {
+        let evicted = open.evict(|entry| is_regular(entry) && (!client_is_full || is_own(entry)));
+        if evicted == Eviction::Done {
             return Admission::Admitted(self.add(&mut open, client, false));
         }
         let own_spare = open.count(|entry| is_own(entry) && is_spare(entry));
         let client_is_full = own_spare >= MOST_SPARE_FOR_CLIENT;
-        let has_room = !client_is_full && open.count(is_spare) < MOST_SPARE;
-        if has_room || open.evict(|entry| is_spare(entry) && (!client_is_full || is_own(entry))) {
+        if !client_is_full && open.count(is_spare) < MOST_SPARE {
             return Admission::Admitted(self.add(&mut open, client, true));
         }
-        Admission::Full
+        match open.evict(|entry| is_spare(entry) && (!client_is_full || is_own(entry))) {
+            Eviction::Done => Admission::Admitted(self.add(&mut open, client, true)),
+            Eviction::Soon => Admission::Soon,
+            Eviction::Impossible => Admission::Full,
+        }
     }
 
     /// Waits until a connection has ended.
@@ -114,7 +133,7 @@ impl Registry {
     fn add(&self, open: &mut OpenConnections, client: IpAddr, is_spare: bool) -> Place {
         let id = open.next_id;
         open.next_id += 1;
-        let activity = Arc::new(Activity::new(Instant::now()));
+        let activity = Arc::new(Activity::new());
         let evicted = CancellationToken::new();
         let entry = OpenConnection {
             client,
@@ -142,15 +161,20 @@ impl OpenConnections {
         self.entries.values().filter(|entry| is_counted(entry)).count()
     }
 
-    /// Closes the connection that has stalled longest of those that `may_close` admits. Returns
-    /// whether there is one.
-    fn evict(&self, may_close: impl Fn(&OpenConnection) -> bool) -> bool {
+    /// Closes the connection that has stalled longest of those that `may_close` admits.
+    fn evict(&self, may_close: impl Fn(&OpenConnection) -> bool) -> Eviction {
         let now = Instant::now();
-        let candidates = self.entries.values().filter(|entry| may_close(entry));
-        let stalled = candidates.filter_map(|entry| Some((entry.activity.stalled(now)?, entry)));
-        let Some((_, entry)) = stalled.max_by_key(|(stall, _)| *stall) else { return false };
-        entry.evicted.cancel();
-        true
+        let candidates = || self.entries.values().filter(|entry| may_close(entry));
+        let stalled = candidates().filter_map(|entry| Some((entry.activity.stalled(now)?, entry)));
+        if let Some((_, entry)) = stalled.max_by_key(|(stall, _)| *stall) {
+            entry.evicted.cancel();
+            counter!(names::EVICTED_CONNECTIONS).increment(1);
+            return Eviction::Done;
+        }
+        match candidates().any(|entry| entry.activity.is_fresh(now)) {
+            true => Eviction::Soon,
+            false => Eviction::Impossible,
+        }
     }
 }
 
@@ -161,30 +185,40 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one client: providers give each customer at least 64 bits of IPv6.
+/// The bits of an IPv6 address that do not tell clients apart: many providers give each customer a
+/// network of 56 bits.
+const CLIENT_BITS: u128 = (1 << (128 - 56)) - 1;
+
+/// What counts as one client.
 pub(in crate::http) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !CLIENT_BITS).into(),
         v4 => v4,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::activity::Stage;
     use super::*;
 
     fn admitted(registry: &Registry, address: &str) -> Option<Place> {
         match registry.admit(address.parse().unwrap()) {
             Admission::Admitted(place) => Some(place),
-            Admission::Closing | Admission::Full => None,
+            _ => None,
         }
+    }
+
+    /// A place whose client has been silent for longer than a moment.
+    fn idle(registry: &Registry, address: &str) -> Place {
+        let place = admitted(registry, address).expect("a place");
+        place.activity.age();
+        place
     }
 
     /// A place whose request is at work.
     fn busy(registry: &Registry, address: &str) -> Place {
         let place = admitted(registry, address).expect("a place");
-        place.activity.enter(Stage::Working);
+        place.activity.begin(false);
         place
     }
 
@@ -192,8 +226,8 @@ mod tests {
     fn the_connection_that_idles_longest_is_closed_for_a_new_one() {
         let registry = Registry::new(ConnectionLimits { total: 3, per_client: 2 });
         let working = busy(&registry, "10.0.0.1");
-        let oldest = admitted(&registry, "10.0.0.2").unwrap();
-        let newer = admitted(&registry, "10.0.0.3").unwrap();
+        let oldest = idle(&registry, "10.0.0.2");
+        let newer = idle(&registry, "10.0.0.3");
         assert!(admitted(&registry, "10.0.0.4").is_some_and(|place| !place.is_spare));
         assert!(oldest.evicted.is_cancelled());
         assert!(!newer.evicted.is_cancelled() && !working.evicted.is_cancelled());
@@ -202,10 +236,10 @@ mod tests {
     #[test]
     fn a_client_with_too_many_connections_loses_its_own() {
         let registry = Registry::new(ConnectionLimits { total: 10, per_client: 2 });
-        let other = admitted(&registry, "10.0.0.1").unwrap();
-        let own = admitted(&registry, "2001:db8::1").unwrap();
-        let _newer = admitted(&registry, "2001:db8::2").unwrap();
-        assert!(admitted(&registry, "2001:db8::3").is_some_and(|place| !place.is_spare));
+        let other = idle(&registry, "10.0.0.1");
+        let own = idle(&registry, "2001:db8::1");
+        let _newer = idle(&registry, "2001:db8:0:1::2");
+        assert!(admitted(&registry, "2001:db8:0:ff::3").is_some_and(|place| !place.is_spare));
         assert!(own.evicted.is_cancelled() && !other.evicted.is_cancelled());
     }
 
@@ -218,7 +252,7 @@ mod tests {
             let place = admitted(&registry, &format!("10.0.1.{}", number / 4));
             let Some(place) = place else { break };
             assert!(place.is_spare);
-            place.activity.enter(Stage::Working);
+            place.activity.begin(false);
             spare.push(place);
         }
         assert_eq!(spare.len(), MOST_SPARE);
@@ -226,13 +260,26 @@ mod tests {
     }
 
     #[test]
+    fn a_new_connection_has_a_moment_to_send_its_request() {
+        let registry = Registry::new(ConnectionLimits { total: 1, per_client: 1 });
+        let _working = busy(&registry, "10.0.0.1");
+        let spare: Vec<Place> = (0..MOST_SPARE_FOR_CLIENT)
+            .map(|_| admitted(&registry, "10.0.0.1").expect("a place"))
+            .collect();
+        let admit = || registry.admit("10.0.0.1".parse().unwrap());
+        assert!(matches!(admit(), Admission::Soon), "they may be health checks");
+        spare[3].activity.age();
+        assert!(matches!(admit(), Admission::Admitted(_)));
+        assert!(spare[3].evicted.is_cancelled());
+    }
+
+    #[test]
     fn new_connections_wait_for_many_that_close() {
         let registry = Registry::new(ConnectionLimits { total: 40, per_client: 40 });
-        let idle: Vec<Place> =
-            (0..40).map(|_| admitted(&registry, "10.0.0.1").expect("a place")).collect();
+        let silent: Vec<Place> = (0..40).map(|_| idle(&registry, "10.0.0.1")).collect();
         let newer: Vec<Place> = (0..MOST_CLOSING).map(|_| busy(&registry, "10.0.0.1")).collect();
         assert!(matches!(registry.admit("10.0.0.2".parse().unwrap()), Admission::Closing));
-        drop(idle);
+        drop(silent);
         assert!(admitted(&registry, "10.0.0.2").is_some());
         drop(newer);
     }

@@ -320,13 +320,21 @@ impl LayoutFields {
     }
 }
 
-/// Refuses OpenAI's fields about speakers, which change the text and cannot be ignored.
+/// OpenAI's fields about speakers, which change the text and cannot be ignored.
+const SPEAKER_FIELDS: [&str; 2] = ["known_speaker_names", "known_speaker_references"];
+
 pub(super) fn refuse_speakers(fields: &mut Fields<'_>) -> Result<(), ApiError> {
-    for name in ["known_speaker_names", "known_speaker_references"] {
-        if let Some(sent) = fields.list(name)?.first() {
-            let message = format!("auris does not distinguish speakers: leave {name} out");
-            return Err(sent.wrong(message));
+    for name in SPEAKER_FIELDS {
+        if let Some(refusal) = fields.list(name)?.first().and_then(|s| speakers_refusal(&s.field)) {
+            return Err(refusal);
         }
     }
     Ok(())
+}
+
+/// The error for a field about speakers; `None` if it is another one.
+pub(in crate::http) fn speakers_refusal(field: &str) -> Option<ApiError> {
+    let name = SPEAKER_FIELDS.into_iter().find(|name| field.starts_with(name))?;
+    let message = format!("auris does not distinguish speakers: leave {name} out");
+    Some(ApiError::bad_field(field, message))
 }

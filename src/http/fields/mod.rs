@@ -23,7 +23,7 @@ pub(super) use chunking::{ChunkingStrategy, SilencePolicy};
 pub(super) use form::{form, join_parts, query};
 pub(super) use forms::{
     Granularity, Include, JobForm, LayoutFields, SelectionFields, SpeechFields, TaskName,
-    TextFields, TranscriptionForm,
+    TextFields, TranscriptionForm, speakers_refusal,
 };
 pub(super) use reader::{Fields, FromField, FromFields, Sent, from_field};
 

@@ -17,6 +17,7 @@ use tokio::io::{AsyncWriteExt, BufWriter};
 use super::number;
 use super::pace::UploadPace;
 use crate::http::error::ApiError;
+use crate::http::fields::speakers_refusal;
 use crate::http::state::UploadSettings;
 
 /// The field that holds the file: OpenAI's name, and that of whisper-asr-webservice.
@@ -29,7 +30,7 @@ const MAX_FIELDS: usize = 100;
 
 /// The most bytes between the content of one part and that of the next. The form's parser keeps
 /// them all and searches them from the start again and again. Real ones have a few hundred, but
-/// what one read of the connection brings (400 kB) counts as well.
+/// what one read of the connection brings (128 KiB) counts as well.
 const MAX_BETWEEN_BYTES: usize = 4 << 20;
 
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
@@ -157,10 +158,10 @@ impl Reception<'_> {
     /// Fails the body when the parser buffers too much of it.
     fn watch(&self, body: Body) -> Body {
         let unclaimed = Arc::clone(&self.unclaimed);
-        let received = self.pace.counter();
+        let receive = self.pace.receiver();
         Body::from_stream(body.into_data_stream().map(move |part| {
             let part = part?;
-            received.fetch_add(part.len() as u64, Ordering::Relaxed);
+            receive(part.len());
             match unclaimed.fetch_add(part.len(), Ordering::Relaxed) + part.len() {
                 hoarded if hoarded > MAX_BETWEEN_BYTES => Err(axum::Error::new(TooMuchBetween)),
                 _ => Ok(part),
@@ -233,6 +234,10 @@ impl Reception<'_> {
             if value.len() + part.len() > max_bytes {
                 if is_file {
                     return Err(misplaced_file(&name));
+                }
+                // Recordings of speakers are long.
+                if let Some(refusal) = speakers_refusal(&name) {
+                    return Err(refusal);
                 }
                 let message = format!(
                     "the fields other than the file have more than {MAX_TEXT_BYTES} bytes \

@@ -1,25 +1,27 @@
 //! How slow an upload may be.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
+use crate::http::allowance::Allowance;
 use crate::http::error::ApiError;
 use crate::http::state::UploadSettings;
 
-/// How long an upload may be slower than it must be in the mean.
+/// How long an upload may send nothing at its start, and after it was fast: less than the least.
 const GRACE: Duration = Duration::from_secs(10);
+const MOST_PAID: Duration = Duration::from_secs(30);
 
 /// An upload's clock.
 pub(super) struct UploadPace {
     started: Instant,
     idle_timeout: Duration,
-    min_bytes_per_second: u64,
     longest: Duration,
-    received_bytes: Arc<AtomicU64>,
+    min_bytes_per_second: u64,
+    /// `None` without a least speed.
+    allowance: Option<Arc<Mutex<Allowance>>>,
 }
 
 /// Why an upload is given up.
@@ -46,18 +48,25 @@ impl From<TooSlow> for ApiError {
 impl UploadPace {
     /// Starts now.
     pub(super) fn new(settings: &UploadSettings) -> Self {
+        let speed = settings.min_bytes_per_second;
+        let allowance = (speed > 0).then(|| Allowance::new(speed, MOST_PAID, GRACE));
         Self {
             started: Instant::now(),
             idle_timeout: settings.idle_timeout,
-            min_bytes_per_second: settings.min_bytes_per_second,
             longest: settings.longest,
-            received_bytes: Arc::default(),
+            min_bytes_per_second: speed,
+            allowance: allowance.map(|allowance| Arc::new(Mutex::new(allowance))),
         }
     }
 
-    /// What every received byte must be added to.
-    pub(super) fn counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.received_bytes)
+    /// What must be called with every part that is received.
+    pub(super) fn receiver(&self) -> impl Fn(usize) + Send + use<> {
+        let allowance = self.allowance.clone();
+        move |bytes| {
+            if let Some(allowance) = &allowance {
+                lock(allowance).pay(bytes as u64, Instant::now());
+            }
+        }
     }
 
     /// Awaits the next part of an upload.
@@ -83,16 +92,17 @@ impl UploadPace {
         let stalled = (idle_until, TooSlow::Stalled(self.idle_timeout));
         let too_long = (self.started + self.longest, TooSlow::TooLong(self.longest));
         let first = if too_long.0 < stalled.0 { too_long } else { stalled };
-        let received = self.received_bytes.load(Ordering::Relaxed);
-        let Some(paid_seconds) = received.checked_div(self.min_bytes_per_second) else {
-            return first;
-        };
-        let trickle_at = self.started + GRACE + Duration::from_secs(paid_seconds);
-        if trickle_at < first.0 {
-            return (trickle_at, TooSlow::Trickle(self.min_bytes_per_second));
+        match &self.allowance {
+            Some(allowance) if lock(allowance).until() < first.0 => {
+                (lock(allowance).until(), TooSlow::Trickle(self.min_bytes_per_second))
+            }
+            _ => first,
         }
-        first
     }
+}
+
+fn lock(allowance: &Mutex<Allowance>) -> MutexGuard<'_, Allowance> {
+    allowance.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -103,41 +113,43 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn pace() -> UploadPace {
-        UploadPace {
-            started: Instant::now(),
-            idle_timeout: 60 * SECOND,
-            min_bytes_per_second: 1_000,
+    fn pace(min_bytes_per_second: u64) -> UploadPace {
+        UploadPace::new(&UploadSettings {
+            spool: "/tmp".into(),
+            max_bytes: 1,
+            idle_timeout: 20 * SECOND,
+            min_bytes_per_second,
             longest: 600 * SECOND,
-            received_bytes: Arc::default(),
-        }
+            most_per_client: 1,
+        })
     }
 
-    /// When an upload is given up of which `bytes` have arrived after `seconds`, and nothing more
-    /// does: in seconds from its start, and why.
-    fn end(pace: &UploadPace, seconds: u32, bytes: u64) -> (u64, TooSlow) {
-        pace.received_bytes.store(bytes, Ordering::Relaxed);
+    /// When an upload is given up of which nothing more arrives, and why.
+    fn end(pace: &UploadPace, seconds: u32) -> (u64, TooSlow) {
         let idle_until = pace.started + seconds * SECOND + pace.idle_timeout;
         let (deadline, why) = pace.deadline(idle_until);
-        ((deadline - pace.started).as_secs(), why)
+        ((deadline - pace.started).as_secs_f64().round() as u64, why)
     }
 
     #[test]
     fn an_upload_must_keep_a_pace_after_a_grace() {
-        let (trickle, stalled) = (TooSlow::Trickle(1_000), TooSlow::Stalled(60 * SECOND));
-        assert_eq!(end(&pace(), 0, 0), (10, trickle));
-        assert_eq!(end(&pace(), 10, 5_000), (15, trickle));
-        assert_eq!(end(&pace(), 10, 1_000_000), (70, stalled), "a fast one may pause");
-        let too_long = TooSlow::TooLong(600 * SECOND);
-        assert_eq!(end(&pace(), 599, 600_000), (600, too_long));
-        let unlimited = UploadPace { min_bytes_per_second: 0, ..pace() };
-        assert_eq!(end(&unlimited, 0, 0), (60, stalled));
+        let (trickle, stalled) = (TooSlow::Trickle(1_000), TooSlow::Stalled(20 * SECOND));
+        let slow = pace(1_000);
+        assert_eq!(end(&slow, 0), (10, trickle));
+        slow.receiver()(5_000);
+        assert_eq!(end(&slow, 5), (15, trickle));
+        slow.receiver()(1_000_000);
+        assert_eq!(end(&slow, 5), (25, stalled), "a fast one may pause");
+        assert_eq!(end(&slow, 500), (30, trickle), "and not for what it has paid long ago");
+        let unlimited = pace(0);
+        assert_eq!(end(&unlimited, 0), (20, stalled));
+        assert_eq!(end(&unlimited, 599), (600, TooSlow::TooLong(600 * SECOND)));
     }
 
     #[tokio::test]
-    async fn what_arrives_moves_the_deadline_and_silence_meets_it() {
+    async fn what_arrives_in_time_is_returned_and_silence_is_not_waited_for() {
         let idle_timeout = Duration::from_millis(100);
-        let pace = UploadPace { idle_timeout, ..pace() };
+        let pace = UploadPace { idle_timeout, ..pace(1_000) };
         assert_eq!(pace.await_part(async { 7 }).await, Ok(7));
         let error = pace.await_part(pending::<()>()).await;
         assert_eq!(error, Err(TooSlow::Stalled(idle_timeout)));

@@ -22,6 +22,7 @@ use auris_core::language::Language;
 use auris_core::transcript::{Segment, TokenLogprob, Word};
 use auris_worker::{Loaded, Session, SessionEvent};
 
+mod escape;
 mod text;
 
 pub use text::text_of;
@@ -86,6 +87,8 @@ pub enum Fault {
     Kill,
     /// Each chunk selected by `percent` has one of the faults above.
     Any,
+    /// A chunk tries to get out of the sandbox; its text lists what succeeded.
+    Escape,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -234,7 +237,11 @@ impl Session for FakeSession {
         self.work(seconds / 2.0, cancel, report)?;
         self.strike(self.script.chunk_strikes(chunk, samples, options.prompt.as_deref()))?;
         self.work(seconds / 2.0, cancel, report)?;
-        report(SessionEvent::Segment(segment(samples, options)));
+        let text = match self.script.fault {
+            Fault::Escape => escape::attempts(),
+            _ => text_of(samples),
+        };
+        report(SessionEvent::Segment(segment(text, samples, options)));
         Ok(())
     }
 }
@@ -277,8 +284,7 @@ impl FakeSession {
     }
 }
 
-fn segment(samples: &[f32], options: &ChunkOptions) -> Segment {
-    let text = text_of(samples);
+fn segment(text: String, samples: &[f32], options: &ChunkOptions) -> Segment {
     let end = samples.len() as f64 / 16_000.0;
     // One token: the whole text.
     let logprob = TokenLogprob { bytes: text.clone().into_bytes(), logprob: -0.25 };

@@ -12,10 +12,13 @@ use auris_core::ipc::{
 };
 use auris_core::language::Language;
 use auris_fake_worker::{Script, load, text_of};
+use auris_worker::Engine;
 
 /// Runs a worker's loop until its input ends.
 fn run(reader: impl Read, writer: impl Write + Send + 'static, script: Script) -> io::Result<()> {
-    auris_worker::run(reader, writer, Backend::Cpu, move |spec| load(&script, spec))
+    let load = move |spec: &_| load(&script, spec);
+    let engine = Engine { backend: Backend::Cpu, confine: |_: &_| {}, load };
+    auris_worker::run(reader, writer, engine)
 }
 
 fn load_request(slots: usize) -> Request {

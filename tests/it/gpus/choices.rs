@@ -33,13 +33,13 @@ fn options_that_contradict_each_other_are_reported() {
 #[test]
 fn a_required_gpu_that_does_not_work_keeps_the_server_from_starting() {
     let said =
-        refusal(&[("FAKE_CUDA_INIT", "803")], &["--require-gpu", "--cuda-program", &fake("none")]);
+        refusal(&[("CUDA_FAKE_INIT", "803")], &["--require-gpu", "--cuda-program", &fake("none")]);
     assert!(said.contains("versions") && said.contains("--require-gpu"), "{said}");
 }
 
 #[tokio::test]
 async fn a_gpu_that_is_switched_off_is_not_probed_and_not_reported() {
-    let off = [("GPU_AVAILABLE", "false"), ("FAKE_CUDA_INIT", "hang")];
+    let off = [("GPU_AVAILABLE", "false"), ("CUDA_FAKE_INIT", "hang")];
     let server = Server::gpu("none", &off, &[]).await;
     let answer = transcribe(&server, 1).await;
     assert_eq!(
@@ -54,7 +54,7 @@ async fn a_gpu_that_is_switched_off_is_not_probed_and_not_reported() {
 #[tokio::test]
 async fn one_gpu_is_chosen_by_index_or_uuid() {
     for device in ["cuda:1", "cuda:GPU-fa000000-0000-0000-0000-000000000001"] {
-        let two = [("FAKE_CUDA_COUNT", "2")];
+        let two = [("CUDA_FAKE_COUNT", "2")];
         let server = Server::gpu("none", &two, &["--device", device]).await;
         until_models_are(&server, "cuda:1", "ready").await;
         assert_eq!(transcribe(&server, 1).await.header("x-device"), Some("cuda:1"));
@@ -70,7 +70,7 @@ async fn a_model_that_does_not_fit_runs_on_the_cpu_and_the_other_on_the_gpu() {
     std::fs::copy(DEMO, &large).unwrap();
     std::fs::OpenOptions::new().write(true).open(&large).unwrap().set_len(3 << 30).unwrap();
     let models = large.to_str().unwrap();
-    let memory = [("FAKE_CUDA_MEMORY", "2147483648")];
+    let memory = [("CUDA_FAKE_MEMORY", "2147483648")];
     let server = Server::gpu("none", &memory, &["--models", models]).await;
     let placed = async || {
         let device = server.device("cuda:0").await;

@@ -30,20 +30,20 @@ macro_rules! unused {
 }
 
 unused! {
-    a_driver_that_is_too_old: [("FAKE_CUDA_INIT", "35")], [] => "driver-too-old", "update";
-    a_driver_without_devices: [("FAKE_CUDA_INIT", "100")], [] => "no-device", "no GPU";
-    a_driver_that_does_not_match_the_kernel: [("FAKE_CUDA_INIT", "803")], [] => "driver-mismatch", "versions";
-    compat_libraries_on_the_wrong_gpu: [("FAKE_CUDA_INIT", "804")], [] => "forward-compat", "compat";
-    a_driver_that_does_not_know_why: [("FAKE_CUDA_INIT", "999")], [] => "driver-unavailable", "nvidia";
-    a_driver_that_hangs: [("FAKE_CUDA_INIT", "hang")], ["--probe-seconds", "0.5"] => "init-hangs", "not answer";
-    a_driver_that_aborts: [("FAKE_CUDA_INIT", "abort")], [] => "init-aborts", "ends the process";
+    a_driver_that_is_too_old: [("CUDA_FAKE_INIT", "35")], [] => "driver-too-old", "update";
+    a_driver_without_devices: [("CUDA_FAKE_INIT", "100")], [] => "no-device", "no GPU";
+    a_driver_that_does_not_match_the_kernel: [("CUDA_FAKE_INIT", "803")], [] => "driver-mismatch", "versions";
+    compat_libraries_on_the_wrong_gpu: [("CUDA_FAKE_INIT", "804")], [] => "forward-compat", "compat";
+    a_driver_that_does_not_know_why: [("CUDA_FAKE_INIT", "999")], [] => "driver-unavailable", "nvidia";
+    a_driver_that_hangs: [("CUDA_FAKE_INIT", "hang")], ["--probe-seconds", "0.5"] => "init-hangs", "not answer";
+    a_driver_that_aborts: [("CUDA_FAKE_INIT", "abort")], [] => "init-aborts", "ends the process";
     hidden_devices: [("CUDA_VISIBLE_DEVICES", "-1")], [] => "hidden", "CUDA_VISIBLE_DEVICES";
     no_visible_device: [("CUDA_VISIBLE_DEVICES", "")], [] => "hidden", "CUDA_VISIBLE_DEVICES";
     nonsense_for_visible_devices: [("CUDA_VISIBLE_DEVICES", "all of them")], [] => "hidden", "CUDA_VISIBLE_DEVICES";
     a_missing_program: [], ["--cuda-program", "/nowhere/auris-worker-cuda", "--device", "cuda"] => "program-missing", "not installed";
     a_program_that_is_none: [], ["--cuda-program", "/bin/echo"] => "bad-probe", "answer";
     a_program_that_only_fails: [], ["--cuda-program", "/bin/false"] => "bad-probe", "answer";
-    an_index_out_of_range: [("FAKE_CUDA_COUNT", "2")], ["--device", "cuda:7"] => "not-selected", "cuda:1";
+    an_index_out_of_range: [("CUDA_FAKE_COUNT", "2")], ["--device", "cuda:7"] => "not-selected", "cuda:1";
     an_unknown_uuid: [], ["--device", "cuda:GPU-00000000"] => "not-selected", "Fake GPU 0";
 }
 

@@ -43,7 +43,7 @@ async fn a_driver_that_comes_back_is_found_without_a_restart() {
     let control = folder.path().join("driver");
     std::fs::write(&control, "999").unwrap();
     let file = control.to_str().unwrap();
-    let server = Server::gpu("none", &[("FAKE_CUDA_FILE", file)], &[]).await;
+    let server = Server::gpu("none", &[("CUDA_FAKE_FILE", file)], &[]).await;
     let answer = transcribe(&server, 1).await;
     assert_eq!(answer.header("x-fallback-reason"), Some("driver-unavailable"));
     std::fs::remove_file(&control).unwrap();
@@ -73,7 +73,7 @@ async fn a_long_file_uses_every_gpu_and_survives_the_loss_of_one() {
     let marker = tempfile::tempdir().unwrap();
     let script = format!("abort,chunk=3,times=1,speed=60,marker={}", marker.path().display());
     let server =
-        Server::gpu(&script, &[("FAKE_CUDA_COUNT", "2")], &["--max-per-device", "2"]).await;
+        Server::gpu(&script, &[("CUDA_FAKE_COUNT", "2")], &["--max-per-device", "2"]).await;
     until_models_are(&server, "cuda:0", "ready").await;
     until_models_are(&server, "cuda:1", "ready").await;
     let audio = wav(600.0, 5);
@@ -99,7 +99,7 @@ async fn a_thousand_requests_with_faults_in_one_of_twenty_are_all_answered() {
     // The same chunks fail on either, each once, wherever it is tried first.
     let script = format!("any,percent=5,marker={}", marker.path().display());
     let extra = ["--stall-seconds", "0.5", "--slots", "2"];
-    let server = Server::gpu_beside(&script, &script, &[("FAKE_CUDA_COUNT", "2")], &extra).await;
+    let server = Server::gpu_beside(&script, &script, &[("CUDA_FAKE_COUNT", "2")], &extra).await;
     let server = &server;
     let client = |client: usize| async move {
         for n in 0..1_000 / CLIENTS {

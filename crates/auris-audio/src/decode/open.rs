@@ -153,6 +153,7 @@ impl Decoder {
         let Some(ffmpeg) = &wanted.limits.ffmpeg else {
             return Err(AudioError::NeedsFfmpeg { container, codec: None });
         };
+        let slot = ffmpeg.slot()?;
         let choice = &wanted.selection.track;
         let may_be_several = *choice != TrackChoice::Usual || input.may_hold_several_tracks();
         let tracks = match tracks.is_empty() && may_be_several {
@@ -166,7 +167,7 @@ impl Decoder {
         // The only one is found without being named, however it is counted.
         let track = number.filter(|_| tracks.list().len() > 1);
         let input = Input { track, ..input };
-        let (conversion, output) = ffmpeg.convert(&input, wanted.limits.max_duration)?;
+        let (conversion, output) = ffmpeg.convert(slot, &input, wanted.limits.max_duration)?;
         let opened = guarded(Container::Wav, || {
             let reader = source::reader(Container::Wav, Box::new(output))?;
             let mut track =

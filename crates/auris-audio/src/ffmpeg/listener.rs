@@ -41,11 +41,15 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Listens to `stderr` until it ends.
-    pub(super) fn new(stderr: impl Read + Send + 'static) -> Self {
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(super) fn new(stderr: impl Read + Send + 'static) -> io::Result<Self> {
         let (sender, beginning) = mpsc::channel();
         let gaps = Arc::new(AtomicU64::new(0));
         let gaps_so_far = Arc::clone(&gaps);
-        let errors = thread::spawn(move || {
+        let listening = thread::Builder::new().name("listener".to_owned());
+        let errors = listening.spawn(move || {
             let mut errors = String::new();
             let mut known = Beginning::default();
             // What cannot be read is ignored.
@@ -63,8 +67,8 @@ impl Listener {
                 }
             });
             errors
-        });
-        Self { beginning, gaps, errors }
+        })?;
+        Ok(Self { beginning, gaps, errors })
     }
 
     /// What is known of a child that has begun to write its output; nothing if it has not said it.
@@ -159,7 +163,7 @@ mod tests {
     #[test]
     fn codec_and_silence_are_known_while_the_child_works() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let listener = Listener::new(reader);
+        let listener = Listener::new(reader).unwrap();
         let silence = "[Parsed_aresample_0 @ 0x5] [SWR @ 0x6] [verbose] adding";
         let said = format!(
             "[info]   Stream #0:0[0x100]: Video: h264\n[info] Stream mapping:\n\
@@ -183,19 +187,19 @@ mod tests {
     fn an_unknown_codec_does_not_block() {
         let said = "[info]   Stream #0:0 -> #0:0 (nellymoser (native) -> pcm_f32le (native))\n\
                     [info] Output #0, wav, to 'pipe:1':\n";
-        assert_eq!(Listener::new(said.as_bytes()).beginning(), Beginning::default());
-        assert_eq!(Listener::new(&b""[..]).beginning(), Beginning::default());
+        assert_eq!(Listener::new(said.as_bytes()).unwrap().beginning(), Beginning::default());
+        assert_eq!(Listener::new(&b""[..]).unwrap().beginning(), Beginning::default());
     }
 
     #[test]
     fn only_errors_are_kept_and_not_without_end() {
         let title = "[info]     title : [error] Stream #0:0 -> #0:0 (mp3 (native)) a secret\n";
         let said = format!("{title}[avi @ 0x5] [error] broken\n{}", title.repeat(10_000));
-        let listener = Listener::new(io::Cursor::new(said));
+        let listener = Listener::new(io::Cursor::new(said)).unwrap();
         assert_eq!(listener.beginning(), Beginning::default());
         assert_eq!(listener.errors(), "[avi @ 0x5] [error] broken\n");
         let said = format!("[error] {}\n", "x".repeat(1_000)).repeat(1_000);
-        let kept = Listener::new(io::Cursor::new(said)).errors();
+        let kept = Listener::new(io::Cursor::new(said)).unwrap().errors();
         assert!((10_000..MAX_ERROR_BYTES).contains(&kept.len()), "{}", kept.len());
     }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Conversion, Ffmpeg, Input};
+use super::{Conversion, Ffmpeg, Input, busy};
 use crate::tracks::{Entry, Tracks, language};
 
 /// What is kept of what it says.
@@ -23,20 +23,23 @@ impl Input<'_> {
 }
 
 impl Ffmpeg {
-    /// The audio tracks of a file, in the order in which ffmpeg counts them; none if it says none.
+    /// The audio tracks of a file, in the order in which ffmpeg counts them; none if it says none. The
+    /// caller holds a slot.
     ///
     /// # Errors
     /// It cannot be started.
     pub(crate) fn tracks(&self, input: &Input<'_>) -> io::Result<Tracks> {
         let mut command = self.command(input, "info")?;
-        let mut child = command.stdout(Stdio::null()).spawn()?;
+        command.stdout(Stdio::null());
+        let mut child = self.spawn(command, input)?;
         let stderr = child.stderr.take();
-        let conversion = Conversion { child, listener: None };
+        let conversion = Conversion { child, listener: None, slot: None };
         conversion.bound_all(Duration::ZERO)?;
         let (sender, words) = mpsc::channel();
         if let Some(stderr) = stderr {
             // If the child hangs, this thread is not awaited; it ends with the child.
-            thread::spawn(move || sender.send(said(stderr)));
+            let listing = thread::Builder::new().name("listing".to_owned());
+            listing.spawn(move || sender.send(said(stderr))).map_err(busy)?;
         }
         let words = words.recv_timeout(self.stall).unwrap_or_default();
         Ok(Tracks::new(words.lines().filter_map(entry)))

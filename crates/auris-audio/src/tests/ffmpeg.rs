@@ -4,15 +4,21 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-/// Decodes `bytes` with a script for ffmpeg.
-fn decode_by(script: &str, bytes: &[u8]) -> Result<Decoded, AudioError> {
+/// A script for ffmpeg, with a recording beside it.
+fn stand_in(script: &str) -> (tempfile::TempDir, Ffmpeg) {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("ffmpeg");
     std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let ffmpeg = Ffmpeg::find(folder.path().as_os_str());
-    assert!(ffmpeg.is_some(), "the script is not found");
-    decode(file_of(bytes), &Limits { ffmpeg, ..Limits::default() })
+    std::fs::copy(fixture("codecs/speech.wav"), folder.path().join("speech.wav")).unwrap();
+    let ffmpeg = Ffmpeg::find(folder.path().as_os_str()).expect("the script is not found");
+    (folder, ffmpeg)
+}
+
+/// Decodes `bytes` with a script for ffmpeg.
+fn decode_by(script: &str, bytes: &[u8]) -> Result<Decoded, AudioError> {
+    let (_folder, ffmpeg) = stand_in(script);
+    decode(file_of(bytes), &Limits { ffmpeg: Some(ffmpeg), ..Limits::default() })
 }
 
 /// What looks like an AMR file, with a WAV file as its content.
@@ -22,6 +28,9 @@ fn amr() -> Vec<u8> {
 
 /// A script that finds the content.
 const CONVERT: &str = "tail -c +7 /dev/fd/0";
+
+/// A script that has a recording of its own.
+const SPEECH: &str = "cat \"${0%/*}/speech.wav\"";
 
 #[test]
 fn what_ffmpeg_makes_of_a_file_is_decoded() {
@@ -44,21 +53,19 @@ fn ffmpeg_gets_one_file_and_its_format_by_name_and_no_environment() {
 
 #[test]
 fn audio_without_a_decoder_goes_to_ffmpeg() {
-    let speech = fixture("codecs/speech.wav").display().to_string();
     for name in ["mkv-ac3.mkv", "mp4-ac3.mp4", "m4a-aac-5.1.m4a", "ogg-opus-5.1.opus"] {
         let bytes = fixture_bytes(&format!("codecs/{name}"));
-        let decoded = decode_by(&format!("cat {speech}"), &bytes).unwrap();
+        let decoded = decode_by(SPEECH, &bytes).unwrap();
         assert_eq!(decoded.samples.len(), 16_000, "{name}");
     }
 }
 
 #[test]
 fn what_a_reader_refuses_goes_to_ffmpeg() {
-    let speech = fixture("codecs/speech.wav").display().to_string();
     let gsm = [&b"RIFF\0\0\0\0WAVEfmt \x14\0\0\0\x31\0"[..], &[1; 18], b"data", &[7; 999]].concat();
     for bytes in [[&b"fLaC"[..], &[9; 999]].concat(), gsm, tone_wav(16_000, 1, 0.0, 1.0)] {
         let own = decode_bytes(&bytes).unwrap_err();
-        let decoded = decode_by(&format!("cat {speech}"), &bytes).unwrap();
+        let decoded = decode_by(SPEECH, &bytes).unwrap();
         assert_eq!(decoded.samples.len(), 16_000, "{own}");
         // If it can do no better, the first reason counts.
         let error = decode_by("exit 1", &bytes).unwrap_err();
@@ -104,6 +111,58 @@ fn limits_hold_for_what_ffmpeg_makes() {
     let wav = [b"#!AMR\n".to_vec(), tone_wav(16_000, 9, 0.1, 440.0)].concat();
     let result = decode_by(CONVERT, &wav);
     assert!(matches!(result, Err(AudioError::TooManyChannels { found: 9, .. })), "{result:?}");
+}
+
+#[test]
+fn ffmpeg_reaches_nothing_but_its_file() {
+    if !auris_sandbox::Confinement::available().unwrap().is_whole() {
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    let escape = format!(
+        "cat /etc/passwd || cat {secret} || cat /proc/$PPID/environ || true >{secret} || \
+         true >/dev/shm/{port} || bash -c 'true >/dev/tcp/127.0.0.1/{port}'",
+        secret = secret.path().display()
+    );
+    let script = format!("if {escape}; then exit 1; fi; {CONVERT}");
+    assert_eq!(decode_by(&script, &amr()).unwrap().samples.len(), 16_000);
+
+    let (_folder, ffmpeg) = stand_in(&script);
+    let limits = Limits { ffmpeg: Some(ffmpeg.unconfined()), ..Limits::default() };
+    let error = decode(file_of(&amr()), &limits).unwrap_err();
+    assert!(matches!(error, AudioError::Corrupt { .. }), "{error}");
+}
+
+#[track_caller]
+fn check_busy<T: std::fmt::Debug>(result: Result<T, AudioError>) {
+    let is_busy = matches!(&result, Err(AudioError::Io(error))
+        if error.kind() == std::io::ErrorKind::ResourceBusy);
+    assert!(is_busy, "{result:?}");
+}
+
+#[test]
+fn what_the_system_lacks_is_not_the_files_fault() {
+    check_busy(decode_by("kill -9 $$", &amr()));
+    check_busy(decode_by(&format!("{CONVERT}; kill -9 $$"), &amr()));
+    let said =
+        "[dec:mp2 @ 0x5581] [error] pthread_create() failed: Resource temporarily unavailable";
+    check_busy(decode_by(&format!("echo '{said}' >&2; exit 1"), &amr()));
+}
+
+#[test]
+fn no_more_children_live_than_there_is_room_for() {
+    let (_folder, ffmpeg) = stand_in(CONVERT);
+    let limits = Limits { ffmpeg: Some(ffmpeg.clone()), ..Limits::default() };
+    let mut slots: Vec<_> = (1..ffmpeg.at_once()).map(|_| ffmpeg.slot().unwrap()).collect();
+    for _ in 0..3 {
+        decode(file_of(&amr()), &limits).unwrap();
+    }
+    slots.push(ffmpeg.slot().unwrap());
+    check_busy(decode(file_of(&amr()), &limits));
+    slots.pop();
+    decode(file_of(&amr()), &limits).unwrap();
 }
 
 #[test]

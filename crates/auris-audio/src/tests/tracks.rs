@@ -26,20 +26,17 @@ struct Script {
 impl Script {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (program, second) = (folder.path().join("ffmpeg"), folder.path().join("second.wav"));
-        std::fs::write(&second, tone_wav(16_000, 1, 0.5, 440.0)).unwrap();
-        let (first, second) = (fixture("codecs/speech.wav"), second.display());
-        let script = format!(
-            "#!/bin/sh\n\
+        let program = folder.path().join("ffmpeg");
+        std::fs::write(folder.path().join("2.wav"), tone_wav(16_000, 1, 0.5, 440.0)).unwrap();
+        std::fs::copy(fixture("codecs/speech.wav"), folder.path().join("1.wav")).unwrap();
+        let script = "#!/bin/sh\n\
              case \"$*\" in\n\
-             *'-map 0:a:0 '*' pipe:1') cat {};;\n\
-             *'-map 0:a:1 '*' pipe:1') cat {second};;\n\
+             *'-map 0:a:0 '*' pipe:1') cat \"${0%/*}/1.wav\";;\n\
+             *'-map 0:a:1 '*' pipe:1') cat \"${0%/*}/2.wav\";;\n\
              *' pipe:1') exit 1;;\n\
              *) printf '  Stream #0:0[0x100](eng): Audio: mp2, 16000 Hz, mono, s16p\\n' >&2\n\
              printf '  Stream #0:1[0x101](hin): Audio: mp2, 16000 Hz, stereo, s16p\\n' >&2; exit 1;;\n\
-             esac\n",
-            first.display()
-        );
+             esac\n";
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let ffmpeg = Some(Ffmpeg::new(program).unwrap());

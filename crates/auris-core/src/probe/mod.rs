@@ -6,7 +6,7 @@
 
 use std::env;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -201,6 +201,12 @@ pub struct GpuEnvironment {
     pub nvidia_driver_capabilities: Option<String>,
     /// `LD_LIBRARY_PATH`: where the loader looks first.
     pub library_path: Option<String>,
+    /// `CUDA_CACHE_PATH`: where the driver keeps kernels that it has compiled.
+    pub cuda_cache_path: Option<String>,
+    /// `HOME`: where that is by default.
+    pub home: Option<String>,
+    /// `CUDA_MPS_PIPE_DIRECTORY`: where processes that share a GPU meet.
+    pub mps_pipes: Option<String>,
 }
 
 impl GpuEnvironment {
@@ -213,7 +219,16 @@ impl GpuEnvironment {
             nvidia_visible_devices: text("NVIDIA_VISIBLE_DEVICES"),
             nvidia_driver_capabilities: text("NVIDIA_DRIVER_CAPABILITIES"),
             library_path: text("LD_LIBRARY_PATH"),
+            cuda_cache_path: text("CUDA_CACHE_PATH"),
+            home: text("HOME"),
+            mps_pipes: text("CUDA_MPS_PIPE_DIRECTORY"),
         }
+    }
+
+    /// Where the driver keeps kernels that it has compiled.
+    pub fn cache_folder(&self) -> Option<PathBuf> {
+        let by_default = || Some(Path::new(self.home.as_deref()?).join(".nv/ComputeCache"));
+        self.cuda_cache_path.as_deref().map(PathBuf::from).or_else(by_default)
     }
 
     /// Whether `CUDA_VISIBLE_DEVICES` hides every device: it is set, and does not start with an

@@ -32,7 +32,7 @@ impl Jobs {
             return Err(JobsError::DiskFull);
         }
         let share = caller.share.unwrap_or(self.inner.settings.caller_share);
-        Ok(spool.begin(&caller.name.to_string(), share, bytes)?)
+        Ok(spool.begin(&caller.name, share, bytes)?)
     }
 
     /// Reserves room for a job of `owner`.

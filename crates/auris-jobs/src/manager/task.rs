@@ -172,7 +172,7 @@ impl Jobs {
     async fn record(&self, id: JobId, step: &Step) -> Result<(), JobsError> {
         match step {
             Step::Routed(route) => {
-                self.inner.store.set_route(id, stored::json(route.as_ref())).await?
+                self.inner.store.set_route(id, stored::json(route.as_ref())).await?;
             }
             // An earlier version may have cut the file differently and stored other chunks here.
             Step::Chunk { result, from_checkpoint: false } => {

@@ -1,7 +1,9 @@
 //! Decoding on the blocking pool, a chunk at a time.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio_util::task::AbortOnDropHandle;
@@ -13,6 +15,12 @@ use auris_core::shortage::Shortage;
 
 /// The bit rate assumed for compressed audio without a declared length: 128 kbit/s.
 const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
+
+/// How long a file waits for ffmpeg, which has only so many at once.
+const BUSY: Duration = Duration::from_secs(15);
+
+/// After how long it asks again.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 type DecodedPiece = (Chunks, Result<Option<Piece>, AudioError>);
 
@@ -40,12 +48,28 @@ impl Reader {
         let limits = Arc::clone(&pipeline.limits);
         let decoders = pipeline.decoders.clone();
         let most_seconds = limits.max_duration.as_secs_f64();
-        let open = move || {
-            let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-            let stream = AudioStream::open_selected(file, &limits, &selection)?;
-            Ok::<_, PipelineError>((Chunks::new(stream, policy), bytes))
+        let open = || {
+            let (file, limits, selection) =
+                (file.try_clone(), Arc::clone(&limits), selection.clone());
+            decoders.run(move || {
+                let file = file?;
+                let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+                let stream = AudioStream::open_selected(file, &limits, &selection)?;
+                Ok::<_, AudioError>((Chunks::new(stream, policy), bytes))
+            })
         };
-        let (chunks, bytes) = decoders.run(open).await??;
+        // Without a decoding thread, which files that need no ffmpeg can use.
+        let waiting = Instant::now();
+        let (chunks, bytes) = loop {
+            match open().await? {
+                Err(AudioError::Io(error))
+                    if error.kind() == ErrorKind::ResourceBusy && waiting.elapsed() < BUSY =>
+                {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                opened => break opened?,
+            }
+        };
         let declared = chunks.info().declared_duration.map(|declared| declared.as_secs_f64());
         let guessed = declared.unwrap_or(bytes as f64 / GUESSED_BYTES_PER_SECOND);
         Ok(Self {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::exit::{ExitKind, diagnose};
@@ -116,15 +116,9 @@ async fn query<T: DeserializeOwned>(
     limit: Duration,
 ) -> Result<T, Unavailable> {
     let started = Instant::now();
-    let mut child = Command::new(&program.path)
-        .args(&program.arguments)
+    let mut child = program
+        .command()
         .args(arguments)
-        .env("GGML_NO_BACKTRACE", "1") // ggml would start a debugger to print one
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .process_group(0) // anything that it starts is killed with it
-        .kill_on_drop(true)
         .spawn()
         .map_err(|error| not_started(&program.path, &error))?;
     // The child ends when this pipe is closed.

@@ -5,6 +5,7 @@
 //! one and how to react to its exit.
 
 pub mod detect;
+mod command;
 mod exit;
 mod process;
 

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, DuplexStream};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, ChildStderr};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
@@ -129,7 +128,7 @@ pub fn start<T: Send + 'static>(
     let program = program.clone();
     tokio::spawn(async move {
         let reporter = Reporter { events, wrap };
-        let exit = match spawn(&program) {
+        let exit = match program.command().spawn() {
             Ok(child) => drive(child, spec, limits, receiver, &reporter).await,
             Err(error) => {
                 let detail = format!("{} cannot be started: {error}", program.path.display());
@@ -151,18 +150,6 @@ impl<T, F: Fn(WorkerEvent) -> T> Reporter<T, F> {
     async fn send(&self, event: WorkerEvent) {
         let _ = self.events.send((self.wrap)(event)).await;
     }
-}
-
-fn spawn(program: &WorkerProgram) -> io::Result<Child> {
-    Command::new(&program.path)
-        .args(&program.arguments)
-        .env("GGML_NO_BACKTRACE", "1") // ggml would start a debugger to print one
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0) // Ctrl-C is for the server, which still needs its workers to drain
-        .kill_on_drop(true)
-        .spawn()
 }
 
 async fn drive<T>(
