@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-audio test-clients test-dashboard test-containers fuzz lint lint-deploy sbom pin-images bench accuracy openapi build cuda test-gpu up
+.PHONY: help setup run test test-audio test-clients test-dashboard test-containers chaos fuzz lint lint-deploy sbom pin-images bench accuracy openapi build cuda test-gpu up
 
 # Where `make run` listens.
 PORT ?= 8000
@@ -23,6 +23,13 @@ FUZZ_SECONDS ?= 20
 FUZZ_SANITIZER ?= none
 # Where its chance begins; 0 is elsewhere each time.
 FUZZ_SEED ?= 0
+# How long `make chaos` causes faults, how much it sends meanwhile, which faults (all if empty), and
+# the number that their order follows from (another each time if empty).
+export CHAOS_SECONDS ?= 180
+export CHAOS_JOBS ?= 200
+export CHAOS_REQUESTS ?= 500
+export CHAOS_FAULTS ?=
+export CHAOS_SEED ?=
 # A folder of recordings with truth.json for `make bench` and `make accuracy`: without it they
 # measure the clips of the repository, and with it they put their tables into the document.
 SPEECH ?=
@@ -123,13 +130,18 @@ test-containers:
 up:
 	@./up
 
+# Kill, starve and attack a server with jobs and requests, all of which must end right (CHAOS_SEED=N; ~5 min)
+chaos: setup
+	@cargo build --locked
+	cargo test --locked --quiet --test chaos
+
 # Fuzz what strangers' bytes reach, FUZZ_SECONDS=20 for each target (FUZZ_SANITIZER=address: nightly)
 fuzz: setup
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 	# The stable compiler knows no sanitizers, and what is fuzzed has no unsafe code of ours.
 	[[ "$(FUZZ_SANITIZER)" == none ]] || export RUSTUP_TOOLCHAIN=nightly
 	# A crash leaves its input in fuzz/artifacts, and the run says how to repeat it.
-	for target in open decode form frames subtitles; do
+	for target in open decode form fields frames worker subtitles; do
 	  seeds=fuzz/seeds/$$target
 	  [[ -d $$seeds ]] || seeds=tests/fixtures/codecs
 	  mkdir -p fuzz/corpus/$$target

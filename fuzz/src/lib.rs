@@ -1,6 +1,12 @@
 //! What is checked of any bytes: a function for each target. `tests/it/seeds.rs` runs the seeds
 //! through them on a stable compiler.
 
+mod fields;
+mod worker;
+
+pub use fields::fields;
+pub use worker::worker;
+
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::time::Duration;

@@ -279,7 +279,7 @@ pub(super) async fn retry(
 }
 
 impl TranscriptQuery {
-    fn rendering(self, default: Rendering) -> Result<Rendering, ApiError> {
+    pub(super) fn rendering(self, default: Rendering) -> Result<Rendering, ApiError> {
         let format = self.format.or(self.response_format).unwrap_or(default.format);
         self.layout.rendering(Rendering { format, ..default })
     }

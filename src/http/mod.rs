@@ -52,10 +52,13 @@ mod transcriptions;
 mod upload;
 mod response;
 mod whisper_cpp;
+mod fuzzing;
 
 pub use connections::{ConnectionLimits, ConnectionSettings, listen, serve};
 pub use cors::{Cors, CorsError};
 pub use error::{ErrorBody, ErrorDetail};
+#[doc(hidden)]
+pub use fuzzing::read_fields;
 pub use hosts::{Hosts, host_name};
 pub use keys::{Key, KeyDigest, Keys};
 pub use state::{AccessControl, AppState, UploadSettings};

@@ -49,7 +49,7 @@ pub(super) async fn inference(
 }
 
 impl InferenceForm {
-    fn params(self) -> Result<TranscriptionParams, ApiError> {
+    pub(super) fn params(self) -> Result<TranscriptionParams, ApiError> {
         let mut params = self.text.params()?;
         let format = params.rendering.format;
         let words = format == Format::VerboseJson;

@@ -31,8 +31,18 @@ fn forms_are_received_or_refused() {
 }
 
 #[test]
+fn fields_are_read_or_refused_by_name() {
+    check("fuzz/seeds/fields", targets::fields);
+}
+
+#[test]
 fn frames_are_read_or_refused() {
     check("fuzz/seeds/frames", targets::frames);
+}
+
+#[test]
+fn whatever_a_worker_writes_ends_well_for_the_server() {
+    check("fuzz/seeds/worker", targets::worker);
 }
 
 #[test]

@@ -53,6 +53,7 @@ mod device;
 mod state;
 mod dispatch;
 mod events;
+mod fuzzing;
 #[cfg(test)]
 mod simulation;
 

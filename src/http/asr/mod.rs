@@ -182,7 +182,7 @@ pub(super) async fn detect_language(
 from_field!(choice: AsrOutput);
 
 impl AsrQuery {
-    fn params(self) -> Result<TranscriptionParams, ApiError> {
+    pub(super) fn params(self) -> Result<TranscriptionParams, ApiError> {
         let mut params = self.speech.params()?;
         let format = match self.output.unwrap_or(AsrOutput::Txt) {
             AsrOutput::Txt => Format::Text,

@@ -12,4 +12,5 @@ mod process;
 pub use exit::{ExitKind, WorkerExit};
 #[cfg(test)]
 pub(crate) use process::ToWorker;
+pub(crate) use process::start_on_pipes;
 pub use process::{StartLimits, WorkerEvent, WorkerHandle, WorkerProgram, start};

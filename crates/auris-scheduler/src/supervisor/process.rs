@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, DuplexStream};
+use tokio::process::{Child, ChildStderr};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
@@ -188,11 +188,29 @@ async fn drive<T>(
     }
 }
 
+/// Runs the protocol on pipes without a process behind them, for fuzzing.
+pub(crate) fn start_on_pipes<T: Send + 'static>(
+    pipes: DuplexStream,
+    spec: LoadSpec,
+    limits: StartLimits,
+    events: mpsc::Sender<T>,
+    wrap: impl Fn(WorkerEvent) -> T + Send + Sync + 'static,
+) -> WorkerHandle {
+    let (handle, receiver) = WorkerHandle::channel();
+    let (stdout, stdin) = tokio::io::split(pipes);
+    let reporter = Reporter { events, wrap };
+    tokio::spawn(async move {
+        let exit = run_protocol(stdin, stdout, spec, limits, receiver, &reporter).await;
+        reporter.send(WorkerEvent::Ended(exit)).await;
+    });
+    handle
+}
+
 /// Runs the protocol until one side ends the connection. Returns the kind `Exited` if the worker
 /// closed its end; its exit status then has the details.
 async fn run_protocol<T>(
-    stdin: ChildStdin,
-    stdout: ChildStdout,
+    stdin: impl AsyncWrite + Unpin + Send + 'static,
+    stdout: impl AsyncRead + Unpin,
     spec: LoadSpec,
     limits: StartLimits,
     mut commands: mpsc::UnboundedReceiver<ToWorker>,
@@ -274,7 +292,7 @@ impl Outgoing {
     /// Sends it frame by frame, to avoid a second complete copy of the samples.
     async fn send(
         &self,
-        frames: &mut FramedWrite<ChildStdin, LengthDelimitedCodec>,
+        frames: &mut FramedWrite<impl AsyncWrite + Unpin, LengthDelimitedCodec>,
     ) -> io::Result<()> {
         frames.send(ipc::encode_control(&self.request).map_err(io::Error::other)?).await?;
         if let Some((id, samples)) = &self.samples {
@@ -288,7 +306,7 @@ impl Outgoing {
 
 /// Waits for the model to load, or until the owner drops the handle.
 async fn load(
-    events: &mut Events,
+    events: &mut Events<impl AsyncRead + Unpin>,
     commands: &mut mpsc::UnboundedReceiver<ToWorker>,
 ) -> Result<LoadReport, WorkerExit> {
     let event = tokio::select! {
@@ -322,9 +340,9 @@ fn protocol_error(found: &str) -> WorkerExit {
     WorkerExit::new(ExitKind::Protocol, format!("the worker sent {found}"))
 }
 
-struct Events(FramedRead<ChildStdout, LengthDelimitedCodec>);
+struct Events<R>(FramedRead<R, LengthDelimitedCodec>);
 
-impl Events {
+impl<R: AsyncRead + Unpin> Events<R> {
     /// Returns the next event. The end of the stream and anything that is not an event are exits.
     async fn next(&mut self) -> Result<Event, WorkerExit> {
         match self.0.next().await {
