@@ -11,8 +11,8 @@ use auris_format::Rendering;
 
 /// Reads the fields of a request as the handler of `path` does. Returns the names of the fields
 /// that it ignores, or the response.
-pub fn read_fields(path: &str, pairs: &[(String, String)]) -> Result<Vec<String>, Response> {
-    read(path, pairs).map_err(IntoResponse::into_response)
+pub fn read_fields(path: &str, pairs: &[(String, String)]) -> Result<Vec<String>, Box<Response>> {
+    read(path, pairs).map_err(|error| Box::new(error.into_response()))
 }
 
 fn read(path: &str, pairs: &[(String, String)]) -> Result<Vec<String>, ApiError> {

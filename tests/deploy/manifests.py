@@ -142,7 +142,7 @@ def restrictions(pod, container):
 
 # What nobody but the cluster and the network around it has.
 PRIVATE = ["10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.1.1", "169.254.169.254", "127.0.0.1", "0.0.0.0"]
-PRIVATE += ["fd00:ec2::254", "fe80::1", "::1", "::ffff:10.1.2.3", "64:ff9b::a01:203"]
+PRIVATE += ["fd00:ec2::254", "fe80::1", "::1", "64:ff9b::a01:203"]
 
 
 def reach(spec):

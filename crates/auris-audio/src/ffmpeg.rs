@@ -29,6 +29,7 @@ pub(super) use self::listener::Beginning;
 use self::listener::{Listener, cause};
 use self::slots::{Slot, Slots};
 use super::AudioError;
+use auris_core::shortage::DecoderOutOfMemory;
 
 /// The ffmpeg program. Clones share the bound on children.
 #[derive(Debug, Clone)]
@@ -242,9 +243,15 @@ impl Conversion {
         if status.is_some_and(was_killed) {
             return killed().into();
         }
-        if errors.contains(NO_THREAD) {
-            let message = "ffmpeg cannot start a thread";
+        if errors.contains(NO_MEMORY) {
+            return killed().into();
+        }
+        if let Some(lack) = LACKS.iter().find(|lack| errors.contains(**lack)) {
+            let message = format!("ffmpeg reports: {lack}");
             return io::Error::new(ErrorKind::ResourceBusy, message).into();
+        }
+        if status.and_then(|status| status.code()) == Some(CANNOT_RUN) {
+            return io::Error::other("ffmpeg cannot be run: a library is missing").into();
         }
         if errors.contains("does not contain any stream") {
             return AudioError::NoAudioTrack { container };
@@ -278,15 +285,24 @@ impl Drop for Conversion {
     }
 }
 
-/// What ffmpeg 7 says when it cannot start one.
-const NO_THREAD: &str = "pthread_create() failed";
+/// What ffmpeg 7 says when it cannot start a thread, and the system's words.
+const LACKS: [&str; 4] = [
+    "pthread_create() failed",
+    "Resource temporarily unavailable",
+    "Too many open files",
+    "Input/output error",
+];
+const NO_MEMORY: &str = "Cannot allocate memory";
+
+/// The exit status of the dynamic loader, and of a shell, for what cannot be run.
+const CANNOT_RUN: i32 = 127;
 
 fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(Signal::KILL.as_raw())
 }
 
 fn killed() -> io::Error {
-    io::Error::new(ErrorKind::ResourceBusy, "ffmpeg was killed, probably for lack of memory")
+    io::Error::other(DecoderOutOfMemory)
 }
 
 /// Marks what will pass: the system has no process, thread, descriptor or memory left.

@@ -7,6 +7,12 @@ use std::io::{self, ErrorKind};
 
 use rustix::io::Errno;
 
+/// A decoder in a process of its own was killed or got no memory. The machine may be short of it, or
+/// its file takes more than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the decoder ran out of memory")]
+pub struct DecoderOutOfMemory;
+
 /// What the server is short of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Shortage {
@@ -23,6 +29,9 @@ pub enum Shortage {
     Disk,
     #[error("the server is too busy; try again later")]
     Busy,
+    /// See [`DecoderOutOfMemory`].
+    #[error("the decoder ran out of memory on this file; try again later, or convert it to FLAC")]
+    Decoder,
 }
 
 impl Shortage {
@@ -48,6 +57,9 @@ impl Shortage {
     fn behind(error: &io::Error) -> Option<Self> {
         let mut cause = error.get_ref().map(|cause| cause as &(dyn Error + 'static));
         while let Some(inner) = cause {
+            if inner.is::<DecoderOutOfMemory>() {
+                return Some(Self::Decoder);
+            }
             if let Some(inner) = inner.downcast_ref() {
                 return Self::of(inner);
             }
@@ -87,6 +99,7 @@ mod tests {
         check(ErrorKind::QuotaExceeded.into(), Some(Shortage::DiskSpace));
         check(ErrorKind::ResourceBusy.into(), Some(Shortage::Busy));
         check(ErrorKind::WouldBlock.into(), Some(Shortage::Busy));
+        check(io::Error::other(DecoderOutOfMemory), Some(Shortage::Decoder));
         check(ErrorKind::InvalidData.into(), None);
         check(ErrorKind::UnexpectedEof.into(), None);
         check(Errno::NOENT.into(), None);

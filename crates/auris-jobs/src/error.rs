@@ -45,6 +45,7 @@ impl JobsError {
     /// Whether the same call may succeed later.
     pub(super) fn may_pass(&self) -> bool {
         match self {
+            _ if self.is_doubtful() => false,
             Self::Pipeline(error) => ApiFailure::from(error).may_pass(),
             Self::Store(error) => error.shortage().is_some(),
             Self::Spool(error) => error.source.kind() != std::io::ErrorKind::NotFound,
@@ -52,15 +53,19 @@ impl JobsError {
         }
     }
 
-    /// Whether it may be the machine's doing: the runtime panics where no thread can be started,
-    /// and a process that stands still for a while decodes too slowly.
+    /// Whether it may be the machine's doing, or the file's: the runtime panics where no thread can
+    /// be started, a process that stands still for a while decodes too slowly, and a decoder is
+    /// killed where memory is short.
     pub(super) fn is_doubtful(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Broken(_)
-                | Self::Panicked
-                | Self::Pipeline(PipelineError::Audio(AudioError::TooSlow))
-        )
+            | Self::Panicked
+            | Self::Pipeline(PipelineError::Audio(AudioError::TooSlow)) => true,
+            Self::Pipeline(PipelineError::Audio(AudioError::Io(error))) => {
+                Shortage::of(error) == Some(Shortage::Decoder)
+            }
+            _ => false,
+        }
     }
 
     /// What the server is short of; the same call may succeed later.

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use auris_core::shortage::Shortage;
+
 use super::*;
 
 /// A script for ffmpeg, with a recording beside it.
@@ -144,11 +146,26 @@ fn check_busy<T: std::fmt::Debug>(result: Result<T, AudioError>) {
 
 #[test]
 fn what_the_system_lacks_is_not_the_files_fault() {
-    check_busy(decode_by("kill -9 $$", &amr()));
-    check_busy(decode_by(&format!("{CONVERT}; kill -9 $$"), &amr()));
-    let said =
-        "[dec:mp2 @ 0x5581] [error] pthread_create() failed: Resource temporarily unavailable";
-    check_busy(decode_by(&format!("echo '{said}' >&2; exit 1"), &amr()));
+    for said in [
+        "[dec:mp2 @ 0x5581] [error] pthread_create() failed: Resource temporarily unavailable",
+        "[error] Error opening input: Too many open files",
+    ] {
+        check_busy(decode_by(&format!("echo '{said}' >&2; exit 1"), &amr()));
+    }
+    for script in [
+        "kill -9 $$".to_owned(),
+        format!("{CONVERT}; kill -9 $$"),
+        "echo '[fatal] Cannot allocate memory' >&2; exit 1".to_owned(),
+    ] {
+        let error = decode_by(&script, &amr()).unwrap_err();
+        let shortage = match &error {
+            AudioError::Io(error) => Shortage::of(error),
+            _ => None,
+        };
+        assert_eq!(shortage, Some(Shortage::Decoder), "{script}: {error}");
+    }
+    let error = decode_by("exit 127", &amr()).unwrap_err();
+    assert!(matches!(error, AudioError::Io(_)), "{error}");
 }
 
 #[test]
