@@ -35,7 +35,7 @@ pub fn fields(data: &[u8]) {
     let pairs: Vec<(String, String)> = lines.take(MAX_FIELDS).collect();
     match read_fields(path, &pairs) {
         Ok(ignored) => check_ignored(&ignored),
-        Err(answer) => check_refusal(answer, &pairs),
+        Err(answer) => check_refusal(*answer, &pairs),
     }
 }
 

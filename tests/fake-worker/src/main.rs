@@ -37,7 +37,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         send_bad_greeting(&script, pipes.events);
     }
     // As auris-worker, except that it counts its faults in a folder.
-    let writable: Vec<PathBuf> = script.marker.iter().cloned().collect();
+    // A folder that is made later is made in another one.
+    let made = |marker: &PathBuf| match marker.exists() {
+        true => Some(marker.clone()),
+        false => marker.parent().map(Into::into),
+    };
+    let writable: Vec<PathBuf> = script.marker.iter().filter_map(made).collect();
     let confine = |spec: &LoadSpec| {
         if is_confined {
             let readable = vec![spec.model.clone()];
