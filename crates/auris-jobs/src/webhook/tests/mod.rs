@@ -330,7 +330,7 @@ async fn an_unreached_receiver_is_reported_the_same_whatever_is_there() {
     deliverer.run(stop).await;
     for job in jobs {
         let report = test.report(job).await;
-        assert_eq!((report.state, report.attempts), (DeliveryState::Pending, 1));
+        assert_eq!(report.state, DeliveryState::Pending);
         assert_eq!(report.last_error.as_deref(), Some("the receiver could not be reached"));
     }
 }
