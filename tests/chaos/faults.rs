@@ -212,6 +212,9 @@ impl Chaos {
             self.run.may_repeat(ended);
         }
         let started = self.server.restart().await;
+        if let Err(error) = &started {
+            self.run.record.count("recoveries", format!("after {error}"));
+        }
         // Audio without a row is set aside some time after the start, and a warning says what to do.
         let asked = Instant::now();
         let mut is_advised = false;

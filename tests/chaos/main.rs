@@ -20,7 +20,7 @@ mod server;
 mod settings;
 mod webhooks;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,16 +71,35 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn run_on(settings: Settings, folder: PathBuf, has_own_disk: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let clean = runtime.block_on(chaos(settings, folder, has_own_disk))?;
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let seed = settings.seed;
+    let outcome = runtime.block_on(chaos(settings, &folder, has_own_disk));
+    if !matches!(outcome, Ok(true)) {
+        let kept = keep(&folder, seed)?;
+        println!("repeat it with CHAOS_SEED={seed}; log and database: {}", kept.display());
+    }
+    Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Copies what explains a failure out of the run's own disk.
+fn keep(folder: &Path, seed: u64) -> anyhow::Result<PathBuf> {
+    let kept = std::env::temp_dir().join(format!("chaos-{seed}"));
+    std::fs::create_dir_all(&kept)?;
+    let database = std::fs::read_dir(folder.join("jobs")).into_iter().flatten().flatten();
+    let database = database.map(|entry| entry.path()).filter(|path| path.is_file());
+    for file in database.chain([folder.join("log")]) {
+        if let Some(name) = file.file_name() {
+            std::fs::copy(&file, kept.join(name))?;
+        }
+    }
+    Ok(kept)
 }
 
 /// The whole run. Returns whether nothing was wrong.
-async fn chaos(settings: Settings, folder: PathBuf, has_own_disk: bool) -> anyhow::Result<bool> {
+async fn chaos(settings: Settings, folder: &Path, has_own_disk: bool) -> anyhow::Result<bool> {
     println!("{settings}");
     let mut rng = Rng::with_seed(settings.seed);
     let receiver = webhooks::Receiver::start(settings.seed).await?;
-    let server = Server::start(&folder, settings.token()).await?;
+    let server = Server::start(folder, settings.token()).await?;
     let client = auris_models::local_http_client(READ_LIMIT)?;
     let uses = settings.jobs + settings.requests;
     let files = files::all(&mut rng, &client, server.address, uses as usize).await?;
@@ -119,15 +138,5 @@ async fn chaos(settings: Settings, folder: PathBuf, has_own_disk: bool) -> anyho
     health.abort();
     end::check_leftovers(&run, server, before).await?;
     println!("{}", run.record);
-    if run.record.is_clean() {
-        return Ok(true);
-    }
-    let log = std::env::temp_dir().join(format!("chaos-{}.log", run.settings.seed));
-    std::fs::copy(folder.join("log"), &log)?;
-    println!(
-        "repeat it with CHAOS_SEED={}; the server's log: {}",
-        run.settings.seed,
-        log.display()
-    );
-    Ok(false)
+    Ok(run.record.is_clean())
 }

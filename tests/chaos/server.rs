@@ -151,10 +151,10 @@ impl Server {
             .append(true)
             .open(self.folder.join("log"))?
             .write_all(&[output.stdout, output.stderr].concat())?;
-        match output.status.success() {
-            true => Ok(()),
-            false => bail!("auris jobs recover fails: {}", output.status),
+        if !output.status.success() {
+            bail!("auris jobs recover fails: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
+        Ok(())
     }
 }
 
@@ -195,5 +195,9 @@ async fn spawn(folder: &Path, token: &str) -> anyhow::Result<(Child, SocketAddr)
     let mut stdout = BufReader::new(stdout);
     timeout(PATIENCE, stdout.read_line(&mut line)).await.context("the server does not start")??;
     let address = line.trim().strip_prefix("listening on http://").and_then(|at| at.parse().ok());
-    Ok((child, address.context("the server ended at its start")?))
+    let address = address.with_context(|| {
+        let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        format!("the server ends at its start: {}", log.lines().last().unwrap_or_default())
+    });
+    Ok((child, address?))
 }
