@@ -30,7 +30,8 @@ fn stand_in(folder: &Path, script: &str) -> String {
     let program = folder.join("bin/ffmpeg");
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(repository("tests/fixtures/codecs/speech.wav"), folder.join("lib/speech.wav")).unwrap();
+    fs::copy(repository("tests/fixtures/codecs/speech.wav"), folder.join("lib/speech.wav"))
+        .unwrap();
     program.to_str().unwrap().to_owned()
 }
 

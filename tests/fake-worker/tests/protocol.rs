@@ -90,7 +90,9 @@ fn the_model_stays_open_as_long_as_the_worker_runs() {
     std::fs::write(&model, "").unwrap();
     let is_open = |model: &Path| {
         let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-        descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|file| file == model)
+        descriptors
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .any(|file| file == model)
     };
     let mut harness = Harness::greeted("none");
     assert!(!is_open(&model));
