@@ -212,9 +212,6 @@ impl Conversion {
         if status.is_some_and(was_killed) {
             return killed().into();
         }
-        if errors.contains(NO_MEMORY) {
-            return killed().into();
-        }
         if let Some(lack) = LACKS.iter().find(|lack| errors.contains(**lack)) {
             let message = format!("ffmpeg reports: {lack}");
             return io::Error::new(ErrorKind::ResourceBusy, message).into();
@@ -254,14 +251,9 @@ impl Drop for Conversion {
     }
 }
 
-/// What ffmpeg 7 says when it cannot start a thread, and the system's words.
-const LACKS: [&str; 4] = [
-    "pthread_create() failed",
-    "Resource temporarily unavailable",
-    "Too many open files",
-    "Input/output error",
-];
-const NO_MEMORY: &str = "Cannot allocate memory";
+/// What ffmpeg 7 says when it cannot start a thread, and the system's words. Other words of the
+/// system, such as "Input/output error", ffmpeg also says of damaged files.
+const LACKS: [&str; 2] = ["pthread_create() failed", "Too many open files"];
 
 /// The exit status of the dynamic loader, and of a shell, for what cannot be run.
 const CANNOT_RUN: i32 = 127;

@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind};
 
 use rustix::io::Errno;
 
-/// A decoder in a process of its own was killed or got no memory. The machine may be short of it, or
-/// its file takes more than there is.
+/// A decoder in a process of its own was killed, as the kernel does when memory runs out: the machine
+/// may be short of it, or the file takes more than there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the decoder ran out of memory")]
 pub struct DecoderOutOfMemory;

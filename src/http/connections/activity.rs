@@ -34,7 +34,7 @@ pub(in crate::http) enum Stage {
 pub(super) type RequestNumber = u64;
 
 /// How urgently a connection may be closed: idle ones first, then those that have stalled longest.
-pub(super) type Stall = (bool, Duration);
+pub(super) type EvictionRank = (bool, Duration);
 
 /// Kept up to date by a connection's stream and bodies, and read when there is no room for another
 /// connection.
@@ -131,7 +131,7 @@ impl Activity {
 
     /// How long the server has waited for a client that sends or takes nothing, or next to nothing.
     /// `None` if the client is quick enough, or waits for the server.
-    pub(super) fn stalled(&self, now: Instant) -> Option<Stall> {
+    pub(super) fn stalled(&self, now: Instant) -> Option<EvictionRank> {
         let current = *self.lock();
         if let Some(since) = current.blocked_since {
             let stall = now.saturating_duration_since(since);
