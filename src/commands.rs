@@ -135,9 +135,6 @@ pub async fn jobs(args: JobsArgs) -> anyhow::Result<ExitCode> {
                 "queued again, about {audio_seconds:.0} s of audio, without its idempotency key: \
                  another job has that by now"
             ),
-            Recovery::Ended(state) => {
-                format!("removed, since the job has ended ({})", state.as_str())
-            }
             Recovery::Unreadable(reason) => format!("left where it is: {reason}"),
         };
         queued += usize::from(matches!(outcome, Recovery::Queued { .. }));
@@ -145,7 +142,7 @@ pub async fn jobs(args: JobsArgs) -> anyhow::Result<ExitCode> {
     }
     writeln!(report, "{queued} of {} jobs are queued again", recovered.len())?;
     output::result(&report)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if queued == recovered.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub fn keys(args: &KeysArgs) -> anyhow::Result<ExitCode> {

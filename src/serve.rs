@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -39,12 +39,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let job_settings = config::jobs(&args)?;
     let drain_limit = config::seconds("--drain-seconds", args.drain_seconds)?;
     let access = config::access(&args.access, address)?;
-    let is_open = access.keys.is_empty() && !address.ip().is_loopback();
-    ensure!(
-        !is_open || args.access.insecure_no_keys,
-        "anyone who can reach {address} could use this server: set AURIS_API_KEYS (`auris keys new` \
-         creates keys), listen on 127.0.0.1 only, or insist with --insecure-no-keys"
-    );
+    let is_open = config::is_open(&args.access, &access, address)?;
     report_confinement(args.engine.devices.no_sandbox);
     let plan = EnginePlan::new(&args.engine)?;
     plan.check_cpu_program().await?;

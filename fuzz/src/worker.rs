@@ -44,7 +44,7 @@ impl Script {
     fn new(mode: u8, output: &[u8]) -> Self {
         let output = match mode & 2 {
             0 => output.to_vec(),
-            _ => output.split(|byte| *byte == b'\n').flat_map(|line| frame(line)).collect(),
+            _ => output.split(|byte| *byte == b'\n').flat_map(frame).collect(),
         };
         let repeats = (1 << (mode >> 2)).min(MAX_BYTES / (output.len() + 256));
         Self { starts: mode & 1 == 1, output: output.into(), repeats }

@@ -186,6 +186,8 @@ pub struct DoctorArgs {
     #[arg(long, env = "AURIS_SPOOL_DIR", value_name = "FOLDER")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
     pub engine: EngineArgs,
 }
 

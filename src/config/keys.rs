@@ -75,6 +75,25 @@ pub fn access(args: &AccessArgs, address: SocketAddr) -> anyhow::Result<AccessCo
     Ok(AccessControl { keys, cors, hosts })
 }
 
+/// Whether anyone who reaches `address` may use the server, although others than this machine's users
+/// can.
+///
+/// # Errors
+/// They can, and nobody insisted.
+pub fn is_open(
+    args: &AccessArgs,
+    access: &AccessControl,
+    address: SocketAddr,
+) -> anyhow::Result<bool> {
+    let is_open = access.keys.is_empty() && !address.ip().is_loopback();
+    ensure!(
+        !is_open || args.insecure_no_keys,
+        "anyone who can reach {address} could use this server: set AURIS_API_KEYS (`auris keys new` \
+         creates keys), listen on 127.0.0.1 only, or insist with --insecure-no-keys"
+    );
+    Ok(is_open)
+}
+
 /// A new key and its entry for the file of keys.
 pub fn new_key(name: &str) -> anyhow::Result<(String, String)> {
     check_name(name)?;

@@ -22,7 +22,7 @@ mod plan;
 pub use clients::{capacity, connections, raise_open_files, uploads};
 pub use devices::cores;
 pub use jobs::{jobs, jobs_folder};
-pub use keys::{access, new_key};
+pub use keys::{access, is_open, new_key};
 pub use plan::EnginePlan;
 
 /// Reads the command line and the AURIS_ variables. Exits for help and for invalid options, as

@@ -129,6 +129,7 @@ async fn examine(args: &DoctorArgs) -> anyhow::Result<Report> {
     ));
     checks.push(host::threads(&examination.host, slots, threads, config::cores()));
     checks.extend(service::listen(args.address.listen, examination.expectation).await);
+    checks.push(service::access(&args.access, args.address.listen));
     checks.push(service::spool(args.spool_dir.as_deref()));
     checks.push(service::sandbox(args.engine.devices.no_sandbox, Confinement::available().ok()));
     checks.push(service::ffmpeg(args.engine.audio.ffmpeg.as_deref()));

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::report::{Area, Check, GpuExpectation, Severity};
+use crate::cli::AccessArgs;
 use crate::config;
 use auris_sandbox::Confinement;
 
@@ -98,6 +99,25 @@ fn running(list: &Value, expectation: GpuExpectation) -> Vec<Check> {
         });
     }
     checks
+}
+
+/// Whether `auris serve` starts with these keys, or without any, on this address.
+pub(super) fn access(args: &AccessArgs, address: SocketAddr) -> Check {
+    let check = |observed: String| Check::pass(Area::Service, "access", observed);
+    let examine = || {
+        let access = config::access(args, address)?;
+        Ok::<_, anyhow::Error>((access.keys.is_empty(), config::is_open(args, &access, address)?))
+    };
+    match examine() {
+        Ok((false, _)) => check("with keys".to_owned()),
+        Ok((true, false)) => check("without keys, from this machine only".to_owned()),
+        Ok((true, true)) => check(format!("without keys, for anyone who can reach {address}")),
+        Err(error) => check("`auris serve` does not start".to_owned()).with_problem(
+            Severity::Fail,
+            format!("{error:#}"),
+            "change --api-keys, --api-keys-file or --listen as the cause says",
+        ),
+    }
 }
 
 pub(super) fn spool(given: Option<&Path>) -> Check {

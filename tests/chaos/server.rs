@@ -150,7 +150,7 @@ impl Server {
         fs::OpenOptions::new()
             .append(true)
             .open(self.folder.join("log"))?
-            .write_all(&[output.stdout, output.stderr].concat())?;
+            .write_all(&[&output.stdout[..], &output.stderr].concat())?;
         if !output.status.success() {
             bail!("auris jobs recover fails: {}", String::from_utf8_lossy(&output.stderr).trim());
         }

@@ -42,6 +42,14 @@ def test_without_a_gpu_it_takes_the_cpu_and_waits_until_it_is_ready():
     assert f"{PORT} is that of the running auris" in up("--cpu").stdout
 
 
+def test_it_opens_to_others_only_with_keys_or_if_someone_insists():
+    said = up("--cpu", env={"AURIS_BIND": "0.0.0.0"}, check=False)
+    tell("./up for others, without keys", said.stdout)
+    assert said.returncode == 1 and "FAIL  access          AURIS_BIND=0.0.0.0" in said.stdout
+    env = {"AURIS_BIND": "0.0.0.0", "AURIS_API_KEYS": "ann:hush-hush"}
+    assert "PASS  access          0.0.0.0, with keys" in up("--cpu", env=env).stdout
+
+
 def test_with_a_gpu_it_takes_the_place_of_the_cpu_s(tmp_path):
     up("--cpu")
     said = up(env=with_gpu(tmp_path)).stdout

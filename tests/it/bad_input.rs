@@ -90,10 +90,13 @@ async fn a_file_that_is_no_audio_is_refused_by_name() {
 #[tokio::test]
 async fn a_file_that_takes_ffmpeg_is_decoded_where_it_is_and_refused_where_it_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("decode");
+    for name in ["bin", "lib"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let program = folder.path().join("bin/decode");
     let speech = repository("tests/fixtures/codecs/speech.wav");
-    fs::copy(speech, folder.path().join("speech.wav")).unwrap();
-    fs::write(&program, "#!/bin/sh\ncat \"${0%/*}/speech.wav\"\n").unwrap();
+    fs::copy(speech, folder.path().join("lib/speech.wav")).unwrap();
+    fs::write(&program, "#!/bin/sh\ncat \"${0%/*}/../lib/speech.wav\"\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let server = Server::fake("none", &["--ffmpeg", program.to_str().unwrap()]).await;
     assert!(server.transcribe(fixture("avi.avi"), &[]).await.text().contains("16000 samples"));

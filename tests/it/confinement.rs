@@ -22,12 +22,16 @@ const SECRETS: [(&str, &str); 4] = [
     ("AWS_SECRET_ACCESS_KEY", "hush-4"),
 ];
 
-/// A program that stands in for ffmpeg, with a recording beside it.
+/// A program that stands in for ffmpeg, with a recording among its libraries.
 fn stand_in(folder: &Path, script: &str) -> String {
-    let program = folder.join("ffmpeg");
+    for name in ["bin", "lib"] {
+        fs::create_dir(folder.join(name)).unwrap();
+    }
+    let program = folder.join("bin/ffmpeg");
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(repository("tests/fixtures/codecs/speech.wav"), folder.join("speech.wav")).unwrap();
+    fs::copy(repository("tests/fixtures/codecs/speech.wav"), folder.join("lib/speech.wav"))
+        .unwrap();
     program.to_str().unwrap().to_owned()
 }
 
@@ -44,10 +48,10 @@ fn is_confining() -> bool {
 #[tokio::test]
 async fn secrets_stay_with_the_server() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("head.wav"), &wav(60.0, 1)[..44]).unwrap();
     // Its output never ends by itself.
-    let script = "case \"$*\" in *pipe:1) cat \"${0%/*}/head.wav\"; exec yes;; esac";
+    let script = "case \"$*\" in *pipe:1) cat \"${0%/*}/../lib/head.wav\"; exec yes;; esac";
     let program = stand_in(folder.path(), script);
+    fs::write(folder.path().join("lib/head.wav"), &wav(60.0, 1)[..44]).unwrap();
     let secrets = SECRETS.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let server = Server::start_with("fake:none,speed=1", &["--ffmpeg", &program], &secrets);
     server.ready().await;
@@ -58,15 +62,19 @@ async fn secrets_stay_with_the_server() {
         children.retain(|child| program(*child) != program(server.pid()));
         children
     };
-    let workers = children().len();
+    let converts = |child: &i32| {
+        fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|command| command.starts_with(b"yes"))
+    };
     let request = server.client.post(server.url("/v1/audio/transcriptions"));
     let request = request.bearer_auth("hush-1").multipart(form(avi(), &[]));
     let request = tokio::spawn(request.send());
-    server.until("ffmpeg does not run", async || children().len() > workers).await;
+    server.until("ffmpeg does not run", async || children().iter().any(converts)).await;
 
     let own = fs::read(format!("/proc/{}/environ", server.pid())).unwrap();
     assert!(String::from_utf8_lossy(&own).contains("hush-4"));
-    for child in children() {
+    let children = children();
+    assert!(children.len() > 1, "the worker is missing");
+    for child in children {
         let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
         let environment = String::from_utf8_lossy(&environment);
         for (name, _) in SECRETS {
@@ -87,7 +95,7 @@ async fn an_engine_that_is_taken_over_reaches_nothing() {
 
     let server = Server::fake("escape", &["--no-sandbox"]).await;
     let reached = server.transcribe(wav(5.0, 1), &[]).await.text();
-    assert_eq!(reached, "read list write environment connect listen send run signal");
+    assert_eq!(reached, "read list write mode environment connect listen send run signal");
     assert!(server.log().contains("--no-sandbox"), "{}", server.log());
 }
 
@@ -98,8 +106,8 @@ async fn more_files_for_ffmpeg_than_there_is_room_for_wait_for_it() {
     // Each counts those that are there with it, by folders, since it may make no files.
     let program = stand_in(
         folder.path(),
-        "cd \"${0%/*}\"; mkdir alive/$$; mkdir -p counts/$(ls alive | wc -l); sleep 0.1\n\
-         cat speech.wav; rmdir alive/$$",
+        "cd \"${0%/*}/..\"; mkdir alive/$$; mkdir -p counts/$(ls alive | wc -l); sleep 0.1\n\
+         cat lib/speech.wav; rmdir alive/$$",
     );
     let most = Ffmpeg::new((&program).into()).unwrap().at_once();
     let server = Server::fake("none", &["--ffmpeg", &program, "--no-sandbox"]).await;
@@ -152,7 +160,7 @@ async fn a_machine_without_another_process_is_busy_and_blames_no_file() {
     }
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let program = stand_in(folder.path(), "cat \"${0%/*}/speech.wav\"");
+    let program = stand_in(folder.path(), "cat \"${0%/*}/../lib/speech.wav\"");
     let server = fake_as_user(&["--ffmpeg", &program]).await;
     let ask = async || -> Answer { server.transcribe(avi(), &[]).await };
     assert_eq!(ask().await.status, 200);

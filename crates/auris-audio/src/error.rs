@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::supported_formats;
 use auris_core::recording::{ChannelChoice, Track, TrackChoice};
 
-/// Why a file could not be decoded. [`AudioError::Io`] is the server's fault, all others are the
-/// file's.
+/// Why a file could not be decoded. [`AudioError::Io`] is the server's fault, and
+/// [`AudioError::TooSlow`] may be; all others are the file's.
 #[derive(Debug, thiserror::Error)]
 pub enum AudioError {
     /// There is not a single byte.

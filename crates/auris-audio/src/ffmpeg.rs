@@ -6,6 +6,7 @@
 //! WAV file, with the same limits. Nothing else starts it.
 
 mod slots;
+mod bounds;
 mod confined;
 mod listener;
 mod listing;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rustix::process::Signal;
 use symphonia::core::io::MediaSource;
 
 pub(super) use self::listener::Beginning;
@@ -53,19 +54,6 @@ pub(super) struct Input<'a> {
     /// Which of its audio tracks, from 1; ffmpeg's choice if `None`.
     pub(super) track: Option<u32>,
 }
-
-/// The most memory, as address space: a hundred times what decoding takes.
-const MAX_MEMORY_BYTES: u64 = 4 << 30;
-
-/// CPU time that each file may take, whatever its length.
-const BASE_CPU: Duration = Duration::from_secs(60);
-
-/// How much faster than real time decoding must be beyond that; slow codecs are 100 times faster.
-const MIN_SPEED: u32 = 20;
-
-/// What a child that has used up its CPU time may take to end by itself, as ffmpeg does. So one that
-/// is killed was killed from outside.
-const CPU_GRACE: Duration = Duration::from_secs(10);
 
 /// How long a child that has closed its output may take to end.
 const END: Duration = Duration::from_millis(100);
@@ -152,7 +140,7 @@ impl Ffmpeg {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut conversion = Conversion { child, listener: None, slot: Some(slot) };
         conversion.listener = stderr.map(Listener::new).transpose().map_err(busy)?;
-        conversion.bound_all(max_duration)?;
+        bounds::set(&conversion.child, max_duration, self.slots.child_bytes())?;
         let stdout = stdout.ok_or(ErrorKind::BrokenPipe)?;
         Ok((conversion, Output { stdout, stall: self.stall }))
     }
@@ -195,25 +183,6 @@ pub(super) struct Conversion {
 }
 
 impl Conversion {
-    /// Sets the bounds of a child that decodes up to `max_duration`. It has none in its first
-    /// instants, since code between fork and exec would not be safe.
-    fn bound_all(&self, max_duration: Duration) -> io::Result<()> {
-        let cpu = BASE_CPU + max_duration / MIN_SPEED;
-        self.bound(Resource::Cpu, cpu.as_secs(), (cpu + CPU_GRACE).as_secs())?;
-        self.bound(Resource::As, MAX_MEMORY_BYTES, MAX_MEMORY_BYTES)?;
-        self.bound(Resource::Fsize, 0, 0)?;
-        self.bound(Resource::Core, 0, 0)
-    }
-
-    fn bound(&self, resource: Resource, limit: u64, maximum: u64) -> io::Result<()> {
-        let limit = Rlimit { current: Some(limit), maximum: Some(maximum) };
-        match prlimit(Some(Pid::from_child(&self.child)), resource, limit) {
-            // It has ended already and has reported why.
-            Ok(_) | Err(Errno::SRCH) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// What is known of its output. Once it has begun to write.
     pub(super) fn beginning(&self) -> Beginning {
         self.listener.as_ref().map(Listener::beginning).unwrap_or_default()
@@ -381,22 +350,5 @@ mod tests {
             assert_eq!(busy(errno.into()).kind(), ErrorKind::ResourceBusy, "{errno}");
         }
         assert_eq!(busy(Errno::NOENT.into()).kind(), ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn a_child_is_bounded() {
-        let (conversion, _output) = silent();
-        conversion.bound_all(Duration::from_secs(200)).unwrap();
-        let process = format!("/proc/{}/limits", conversion.child.id());
-        let limits = std::fs::read_to_string(process).unwrap();
-        let check = |name: &str, expected: u64, maximum: u64| {
-            let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
-            let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
-            assert_eq!(words[..2], [expected.to_string(), maximum.to_string()], "{name}");
-        };
-        check("Max cpu time", 70, 80);
-        check("Max address space", MAX_MEMORY_BYTES, MAX_MEMORY_BYTES);
-        check("Max file size", 0, 0);
-        check("Max core file size", 0, 0);
     }
 }

@@ -26,8 +26,7 @@ struct Args {
     /// Print what a library of the NVIDIA driver reports as a line of JSON, and exit
     #[arg(long, value_name = "PATH", conflicts_with = "probe")]
     probe_driver: Option<PathBuf>,
-    /// Keep access to files, network and programs after loading, for systems on which confinement
-    /// breaks the engine
+    /// Keep access to files, network and programs, for systems on which confinement breaks the engine
     #[arg(long)]
     no_sandbox: bool,
     /// What to log, such as `info` or `auris=debug`
@@ -60,10 +59,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let missing = cpu_features::missing_instructions();
     ensure!(missing.is_empty(), "this CPU lacks {}", missing.join(", "));
-    let confine = |spec: &_| {
-        if !args.no_sandbox {
-            confinement::confine(spec, &environment);
-        }
+    let confine = |spec: &_| match args.no_sandbox {
+        true => Ok(()),
+        false => confinement::confine(spec, &environment),
     };
     let engine = Engine { backend: BACKEND, confine, load: whisper::load };
     let result = auris_worker::run(pipes.requests, pipes.events, engine);
@@ -71,7 +69,7 @@ fn main() -> anyhow::Result<ExitCode> {
     std::process::exit(match result {
         Ok(()) => 0,
         Err(error) => {
-            tracing::error!("the protocol is broken: {error}");
+            tracing::error!("the worker ends: {error}");
             1
         }
     })

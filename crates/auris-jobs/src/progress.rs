@@ -141,6 +141,10 @@ impl ProgressPublisher {
         self.state.same_channel(&other.state)
     }
 
+    pub(super) fn done_samples(&self) -> u64 {
+        self.state.borrow().done_samples()
+    }
+
     pub(super) fn state(&self) -> ProgressState {
         self.state.borrow().clone()
     }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -26,8 +27,9 @@ pub struct Sandbox<'a> {
     pub executable: Vec<PathBuf>,
     /// A file that may be read, whether it has a name or not.
     pub open_file: Option<&'a File>,
-    /// Whether Unix sockets may be used. No others ever are.
-    pub local_sockets: bool,
+    /// Whether a GPU's driver works there, which uses Unix sockets, and may schedule threads and
+    /// change the modes and times of its files. Other sockets are never used.
+    pub gpu_driver: bool,
 }
 
 /// What holds a confined thread.
@@ -47,11 +49,11 @@ impl Confinement {
     /// What threads are held by on this machine: confines one that does nothing and ends.
     ///
     /// # Errors
-    /// The thread cannot be started.
+    /// The thread cannot be started, or there is too little memory or are too few descriptors.
     pub fn available() -> io::Result<Self> {
         let trial = thread::Builder::new().name("sandbox".to_owned());
         let confined = trial.spawn(|| Sandbox::default().confine_thread())?.join();
-        Ok(confined.unwrap_or_default())
+        confined.unwrap_or_else(|_| Ok(Self::default()))
     }
 
     pub fn is_whole(self) -> bool {
@@ -62,13 +64,37 @@ impl Confinement {
 impl Sandbox<'_> {
     /// Confines the calling thread, and what it starts from now on, for good. Threads that run
     /// already are not confined.
-    pub fn confine_thread(&self) -> Confinement {
+    ///
+    /// # Errors
+    /// Memory or descriptors are short. The thread is confined in part, and less than it could be.
+    pub fn confine_thread(&self) -> io::Result<Confinement> {
         // In this order: the filter may forbid what the other needs.
-        let landlock = files::restrict(self).unwrap_or_default();
-        let runs_programs = !self.executable.is_empty();
-        let seccomp = system_calls::restrict(runs_programs, self.local_sockets).is_ok();
-        Confinement { landlock, seccomp }
+        let landlock = unless_short(files::restrict(self))?.flatten();
+        let seccomp = unless_short(system_calls::restrict(self))?.is_some();
+        Ok(Confinement { landlock, seccomp })
     }
+}
+
+/// What the kernel does; `None` if it cannot. A shortage is an error, which passes.
+fn unless_short<T>(result: Result<T, Box<dyn Error>>) -> io::Result<Option<T>> {
+    let error = match result {
+        Ok(done) => return Ok(Some(done)),
+        Err(error) => error,
+    };
+    let mut cause: Option<&dyn Error> = Some(&*error);
+    while let Some(found) = cause {
+        match found.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            Some(number) if is_shortage(number) => {
+                return Err(io::Error::from_raw_os_error(number));
+            }
+            _ => cause = found.source(),
+        }
+    }
+    Ok(None)
+}
+
+fn is_shortage(number: i32) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN].contains(&number)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch,
 };
 
+use super::Sandbox;
+
 type CallRules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// Calls that are of no use to decoders and engines.
@@ -24,6 +26,7 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_kcmp,
     libc::SYS_pidfd_send_signal,
     libc::SYS_tkill,
+    libc::SYS_ioprio_set,
     // files that Landlock 2 and older lets be emptied
     libc::SYS_truncate,
     // other views of the system
@@ -56,6 +59,7 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
     libc::SYS_reboot,
     libc::SYS_swapon,
     libc::SYS_swapoff,
@@ -69,6 +73,61 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
 ];
+
+#[cfg(target_arch = "x86_64")]
+const FORBIDDEN_X86: &[c_long] = &[libc::SYS_iopl, libc::SYS_ioperm];
+#[cfg(not(target_arch = "x86_64"))]
+const FORBIDDEN_X86: &[c_long] = &[];
+
+/// Calls of which only a GPU's driver may have use.
+const DRIVERS: &[c_long] = &[
+    // attributes of files, which Landlock lets be changed
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    libc::SYS_utimensat,
+    // when other processes run, and where
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setaffinity,
+];
+
+/// The older ones of them.
+#[cfg(target_arch = "x86_64")]
+const DRIVERS_X86: &[c_long] = &[
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const DRIVERS_X86: &[c_long] = &[];
+
+/// Calls that not every C library knows; their numbers are the same on all architectures.
+const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+const FILE_SETATTR: c_long = 469;
+
+/// Requests to `fcntl` that make a descriptor signal another process, with any signal.
+const FCNTL_SIGNALS: [u64; 3] = [8, 10, 15]; // F_SETOWN, F_SETSIG, F_SETOWN_EX
+
+/// The same of `ioctl`, and those that type into a terminal.
+const IOCTLS: [u64; 4] = [0x8901, 0x8902, 0x5412, 0x541c]; // FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX
 
 /// Flags of `clone` that make a new view of the system. Threads and processes have none of them.
 const NAMESPACES: [i32; 7] = [
@@ -84,7 +143,8 @@ const NAMESPACES: [i32; 7] = [
 /// The same calls with pointers of 32 bits, which some kernels have, and those of them that have
 /// another number there.
 const X32: c_long = 0x4000_0000;
-const X32_OWN: [(c_long, c_long); 7] = [
+const X32_OWN: [(c_long, c_long); 8] = [
+    (libc::SYS_ioctl, 514),
     (libc::SYS_ptrace, 521),
     (libc::SYS_process_vm_readv, 539),
     (libc::SYS_process_vm_writev, 540),
@@ -94,16 +154,23 @@ const X32_OWN: [(c_long, c_long); 7] = [
     (libc::SYS_execveat, 545),
 ];
 
-/// Filters the system calls of the calling thread. Only with `programs` may it run any, and only
-/// with `local_sockets` may it open Unix sockets.
-pub(super) fn restrict(programs: bool, local_sockets: bool) -> Result<(), Error> {
+/// Filters the system calls of the calling thread.
+pub(super) fn restrict(sandbox: &Sandbox<'_>) -> Result<(), Box<dyn std::error::Error>> {
     let target = TargetArch::try_from(ARCH)?;
     let filters = [
-        program(forbidden(programs, local_sockets)?, libc::EPERM, target)?,
+        program(forbidden(sandbox)?, libc::EPERM, target)?,
         // Its flags are in memory, where no filter sees them. The C library then takes `clone`.
         program(rules([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS, target)?,
     ];
-    filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter))
+    filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter))?;
+    Ok(())
+}
+
+/// Makes a call fail on the calling thread.
+#[cfg(test)]
+pub(super) fn fail(call: c_long, error: i32) -> Result<(), Error> {
+    let failing = program(rules([(call, Vec::new())]), error, TargetArch::try_from(ARCH)?)?;
+    seccompiler::apply_filter(&failing)
 }
 
 fn program(rules: CallRules, error: i32, target: TargetArch) -> Result<BpfProgram, Error> {
@@ -112,9 +179,13 @@ fn program(rules: CallRules, error: i32, target: TargetArch) -> Result<BpfProgra
     Ok(filter.try_into()?)
 }
 
-fn forbidden(programs: bool, local_sockets: bool) -> Result<CallRules, Error> {
-    let mut calls: Vec<_> = FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
-    if !programs {
+fn forbidden(sandbox: &Sandbox<'_>) -> Result<CallRules, Error> {
+    let always = FORBIDDEN.iter().chain(FORBIDDEN_X86);
+    let mut calls: Vec<_> = always.map(|call| (*call, Vec::new())).collect();
+    if !sandbox.gpu_driver {
+        calls.extend(DRIVERS.iter().chain(DRIVERS_X86).map(|call| (*call, Vec::new())));
+    }
+    if sandbox.executable.is_empty() {
         calls.extend([libc::SYS_execve, libc::SYS_execveat].map(|call| (call, Vec::new())));
         // Only itself. What starts programs has more processes, which Landlock 6 keeps in.
         let others = when(0, SeccompCmpOp::Ne, std::process::id().into())?;
@@ -127,15 +198,26 @@ fn forbidden(programs: bool, local_sockets: bool) -> Result<CallRules, Error> {
         calls.extend(signals.map(|call| (call, vec![others.clone()])));
     }
     let other_family = when(0, SeccompCmpOp::Ne, libc::AF_UNIX.unsigned_abs().into())?;
-    calls.push((libc::SYS_socket, if local_sockets { vec![other_family] } else { Vec::new() }));
+    calls
+        .push((libc::SYS_socket, if sandbox.gpu_driver { vec![other_family] } else { Vec::new() }));
     // Another process of the same user: the server could be left without descriptors.
     calls.push((libc::SYS_prlimit64, vec![when(0, SeccompCmpOp::Ne, 0)?]));
+    // Only its own priority: `PRIO_PROCESS` of 0.
+    let priority = [when(0, SeccompCmpOp::Ne, 0)?, when(1, SeccompCmpOp::Ne, 0)?];
+    calls.push((libc::SYS_setpriority, priority.into()));
+    calls.push((libc::SYS_fcntl, requests(FCNTL_SIGNALS)?));
+    calls.push((libc::SYS_ioctl, requests(IOCTLS)?));
     let namespaces = NAMESPACES.map(|flag| {
         let flag = u64::from(flag.unsigned_abs());
         when(0, SeccompCmpOp::MaskedEq(flag), flag)
     });
     calls.push((libc::SYS_clone, namespaces.into_iter().collect::<Result<_, Error>>()?));
     Ok(rules(calls))
+}
+
+/// Rules that hold for these requests to `fcntl` or `ioctl`.
+fn requests(requests: impl IntoIterator<Item = u64>) -> Result<Vec<SeccompRule>, Error> {
+    requests.into_iter().map(|request| when(1, SeccompCmpOp::Eq, request)).collect()
 }
 
 /// A rule that holds if an argument, of 32 bits, compares so.

@@ -19,7 +19,7 @@ fn is_whole() -> bool {
 fn confined<T: Send>(sandbox: Sandbox<'_>, work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            sandbox.confine_thread();
+            sandbox.confine_thread().unwrap();
             work()
         });
         thread.join().unwrap()
@@ -107,7 +107,7 @@ fn no_other_machine_can_be_reached() {
         assert!(denied(UdpSocket::bind("127.0.0.1:0")));
         assert!(denied(UnixDatagram::unbound()));
     });
-    let sandbox = Sandbox { local_sockets: true, ..Sandbox::default() };
+    let sandbox = Sandbox { gpu_driver: true, ..Sandbox::default() };
     confined(sandbox, || {
         assert!(denied(UdpSocket::bind("[::1]:0")));
         UnixDatagram::unbound().unwrap();
@@ -127,19 +127,25 @@ fn programs_run_only_where_they_may_and_inherit_the_walls() {
         writable: writable.clone(),
         ..Sandbox::default()
     };
-    let run = |script: &'static str| {
-        let output = confined(sandbox(), move || {
-            Command::new("/bin/sh").args(["-c", script]).output().unwrap()
-        });
+    let run = |script: &str| {
+        let output =
+            confined(sandbox(), || Command::new("/bin/sh").args(["-c", script]).output().unwrap());
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(run("echo here"), "here\n");
     assert_eq!(run("cat /etc/passwd || echo none"), "none\n");
     assert_eq!(run("unshare --user true || echo none"), "none\n");
+    assert_eq!(run("taskset --pid 1 $$ >/dev/null || echo none"), "none\n");
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("own");
     std::fs::copy("/bin/true", &own).unwrap();
     assert!(denied(confined(sandbox(), || Command::new(&own).status())));
+    for request in
+        ["fcntl(STDOUT, 8, $$+0)", "fcntl(STDOUT, 10, 9)", "ioctl(STDOUT, 0x8901, pack(q(i), $$))"]
+    {
+        let script = format!("perl -e '{request} || print $!{{EPERM}} ? q(none) : $!'");
+        assert_eq!(run(&script), "none", "{request}");
+    }
     if Confinement::available().unwrap().landlock >= Some(6) {
         assert_eq!(run("kill -0 $PPID || echo none"), "none\n");
     }
@@ -152,18 +158,80 @@ fn other_processes_are_out_of_reach() {
     }
     let mut other = Command::new("sleep").arg("600").spawn().unwrap();
     let pid = rustix::process::Pid::from_child(&other);
-    let [killed, limited] = confined(Sandbox::default(), || {
+    let results = confined(Sandbox::default(), || {
         let limit = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
         [
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).map(drop),
             rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit).map(drop),
+            rustix::process::setpriority_process(Some(pid), 19),
+            rustix::process::setpriority_user(rustix::process::getuid(), 19),
         ]
     });
-    assert_eq!(killed, Err(rustix::io::Errno::PERM));
-    assert_eq!(limited, Err(rustix::io::Errno::PERM));
+    for result in results {
+        assert_eq!(result, Err(rustix::io::Errno::PERM));
+    }
     assert!(Path::new(&format!("/proc/{}", other.id())).exists());
     other.kill().unwrap();
     other.wait().unwrap();
+}
+
+#[test]
+fn attributes_of_files_cannot_be_changed() {
+    if !is_whole() {
+        return;
+    }
+    use rustix::fs::{AtFlags, CWD, Mode, Timestamps, UTIME_NOW, XattrFlags, chmodat, chownat};
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path();
+    let attempts = || {
+        let now = || rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now(), last_modification: now() };
+        let name = c"user.auris";
+        [
+            rustix::fs::chmod(path, Mode::RUSR),
+            rustix::fs::fchmod(&file, Mode::RUSR),
+            chmodat(CWD, path, Mode::RUSR, AtFlags::empty()),
+            rustix::fs::chown(path, None, None),
+            rustix::fs::fchown(&file, None, None),
+            chownat(CWD, path, None, None, AtFlags::SYMLINK_NOFOLLOW),
+            rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()),
+            rustix::fs::setxattr(path, name, b"", XattrFlags::empty()),
+            rustix::fs::fsetxattr(&file, name, b"", XattrFlags::empty()),
+            rustix::fs::removexattr(path, name),
+        ]
+    };
+    for result in confined(Sandbox::default(), attempts) {
+        assert_eq!(result, Err(rustix::io::Errno::PERM));
+    }
+    let driver = Sandbox { gpu_driver: true, ..Sandbox::default() };
+    assert_eq!(confined(driver, || rustix::fs::chmod(path, Mode::RUSR)), Ok(()));
+}
+
+#[test]
+fn a_shortage_is_no_lack_of_the_kernel() {
+    if !is_whole() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let check = |call, number, expected: Result<bool, i32>| {
+        let readable = vec![folder.path().to_owned()];
+        let sandbox = Sandbox { readable, ..Sandbox::default() };
+        let confined = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                system_calls::fail(call, number).unwrap();
+                sandbox.confine_thread()
+            });
+            thread.join().unwrap()
+        });
+        let found = confined.map(|confinement| confinement.landlock.is_some());
+        assert_eq!(found.map_err(|error| error.raw_os_error().unwrap()), expected, "{number}");
+    };
+    check(libc::SYS_landlock_add_rule, libc::ENOMEM, Err(libc::ENOMEM));
+    check(libc::SYS_landlock_restrict_self, libc::ENOMEM, Err(libc::ENOMEM));
+    check(libc::SYS_openat, libc::EMFILE, Err(libc::EMFILE));
+    check(libc::SYS_openat, libc::ENOENT, Ok(true));
+    check(libc::SYS_landlock_restrict_self, libc::E2BIG, Ok(false));
+    check(libc::SYS_landlock_create_ruleset, libc::EOPNOTSUPP, Ok(false));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -33,6 +34,7 @@ pub struct Engine<C, L> {
     /// What the program was built for.
     pub backend: Backend,
     /// Takes from the process what it does not need to run this model, before it has a second thread.
+    /// An error ends the worker.
     pub confine: C,
     /// Loads the model.
     pub load: L,
@@ -42,12 +44,12 @@ pub struct Engine<C, L> {
 /// run a chunk then are left behind: the caller ends the process.
 ///
 /// # Errors
-/// Errors of the pipes, and `InvalidData` if the parent breaks the protocol.
+/// Errors of the pipes and of the confinement, and `InvalidData` if the parent breaks the protocol.
 pub fn run(
     mut reader: impl Read,
     writer: impl Write + Send + 'static,
     engine: Engine<
-        impl FnOnce(&LoadSpec),
+        impl FnOnce(&LoadSpec) -> io::Result<()>,
         impl FnOnce(&LoadSpec) -> Result<Loaded, Failure> + Send + 'static,
     >,
 ) -> io::Result<()> {
@@ -63,7 +65,10 @@ pub fn run(
         return Err(violation("the first request is not a load"));
     };
     process::open_memory_report();
-    confine(&spec);
+    // Held until the end: in file systems such as 9p (WSL's), a file that nobody has open is another
+    // one each time, to which no rule of the confinement applies. The load reports its errors.
+    let _model = File::open(&spec.model);
+    confine(&spec)?;
 
     let cancels = Cancels::default();
     let slot_cancels = cancels.clone();

@@ -16,6 +16,7 @@ pub(crate) fn attempts() -> String {
         ("read", fs::read("/etc/passwd").map(drop)),
         ("list", fs::read_dir(std::env::temp_dir()).map(drop)),
         ("write", fs::write(&file, "")),
+        ("mode", change_mode()),
         ("environment", fs::read(format!("/proc/{}/environ", parent_id())).map(drop)),
         ("connect", TcpStream::connect("127.0.0.1:1").map(drop)),
         ("listen", TcpListener::bind("127.0.0.1:0").map(drop)),
@@ -27,6 +28,13 @@ pub(crate) fn attempts() -> String {
     let escaped = tried.into_iter().filter_map(|(what, result)| (!refused(result)).then_some(what));
     let escaped: Vec<&str> = escaped.collect();
     format!(" {}", if escaped.is_empty() { "nothing".to_owned() } else { escaped.join(" ") })
+}
+
+/// Of an own file, as all of the service are.
+fn change_mode() -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    let mode = fs::metadata(&program)?.permissions();
+    fs::set_permissions(&program, mode)
 }
 
 fn parent_id() -> i32 {

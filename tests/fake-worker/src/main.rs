@@ -46,8 +46,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let confine = |spec: &LoadSpec| {
         if is_confined {
             let readable = vec![spec.model.clone()];
-            Sandbox { readable, writable, ..Sandbox::default() }.confine_thread();
+            Sandbox { readable, writable, ..Sandbox::default() }.confine_thread()?;
         }
+        Ok(())
     };
     let load = move |spec: &_| load(&script, spec);
     let engine = Engine { backend: Backend::Cpu, confine, load };

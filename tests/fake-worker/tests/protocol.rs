@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::path::Path;
 use std::thread;
 
 use auris_core::device::Backend;
@@ -17,13 +18,13 @@ use auris_worker::Engine;
 /// Runs a worker's loop until its input ends.
 fn run(reader: impl Read, writer: impl Write + Send + 'static, script: Script) -> io::Result<()> {
     let load = move |spec: &_| load(&script, spec);
-    let engine = Engine { backend: Backend::Cpu, confine: |_: &_| {}, load };
+    let engine = Engine { backend: Backend::Cpu, confine: |_: &_| Ok(()), load };
     auris_worker::run(reader, writer, engine)
 }
 
-fn load_request(slots: usize) -> Request {
+fn load_request(model: &Path, slots: usize) -> Request {
     Request::Load(LoadSpec {
-        model: "none".into(),
+        model: model.into(),
         gpu_index: None,
         gpu_uuid: None,
         slots,
@@ -40,6 +41,12 @@ struct Harness {
 impl Harness {
     /// Starts the loop on a thread, checks the greeting and loads with `slots`.
     fn start(script: &str, slots: usize) -> Self {
+        let mut harness = Self::greeted(script);
+        harness.send(&load_request(Path::new("none"), slots));
+        harness
+    }
+
+    fn greeted(script: &str) -> Self {
         let (request_reader, requests) = pipe().unwrap();
         let (events, event_writer) = pipe().unwrap();
         let script = script.parse().unwrap();
@@ -47,7 +54,6 @@ impl Harness {
         let mut harness = Self { requests, events };
         let hello = harness.next();
         assert!(matches!(hello, Event::Hello { protocol: ipc::PROTOCOL_VERSION, .. }), "{hello:?}");
-        harness.send(&load_request(slots));
         harness
     }
 
@@ -74,6 +80,38 @@ impl Harness {
             }
         }
     }
+}
+
+/// On some file systems it would be another file otherwise, which the confinement does not know.
+#[test]
+fn the_model_stays_open_as_long_as_the_worker_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    std::fs::write(&model, "").unwrap();
+    let is_open = |model: &Path| {
+        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        descriptors
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .any(|file| file == model)
+    };
+    let mut harness = Harness::greeted("none");
+    assert!(!is_open(&model));
+    harness.send(&load_request(&model, 1));
+    let loaded = harness.next();
+    assert!(matches!(loaded, Event::Loaded(_)), "{loaded:?}");
+    assert!(is_open(&model));
+}
+
+#[test]
+fn what_cannot_be_confined_ends() {
+    let (reader, mut requests) = pipe().unwrap();
+    let content = ipc::encode_control(&load_request(Path::new("none"), 1)).unwrap();
+    ipc::write_frame(&mut requests, &content).unwrap();
+    let confine = |_: &_| Err(io::ErrorKind::OutOfMemory.into());
+    let load = |_: &LoadSpec| -> Result<_, _> { panic!("it loads its model") };
+    let engine = Engine { backend: Backend::Cpu, confine, load };
+    let error = auris_worker::run(reader, Vec::new(), engine).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
 }
 
 #[test]
@@ -139,7 +177,7 @@ fn the_end_of_the_input_ends_the_loop_even_while_a_load_hangs() {
     let (events, event_writer) = pipe().unwrap();
     let script = "load-hang".parse().unwrap();
     let worker = thread::spawn(move || run(request_reader, event_writer, script));
-    let content = ipc::encode_control(&load_request(1)).unwrap();
+    let content = ipc::encode_control(&load_request(Path::new("none"), 1)).unwrap();
     ipc::write_frame(&mut requests, &content).unwrap();
     drop(requests);
     assert!(worker.join().unwrap().is_ok());

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Conversion, Ffmpeg, Input, busy};
+use super::{Conversion, Ffmpeg, Input, bounds, busy};
 use crate::tracks::{Entry, Tracks, language};
 
 /// What is kept of what it says.
@@ -34,7 +34,7 @@ impl Ffmpeg {
         let mut child = self.spawn(command, input)?;
         let stderr = child.stderr.take();
         let conversion = Conversion { child, listener: None, slot: None };
-        conversion.bound_all(Duration::ZERO)?;
+        bounds::set(&conversion.child, Duration::ZERO, self.slots.child_bytes())?;
         let (sender, words) = mpsc::channel();
         if let Some(stderr) = stderr {
             // If the child hangs, this thread is not awaited; it ends with the child.

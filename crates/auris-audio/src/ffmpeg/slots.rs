@@ -2,6 +2,7 @@
 //! sender nothing, and each child a process, threads, descriptors and memory.
 
 use std::io::{self, ErrorKind};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,14 @@ const THREADS: u64 = 16;
 /// Its descriptors in this process.
 const DESCRIPTORS: u64 = 4;
 
-/// Children get this part of a limit; the rest is for workers, connections and files.
+/// Children get this part of the descriptors: no more than connections leave free, which is 128 where
+/// there are few.
+const DESCRIPTORS_SHARE: u64 = 32;
+
+/// What keeps one child from taking the memory of all. Real files need less than the least.
+const MAX_MEMORY_BYTES: RangeInclusive<u64> = 512 << 20..=4 << 30;
+
+/// Children get this part of another limit; the rest is for workers, connections and files.
 const SHARE: u64 = 2;
 
 /// What the machine has, or lets this process have.
@@ -54,9 +62,15 @@ impl SystemResources {
             self.cores.saturating_mul(PER_CORE),
             self.pids / SHARE / THREADS,
             self.memory_bytes / SHARE / MEMORY_BYTES,
-            self.descriptors / SHARE / DESCRIPTORS,
+            self.descriptors / DESCRIPTORS_SHARE / DESCRIPTORS,
         ];
         most.into_iter().min().and_then(|most| usize::try_from(most).ok()).unwrap_or(1).max(1)
+    }
+
+    /// The most memory of each of so many children.
+    fn child_bytes(self, children: usize) -> u64 {
+        let bytes = self.memory_bytes / SHARE / children as u64;
+        bytes.clamp(*MAX_MEMORY_BYTES.start(), *MAX_MEMORY_BYTES.end())
     }
 }
 
@@ -65,6 +79,7 @@ impl SystemResources {
 pub(super) struct Slots {
     free: Arc<AtomicUsize>,
     total: usize,
+    child_bytes: u64,
 }
 
 /// Room for one child, until it is dropped.
@@ -72,17 +87,24 @@ pub(super) struct Slots {
 pub(crate) struct Slot(Arc<AtomicUsize>);
 
 impl Slots {
-    pub(super) fn new(total: usize) -> Self {
-        Self { free: Arc::new(AtomicUsize::new(total)), total }
+    fn new(total: usize, child_bytes: u64) -> Self {
+        Self { free: Arc::new(AtomicUsize::new(total)), total, child_bytes }
     }
 
     /// As many as this machine has room for.
     pub(super) fn here() -> Self {
-        Self::new(SystemResources::here().children())
+        let resources = SystemResources::here();
+        let total = resources.children();
+        Self::new(total, resources.child_bytes(total))
     }
 
     pub(super) fn total(&self) -> usize {
         self.total
+    }
+
+    /// The most memory that each child may take.
+    pub(super) fn child_bytes(&self) -> u64 {
+        self.child_bytes
     }
 
     /// # Errors
@@ -92,7 +114,8 @@ impl Slots {
         match self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less) {
             Ok(_) => Ok(Slot(Arc::clone(&self.free))),
             Err(_) => {
-                let message = format!("{} files are with ffmpeg, as many as may be", self.total);
+                let message =
+                    format!("ffmpeg already handles {} files, the most allowed", self.total);
                 Err(io::Error::new(ErrorKind::ResourceBusy, message))
             }
         }
@@ -117,14 +140,24 @@ mod tests {
         assert_eq!(ALL.children(), 8);
         assert_eq!(SystemResources { cores: 64, pids: 512, ..ALL }.children(), 16);
         assert_eq!(SystemResources { cores: 64, memory_bytes: 8 << 30, ..ALL }.children(), 32);
-        assert_eq!(SystemResources { cores: 64, descriptors: 256, ..ALL }.children(), 32);
+        assert_eq!(SystemResources { cores: 64, descriptors: 1024, ..ALL }.children(), 8);
         assert_eq!(SystemResources { pids: 20, ..ALL }.children(), 1);
         assert!(SystemResources::here().children() > 0);
     }
 
     #[test]
+    fn children_share_half_of_the_memory() {
+        let check = |memory_bytes, expected| {
+            assert_eq!(SystemResources { memory_bytes, ..ALL }.child_bytes(8), expected);
+        };
+        check(16 << 30, 1 << 30);
+        check(1 << 30, 512 << 20);
+        check(u64::MAX, 4 << 30);
+    }
+
+    #[test]
     fn a_slot_is_free_again_when_it_is_dropped() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 1 << 30);
         let slot = slots.take().unwrap();
         assert_eq!(slots.take().unwrap_err().kind(), ErrorKind::ResourceBusy);
         drop(slot);

@@ -6,14 +6,17 @@ use auris_core::shortage::Shortage;
 
 use super::*;
 
-/// A script for ffmpeg, with a recording beside it.
+/// A script for ffmpeg, with a recording among its libraries.
 fn stand_in(script: &str) -> (tempfile::TempDir, Ffmpeg) {
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("ffmpeg");
+    let [programs, libraries] = ["bin", "lib"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&programs).unwrap();
+    std::fs::create_dir(&libraries).unwrap();
+    let program = programs.join("ffmpeg");
     std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::copy(fixture("codecs/speech.wav"), folder.path().join("speech.wav")).unwrap();
-    let ffmpeg = Ffmpeg::find(folder.path().as_os_str()).expect("the script is not found");
+    std::fs::copy(fixture("codecs/speech.wav"), libraries.join("speech.wav")).unwrap();
+    let ffmpeg = Ffmpeg::find(programs.as_os_str()).expect("the script is not found");
     (folder, ffmpeg)
 }
 
@@ -32,7 +35,7 @@ fn amr() -> Vec<u8> {
 const CONVERT: &str = "tail -c +7 /dev/fd/0";
 
 /// A script that has a recording of its own.
-const SPEECH: &str = "cat \"${0%/*}/speech.wav\"";
+const SPEECH: &str = "cat \"${0%/*}/../lib/speech.wav\"";
 
 #[test]
 fn what_ffmpeg_makes_of_a_file_is_decoded() {
@@ -124,7 +127,7 @@ fn ffmpeg_reaches_nothing_but_its_file() {
     let port = listener.local_addr().unwrap().port();
     let secret = tempfile::NamedTempFile::new().unwrap();
     let escape = format!(
-        "cat /etc/passwd || cat {secret} || cat /proc/$PPID/environ || true >{secret} || \
+        "cat /etc/passwd || ls \"${{0%/*}}\" || cat {secret} || cat /proc/$PPID/environ || true >{secret} || \
          true >/dev/shm/{port} || bash -c 'true >/dev/tcp/127.0.0.1/{port}'",
         secret = secret.path().display()
     );

@@ -20,7 +20,7 @@ pub struct Submission {
     pub reservation: JobReservation,
     /// Its audio, at its start.
     pub upload: NamedTempFile,
-    /// The bytes of it.
+    /// Its share of the quota.
     pub bytes: SpooledBytes,
     /// What is asked for.
     pub request: JobRequest,
@@ -57,7 +57,7 @@ impl Jobs {
     }
 
     async fn accept(self, submission: Submission) -> Result<JobId, JobsError> {
-        let Submission { reservation, upload, bytes, mut request, ticket, .. } = submission;
+        let Submission { mut reservation, upload, bytes, mut request, ticket, .. } = submission;
         let audio = upload.as_file().try_clone();
         let audio = audio.map_err(|error| PipelineError::Audio(error.into()))?;
         let prepared = self.inner.pipeline.prepare(audio, request.transcription.clone()).await?;
@@ -80,6 +80,7 @@ impl Jobs {
             Inserted::Same(stored) => return Ok(stored.id),
             Inserted::Reused => return Err(JobsError::KeyReused),
         }
+        reservation.has_row = true;
         let started = match self.inner.spool.accept(id, bytes).await {
             Ok(()) => self.start_now(&reservation.running, prepared, ticket).await,
             Err(error) => Err(error.into()),
@@ -87,7 +88,7 @@ impl Jobs {
         let started = match started {
             Ok(started) => started,
             Err(error) => {
-                self.withdraw(&owner, id).await?;
+                self.withdraw(&owner, id).await;
                 return Err(error);
             }
         };

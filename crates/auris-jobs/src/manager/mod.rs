@@ -51,7 +51,7 @@ pub struct JobSettings {
     pub most_unfinished: usize,
     /// The part of them that one caller may have, from 0 to 1.
     pub caller_share: f64,
-    /// How many bytes the audio of jobs may take; `None` for half of what is free at the start.
+    /// How many bytes the audio of jobs may take; `None` for half of the room that there is.
     pub most_bytes: Option<u64>,
     /// How long a job is kept after its end, and how long one is tried again that lacks something.
     pub retention: Duration,
@@ -100,6 +100,9 @@ struct Inner {
     spool: Spool,
     settings: JobSettings,
     unfinished: Mutex<HashMap<JobId, RunningJob>>,
+    /// Held while a failed job is queued again, and by whoever acts on the state of jobs without a
+    /// task.
+    requeueing: tokio::sync::Mutex<()>,
     /// A background job needs a turn to run.
     turns: FairSemaphore,
     /// How many stored results are read into memory at once.
@@ -262,3 +265,6 @@ impl Jobs {
         gauge!(names::UNFINISHED_JOBS).set(self.unfinished().len() as f64);
     }
 }
+
+#[cfg(test)]
+mod tests;

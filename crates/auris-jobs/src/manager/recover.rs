@@ -5,8 +5,8 @@ use std::path::Path;
 use super::Jobs;
 use super::start::JobsFolder;
 use crate::error::JobsError;
-use crate::spool::Orphan;
-use crate::store::{Inserted, JobId, JobState, NewJob};
+use crate::spool::{Orphan, Spool};
+use crate::store::{Inserted, JobId, NewJob};
 
 /// What became of audio that was set aside.
 #[derive(Debug)]
@@ -24,8 +24,6 @@ pub enum Recovery {
         /// Whether another job has its idempotency key by now, so that it has none any more.
         lost_key: bool,
     },
-    /// The database knows that it has ended; its audio is removed.
-    Ended(JobState),
     /// It stays where it is.
     Unreadable(String),
 }
@@ -36,8 +34,9 @@ impl Jobs {
     /// nothing.
     ///
     /// # Errors
-    /// The folder or the database cannot be used.
+    /// The folder or the database cannot be used; a folder that has no audio of jobs is none.
     pub async fn recover(folder: &Path) -> Result<Vec<RecoveredJob>, JobsError> {
+        Spool::check(folder).await?;
         let folder = JobsFolder::open(folder, Some(u64::MAX)).await?;
         let mut recovered = Vec::new();
         for (id, _) in &folder.orphans.jobs {
@@ -47,7 +46,7 @@ impl Jobs {
             };
             recovered.push(RecoveredJob { id: *id, outcome });
         }
-        folder.store.truncate_wal().await?;
+        folder.store.empty_log().await?;
         Ok(recovered)
     }
 }
@@ -55,10 +54,6 @@ impl Jobs {
 impl JobsFolder {
     async fn queue(&self, mut job: NewJob) -> Result<Recovery, JobsError> {
         let (id, audio_seconds) = (job.id, job.audio_seconds);
-        if let Some(known) = self.store.get(&job.owner, id).await? {
-            self.spool.remove_orphan(id).await?;
-            return Ok(Recovery::Ended(known.state));
-        }
         let key = job.idempotency_key.as_deref();
         let taken = match key {
             Some(key) => self.store.find(&job.owner, key).await?.is_some(),

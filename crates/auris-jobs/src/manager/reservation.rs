@@ -1,6 +1,7 @@
 //! Room for a job, held from the end of its upload until it is accepted or refused.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::{Jobs, RunMode, RunningJob};
 use crate::error::JobsError;
@@ -11,12 +12,15 @@ use auris_scheduler::Caller;
 /// Disk space to leave free in the jobs folder: the database must be able to grow.
 const RESERVED_BYTES: u64 = 256 << 20;
 
-/// Room for a job. Dropping it frees the room and removes the audio that was stored for it.
+/// Room for a job. Dropping it frees the room, and removes the audio that was stored for it unless
+/// the job has a row.
 #[derive(Debug)]
 pub struct JobReservation {
     jobs: Jobs,
     pub(super) id: JobId,
     pub(super) running: RunningJob,
+    /// Whether the job is in the database, which decides about its audio.
+    pub(super) has_row: bool,
     is_kept: bool,
 }
 
@@ -28,11 +32,12 @@ impl Jobs {
     /// [`JobsError::Quota`] or [`JobsError::DiskFull`].
     pub async fn spooled(&self, caller: &Caller, bytes: u64) -> Result<SpooledBytes, JobsError> {
         let spool = &self.inner.spool;
-        if spool.free_bytes().await? < bytes.saturating_add(RESERVED_BYTES) {
+        let free = spool.free_bytes().await?;
+        if free < bytes.saturating_add(RESERVED_BYTES) {
             return Err(JobsError::DiskFull);
         }
         let share = caller.share.unwrap_or(self.inner.settings.caller_share);
-        Ok(spool.begin(&caller.name, share, bytes)?)
+        Ok(spool.begin(&caller.name, share, bytes, free)?)
     }
 
     /// Reserves room for a job of `owner`.
@@ -52,7 +57,18 @@ impl Jobs {
         unfinished.insert(id, running.clone());
         drop(unfinished);
         self.count_unfinished();
-        Ok(JobReservation { jobs: self.clone(), id, running, is_kept: false })
+        Ok(JobReservation { jobs: self.clone(), id, running, has_row: false, is_kept: false })
+    }
+
+    /// The place of a stored job among the unfinished ones; `None` if it has a task.
+    pub(super) fn adopt(&self, owner: String, id: JobId) -> Option<JobReservation> {
+        let running = RunningJob::new(owner.clone(), owner, RunMode::Background);
+        match self.unfinished().entry(id) {
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(place) => place.insert(running.clone()),
+        };
+        self.count_unfinished();
+        Some(JobReservation { jobs: self.clone(), id, running, has_row: true, is_kept: false })
     }
 
     /// Checks that there is room for another job of `caller` now.
@@ -93,7 +109,9 @@ impl Drop for JobReservation {
     fn drop(&mut self) {
         if !self.is_kept {
             self.jobs.forget(self.id, &self.running.publisher);
-            self.jobs.inner.spool.remove_soon(self.id);
+            if !self.has_row {
+                self.jobs.inner.spool.remove_soon(self.id);
+            }
         }
     }
 }

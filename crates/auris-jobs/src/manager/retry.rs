@@ -2,7 +2,7 @@
 
 use metrics::counter;
 
-use super::{Jobs, RunMode};
+use super::{Jobs, RunMode, stored};
 use crate::error::JobsError;
 use crate::pipeline::PipelineError;
 use crate::store::{JobId, JobState, StoredJob};
@@ -26,21 +26,22 @@ impl Jobs {
         caller: Caller,
         id: JobId,
     ) -> Result<Option<Job>, JobsError> {
-        let Some(stored) = self.inner.store.get(owner, id).await? else { return Ok(None) };
-        if let Some(reason) = self.retry_objection(&stored) {
-            return Err(JobsError::NotRetryable(reason));
-        }
         // A server that ends takes up no work.
         let scheduler = &self.inner.pipeline.scheduler;
         drop(scheduler.admit_background().await.map_err(PipelineError::from)?);
-        let jobs = self.clone();
+        let (jobs, named) = (self.clone(), owner.to_owned());
         // In a task of its own: a disconnecting client must not leave a queued job without a task.
-        let queued = tokio::spawn(async move { jobs.queue_again(&stored, caller).await });
+        let queued = tokio::spawn(async move { jobs.queue_again(&named, caller, id).await });
         queued.await??;
         self.job(owner, id).await
     }
 
-    async fn queue_again(&self, stored: &StoredJob, caller: Caller) -> Result<(), JobsError> {
+    async fn queue_again(&self, owner: &str, caller: Caller, id: JobId) -> Result<(), JobsError> {
+        let _no_expiry = self.inner.requeueing.lock().await;
+        let Some(stored) = self.inner.store.get(owner, id).await? else { return Ok(()) };
+        if let Some(reason) = self.retry_objection(&stored) {
+            return Err(JobsError::NotRetryable(reason));
+        }
         // Holds the room for the job while it is put back.
         let reservation = self.reserve(stored.owner.clone(), &caller, RunMode::Background)?;
         if !self.inner.store.requeue(&stored.owner, stored.id).await? {
@@ -60,10 +61,13 @@ impl Jobs {
             JobState::Queued | JobState::Running => Some(NOT_FAILED),
             JobState::Finished => Some("it has finished; GET /v1/jobs/{id}/transcript returns it"),
             JobState::Cancelled => Some("it was cancelled; send its file as a new job"),
-            JobState::Failed if !self.view(stored, None, false).retryable => Some(
-                "it failed because of its file or its fields, and its audio is no longer there; \
-                 send a file that can be transcribed as a new job",
+            JobState::Failed if !stored::failure(stored).code.may_be_servers_fault() => Some(
+                "it failed because of its file or its fields; send a file that can be transcribed \
+                 as a new job",
             ),
+            JobState::Failed if !self.inner.spool.has_audio(stored.id) => {
+                Some("its audio is no longer there; send its file as a new job")
+            }
             JobState::Failed => None,
         }
     }

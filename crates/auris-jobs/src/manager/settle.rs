@@ -16,8 +16,14 @@ use auris_core::metrics as names;
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Jobs {
-    /// Like [`Self::settle`], but retries until the database works again.
-    pub(super) async fn settle_with_retry(&self, owner: &str, id: JobId, outcome: JobOutcome) {
+    /// Like [`Self::settle`], but retries until the database works again. Returns whether the job
+    /// has ended or is gone, so that it needs its audio no longer.
+    pub(super) async fn settle_with_retry(
+        &self,
+        owner: &str,
+        id: JobId,
+        outcome: JobOutcome,
+    ) -> bool {
         let settle = || async {
             match self.inner.store.get(owner, id).await? {
                 Some(stored) => self.settle(&stored, outcome.clone()).await,
@@ -33,8 +39,31 @@ impl Jobs {
         if let Err(error) = settled.await {
             tracing::error!(
                 job.id = %id,
-                "the end of a job cannot be stored; it continues at the next start: {error}"
+                "the end of a job cannot be stored; it continues soon: {error}"
             );
+            return false;
+        }
+        true
+    }
+
+    /// Deletes a job that the client has to send again, and waits until no shortage prevents it. If
+    /// it fails otherwise, the job runs after all.
+    pub(super) async fn withdraw(&self, owner: &str, id: JobId) {
+        let withdraw = || async {
+            // In this order, a kill in between leaves either the job or nothing.
+            self.inner.spool.withdraw(id).await?;
+            self.inner.store.delete(owner, id).await?;
+            Ok::<(), JobsError>(())
+        };
+        let withdrawn = withdraw
+            .retry(ConstantBuilder::new().with_delay(PAUSE).without_max_times())
+            .when(|error: &JobsError| error.shortage().is_some())
+            .await;
+        match withdrawn {
+            Ok(()) => self.remove_audio(id).await,
+            Err(error) => {
+                tracing::error!(job.id = %id, "a refused job is left over, and runs: {error}");
+            }
         }
     }
 

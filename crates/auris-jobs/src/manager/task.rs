@@ -46,37 +46,26 @@ impl Jobs {
             TranscriptionEnd::Interrupted => None,
         };
         let may_pass = matches!(&end, TranscriptionEnd::Failed(failure) if failure.may_pass());
-        match outcome {
+        let has_ended = match outcome {
             // It may succeed when the client sends it again.
             Some(_) if may_pass && running.mode == RunMode::Attended => {
-                if let Err(error) = self.withdraw(&running.owner, id).await {
-                    tracing::warn!(job.id = %id, "a refused job is left over: {error}");
-                }
+                self.withdraw(&running.owner, id).await;
+                false
             }
             Some(outcome) => self.settle_with_retry(&running.owner, id, outcome).await,
-            None => {}
-        }
-        let needs_audio = match &end {
-            TranscriptionEnd::Finished(_) | TranscriptionEnd::Cancelled => false,
-            TranscriptionEnd::Failed(failure) => failure.code.may_be_servers_fault(),
-            TranscriptionEnd::Interrupted => true,
+            None => false,
         };
-        if matches!(end, TranscriptionEnd::Cancelled) {
+        let may_be_retried = matches!(
+            &end, TranscriptionEnd::Failed(failure) if failure.code.may_be_servers_fault()
+        );
+        if has_ended && matches!(end, TranscriptionEnd::Cancelled) {
             self.remove_audio(id).await;
         }
         running.publisher.end(end);
         drop(guard);
-        if !needs_audio {
+        if has_ended && !may_be_retried {
             self.release_audio(id).await;
         }
-    }
-
-    /// Deletes a job that the client has to send again.
-    pub(super) async fn withdraw(&self, owner: &str, id: JobId) -> Result<(), JobsError> {
-        // In this order, a kill in between leaves either the job or nothing.
-        self.inner.spool.withdraw(id).await?;
-        self.inner.store.delete(owner, id).await?;
-        Ok(self.inner.spool.remove(id).await?)
     }
 
     async fn attempts(
@@ -90,7 +79,7 @@ impl Jobs {
             .with_max_delay(LONGEST_PAUSE)
             .with_jitter()
             .without_max_times();
-        let begun = Instant::now();
+        let mut stall = Stall::default();
         let mut doubtful = 0;
         let refused = |error: &JobsError| {
             matches!(error, JobsError::Pipeline(_)) && running.mode == RunMode::Attended
@@ -105,7 +94,8 @@ impl Jobs {
         })
         .retry(pauses)
         .when(|error: &JobsError| {
-            if begun.elapsed() > self.inner.settings.retention || refused(error) {
+            let stalled = stall.failed(Instant::now(), running.publisher.done_samples());
+            if stalled > self.inner.settings.retention || refused(error) {
                 return false;
             }
             doubtful += u32::from(error.is_doubtful());
@@ -184,6 +174,23 @@ impl Jobs {
     }
 }
 
+/// Failures without progress in between.
+#[derive(Debug, Default)]
+struct Stall {
+    since: Option<Instant>,
+    done_samples: u64,
+}
+
+impl Stall {
+    /// Notes a failure, and returns the time since the first one that had so many samples done.
+    fn failed(&mut self, now: Instant, done_samples: u64) -> Duration {
+        if done_samples > self.done_samples {
+            *self = Self { since: None, done_samples };
+        }
+        now.duration_since(*self.since.get_or_insert(now))
+    }
+}
+
 /// Runs when a job's task ends, even by a panic: nothing waits for it any more.
 struct TaskGuard<'a> {
     jobs: &'a Jobs,
@@ -208,5 +215,22 @@ impl JobsError {
                 None => ApiFailure::internal(error),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_without_progress_use_up_a_jobs_time() {
+        let mut stall = Stall::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut failed = |seconds, done| stall.failed(after(seconds), done).as_secs();
+        assert_eq!(failed(1_000, 0), 0, "it waited until then");
+        assert_eq!(failed(1_060, 0), 60);
+        assert_eq!(failed(2_000, 16_000), 0, "a chunk was stored");
+        assert_eq!(failed(2_060, 16_000), 60);
     }
 }

@@ -64,22 +64,22 @@ impl FailureCode {
             | Self::DecodingTimeout
             | Self::EngineFailed
             | Self::InternalError
-            // It was there when the job was accepted.
+            // These were accepted with the job.
+            | Self::AudioTooLong
             | Self::ModelNotFound
+            | Self::UnsupportedAudio
+            | Self::UnsupportedLayout
             | Self::ModelUnavailable
             | Self::Overloaded
             | Self::RateLimitExceeded
             | Self::ResourcesExhausted
             | Self::ShuttingDown => true,
             Self::AudioQuarantined
-            | Self::AudioTooLong
             | Self::Cancelled
             | Self::EmptyFile
             | Self::InvalidValue
             | Self::NoAudio
-            | Self::UndecodableAudio
-            | Self::UnsupportedAudio
-            | Self::UnsupportedLayout => false,
+            | Self::UndecodableAudio => false,
         }
     }
 }
@@ -233,6 +233,19 @@ mod tests {
         assert_eq!(failure.code, Code::ResourcesExhausted, "{failure:?}");
         assert!(failure.may_pass() && failure.code.may_be_servers_fault());
         assert_eq!(failure.param, None);
+    }
+
+    #[test]
+    fn a_server_that_is_set_up_differently_now_is_at_fault() {
+        let limit = std::time::Duration::from_secs(60);
+        for error in [
+            AudioError::NeedsFfmpeg { container: "WMA", codec: None },
+            AudioError::TooLong { signals: 1, limit },
+            AudioError::TooManyChannels { found: 6, limit: 2 },
+        ] {
+            let failure = ApiFailure::from(&error);
+            assert!(!failure.may_pass() && failure.code.may_be_servers_fault(), "{failure:?}");
+        }
     }
 
     #[test]

@@ -19,8 +19,10 @@ const GUESSED_BYTES_PER_SECOND: f64 = 16_000.0;
 /// How long a file waits for ffmpeg, which has only so many at once.
 const BUSY: Duration = Duration::from_secs(15);
 
-/// After how long it asks again.
+/// After how long it asks again: at first, and at most. Each time reads the beginning of the file, and
+/// of some formats all of it.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
+const MAX_BUSY_PAUSE: Duration = Duration::from_secs(2);
 
 type DecodedPiece = (Chunks, Result<Option<Piece>, AudioError>);
 
@@ -60,12 +62,14 @@ impl Reader {
         };
         // Without a decoding thread, which files that need no ffmpeg can use.
         let waiting = Instant::now();
+        let mut pause = BUSY_PAUSE;
         let (chunks, bytes) = loop {
             match open().await? {
                 Err(AudioError::Io(error))
                     if error.kind() == ErrorKind::ResourceBusy && waiting.elapsed() < BUSY =>
                 {
-                    tokio::time::sleep(BUSY_PAUSE).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(MAX_BUSY_PAUSE);
                 }
                 opened => break opened?,
             }

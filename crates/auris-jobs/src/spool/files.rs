@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::JobId;
 
@@ -50,17 +50,12 @@ fn kind(path: &Path) -> Option<FileKind> {
     path.extension()?.to_str()?.parse().ok()
 }
 
-/// The bytes of all files in `folder`; 0 if it is missing.
-pub(super) fn total_bytes(folder: &Path) -> io::Result<u64> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        entries => entries?,
-    };
-    let mut bytes = 0;
-    for entry in entries {
-        bytes += entry?.metadata()?.len();
+/// What is in `folder`; nothing if it is missing.
+pub(super) fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.path())).collect(),
     }
-    Ok(bytes)
 }
 
 /// Removes all files of a job, the audio first: a record alone is removed at the next start.

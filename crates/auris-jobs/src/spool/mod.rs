@@ -12,7 +12,7 @@ mod quota;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,23 +64,18 @@ impl SpoolError {
 
 impl Spool {
     /// Opens the spool below the jobs folder `folder`, and creates it if it is missing. The audio
-    /// may take `most_bytes`, or half of what is free without it. [`Self::tidy`] comes next.
+    /// may take `most_bytes`, or half of the room that there is without it. [`Self::tidy`] comes next.
     pub(crate) async fn open(folder: &Path, most_bytes: Option<u64>) -> Result<Self, SpoolError> {
         let (orphaned, folder) = (folder.join(ORPHANED), folder.join(FOLDER));
         on_disk("make the folder", folder.clone(), make_folder).await?;
-        let folders = [folder.clone(), orphaned.clone()];
-        let half = on_disk("check the free space in", folder.clone(), move |folder| {
-            let mut bytes = free_bytes(folder)?;
-            for folder in &folders {
-                bytes = bytes.saturating_add(files::total_bytes(folder)?);
-            }
-            Ok(bytes / 2)
-        });
-        let quota = SpoolQuota::new(match most_bytes {
-            Some(most) => most,
-            None => half.await?,
-        });
+        let quota = SpoolQuota::new(most_bytes);
         Ok(Self { folder, orphaned, quota, kept: Arc::default() })
+    }
+
+    /// Checks that there is a spool below `folder`, which may be mistyped.
+    pub(crate) async fn check(folder: &Path) -> Result<(), SpoolError> {
+        let read = |folder: &Path| fs::read_dir(folder).map(drop);
+        on_disk("find the audio of jobs in", folder.join(FOLDER), read).await
     }
 
     /// An empty file for an upload. It is deleted when dropped.
@@ -94,8 +89,9 @@ impl Spool {
         caller: &str,
         share: f64,
         declared: u64,
+        free: u64,
     ) -> Result<SpooledBytes, QuotaError> {
-        self.quota.begin(caller, share, declared)
+        self.quota.begin(caller, share, declared, free)
     }
 
     /// How many bytes the disk has left.
@@ -135,7 +131,11 @@ impl Spool {
     async fn rename(&self, id: JobId, from: FileKind, to: FileKind) -> Result<(), SpoolError> {
         let (folder, from) = (self.folder.clone(), self.path_of(id, from));
         let rename = move |to: &Path| {
-            fs::rename(from, to)?;
+            match fs::rename(from, to) {
+                // An earlier attempt came this far.
+                Err(error) if error.kind() == ErrorKind::NotFound && to.exists() => {}
+                renamed => renamed?,
+            }
             sync_folder(&folder)
         };
         on_disk("rename a file to", self.path_of(id, to), rename).await

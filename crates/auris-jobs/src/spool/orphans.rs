@@ -60,8 +60,9 @@ impl Spool {
         let orphaned = self.orphaned.clone();
         let (kept, jobs) = on_disk("tidy up", self.folder.clone(), move |folder| {
             for (id, known) in &known {
-                if matches!(known, Known::NeedsAudio(_)) {
-                    find_audio(folder, &orphaned, *id)?;
+                match known {
+                    Known::NeedsAudio(_) => find_audio(folder, &orphaned, *id)?,
+                    Known::Ended => files::remove(&orphaned, *id)?,
                 }
             }
             let mut kept = Vec::new();
@@ -76,7 +77,10 @@ impl Spool {
                 }
             }
             let jobs = audio_in(&orphaned)?;
-            remove_rests(folder, &jobs)?;
+            let with_audio = audio_in(folder)?.into_iter().chain(jobs.clone());
+            let with_audio = with_audio.map(|(id, _)| id).collect();
+            remove_rests(folder, &with_audio)?;
+            remove_rests(&orphaned, &with_audio)?;
             Ok((kept, jobs))
         })
         .await?;
@@ -84,6 +88,21 @@ impl Spool {
         let orphans = jobs.iter().map(|(id, size)| (*id, self.quota.stored("", *size)));
         self.kept().extend(kept.chain(orphans));
         Ok(Orphans { folder: self.orphaned.clone(), jobs })
+    }
+
+    /// Finds the audio of a job that needs it, which counts against `caller`.
+    pub(crate) async fn find_audio(&self, id: JobId, caller: &str) -> Result<(), SpoolError> {
+        let orphaned = self.orphaned.clone();
+        let size = on_disk("find audio in", self.folder.clone(), move |folder| {
+            find_audio(folder, &orphaned, id)?;
+            let path = folder.join(SpoolFile { id, kind: FileKind::Audio }.to_string());
+            Ok(path.exists().then(|| fs::metadata(path)).transpose()?.map(|data| data.len()))
+        })
+        .await?;
+        if let Some(size) = size {
+            self.kept().entry(id).or_insert_with(|| self.quota.stored(caller, size));
+        }
+        Ok(())
     }
 
     /// What is recorded of audio that is set aside.
@@ -112,46 +131,23 @@ impl Spool {
         let take = move |folder: &Path| move_job(&orphaned, folder, id);
         on_disk("take audio back to", self.folder.clone(), take).await
     }
-
-    /// Removes audio that was set aside.
-    pub(crate) async fn remove_orphan(&self, id: JobId) -> Result<(), SpoolError> {
-        on_disk("remove audio from", self.orphaned.clone(), move |orphaned| {
-            files::remove(orphaned, id)
-        })
-        .await
-    }
 }
 
 /// The files of jobs in `folder`; none if it is missing.
 fn list(folder: &Path) -> io::Result<Vec<FoundFile>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        found.extend(SpoolFile::of(&path).map(|file| FoundFile { path, file }));
-    }
-    Ok(found)
+    let found = files::entries(folder)?.into_iter();
+    Ok(found.filter_map(|path| SpoolFile::of(&path).map(|file| FoundFile { path, file })).collect())
 }
 
-/// Gives the audio of a job that needs it its name: a kill may have come before it had one, and it
-/// may have been set aside while another database was in use.
+/// Gives the audio of a job that needs it its name and place: a kill may have come before it had
+/// one, and it may have been set aside, also in part, while another database was in use.
 fn find_audio(folder: &Path, orphaned: &Path, id: JobId) -> io::Result<()> {
-    let name = |kind| SpoolFile { id, kind }.to_string();
-    if folder.join(name(FileKind::Audio)).exists() {
-        return Ok(());
+    let path = |kind| folder.join(SpoolFile { id, kind }.to_string());
+    if path(FileKind::Part).exists() && !path(FileKind::Audio).exists() {
+        fs::rename(path(FileKind::Part), path(FileKind::Audio))?;
+        sync_folder(folder)?;
     }
-    let part = folder.join(name(FileKind::Part));
-    if part.exists() {
-        fs::rename(part, folder.join(name(FileKind::Audio)))?;
-        return sync_folder(folder);
-    }
-    if orphaned.join(name(FileKind::Audio)).exists() {
-        return move_job(orphaned, folder, id);
-    }
-    Ok(())
+    move_job(orphaned, folder, id)
 }
 
 fn set_aside(folder: &Path, orphaned: &Path, id: JobId) -> io::Result<()> {
@@ -159,27 +155,32 @@ fn set_aside(folder: &Path, orphaned: &Path, id: JobId) -> io::Result<()> {
     move_job(folder, orphaned, id)
 }
 
-/// Moves a job's audio and record. The audio goes last: a record alone is removed at the start.
+/// Moves what there is of a job's audio and record. The audio goes last: a record alone is removed
+/// at the start.
 fn move_job(from: &Path, to: &Path, id: JobId) -> io::Result<()> {
+    let mut has_moved = false;
     for kind in [FileKind::Record, FileKind::Audio] {
         let name = SpoolFile { id, kind }.to_string();
         match fs::rename(from.join(&name), to.join(&name)) {
-            Err(error) if error.kind() == ErrorKind::NotFound && kind == FileKind::Record => {}
-            moved => moved?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            moved => {
+                moved?;
+                has_moved = true;
+            }
         }
     }
-    sync_folder(to)?;
-    sync_folder(from)
+    if has_moved {
+        sync_folder(to)?;
+        sync_folder(from)?;
+    }
+    Ok(())
 }
 
-/// Removes uploads, and records without audio here or among the `orphans`.
-fn remove_rests(folder: &Path, orphans: &[(JobId, u64)]) -> io::Result<()> {
-    let audio: HashSet<JobId> =
-        audio_in(folder)?.iter().chain(orphans).map(|(id, _)| *id).collect();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+/// Removes uploads, and records without the audio of their jobs.
+fn remove_rests(folder: &Path, with_audio: &HashSet<JobId>) -> io::Result<()> {
+    for path in files::entries(folder)? {
         let is_lone = SpoolFile::of(&path)
-            .is_some_and(|file| file.kind == FileKind::Record && !audio.contains(&file.id));
+            .is_some_and(|file| file.kind == FileKind::Record && !with_audio.contains(&file.id));
         if files::is_part(&path) || is_lone {
             files::remove_file(&path)?;
         }

@@ -29,7 +29,8 @@ pub enum QuotaError {
 /// The bytes that are held. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct SpoolQuota {
-    most: u64,
+    /// Half of the room that there is without it.
+    most: Option<u64>,
     held: Arc<Mutex<HeldBytes>>,
 }
 
@@ -44,18 +45,20 @@ struct HeldBytes {
 pub struct SpooledBytes {
     quota: SpoolQuota,
     caller: String,
+    /// The most that all may have.
+    most: u64,
     /// The most that its caller may have.
     share: u64,
     bytes: u64,
 }
 
 impl SpoolQuota {
-    pub(super) fn new(most: u64) -> Self {
+    pub(super) fn new(most: Option<u64>) -> Self {
         Self { most, held: Arc::default() }
     }
 
     /// Room for a file of `caller` who may have this `share` of the quota, from 0 to 1, and declares
-    /// so many bytes. None of them counts yet.
+    /// so many bytes, while the disk has `free` ones. None of them counts yet.
     ///
     /// # Errors
     /// [`QuotaError`]: so many cannot be stored now, or ever.
@@ -64,21 +67,21 @@ impl SpoolQuota {
         caller: &str,
         share: f64,
         declared: u64,
+        free: u64,
     ) -> Result<SpooledBytes, QuotaError> {
-        let bytes = SpooledBytes {
-            quota: self.clone(),
-            caller: caller.to_owned(),
-            share: (self.most as f64 * share) as u64,
-            bytes: 0,
-        };
-        bytes.check(&self.held(), declared)?;
-        Ok(bytes)
+        let held = self.held();
+        let most = self.most.unwrap_or_else(|| held.total.saturating_add(free) / 2);
+        let (caller, share) = (caller.to_owned(), (most as f64 * share) as u64);
+        let bytes = SpooledBytes { quota: self.clone(), caller, most, share, bytes: 0 };
+        let checked = bytes.check(&held, declared);
+        drop(held);
+        checked.map(|()| bytes)
     }
 
     /// Counts a file that is there already, whether there is room for it or not.
     pub(super) fn stored(&self, caller: &str, size: u64) -> SpooledBytes {
-        let (caller, share) = (caller.to_owned(), self.most);
-        let mut bytes = SpooledBytes { quota: self.clone(), caller, share, bytes: 0 };
+        let (caller, most) = (caller.to_owned(), u64::MAX);
+        let mut bytes = SpooledBytes { quota: self.clone(), caller, most, share: most, bytes: 0 };
         bytes.count(&mut self.held(), size);
         bytes
     }
@@ -103,7 +106,7 @@ impl SpooledBytes {
 
     fn check(&self, held: &HeldBytes, more: u64) -> Result<(), QuotaError> {
         let own = held.by_caller.get(&self.caller).copied().unwrap_or(0);
-        let (most, share) = (self.quota.most, self.share);
+        let (most, share) = (self.most, self.share);
         if self.bytes.saturating_add(more) > share.min(most) {
             return Err(QuotaError::TooLarge { most: share.min(most) });
         }
@@ -143,14 +146,14 @@ mod tests {
 
     #[test]
     fn bytes_count_while_they_are_there() {
-        let quota = SpoolQuota::new(100);
-        let mut a = quota.begin("a", 1.0, 90).unwrap();
-        let mut b = quota.begin("b", 1.0, 90).unwrap();
+        let quota = SpoolQuota::new(Some(100));
+        let mut a = quota.begin("a", 1.0, 90, 0).unwrap();
+        let mut b = quota.begin("b", 1.0, 90, 0).unwrap();
         a.add(60).unwrap();
         assert_eq!(b.add(50), Err(QuotaError::Full { held: 60, most: 100 }));
         b.add(40).unwrap();
         assert_eq!(
-            quota.begin("c", 1.0, 1).unwrap_err(),
+            quota.begin("c", 1.0, 1, 0).unwrap_err(),
             QuotaError::Full { held: 100, most: 100 }
         );
         drop(a);
@@ -162,23 +165,33 @@ mod tests {
 
     #[test]
     fn a_caller_has_a_share() {
-        let quota = SpoolQuota::new(100);
-        let mut first = quota.begin("a", 0.5, 0).unwrap();
+        let quota = SpoolQuota::new(Some(100));
+        let mut first = quota.begin("a", 0.5, 0, 0).unwrap();
         first.add(40).unwrap();
-        let refused = quota.begin("a", 0.5, 20).unwrap_err();
+        let refused = quota.begin("a", 0.5, 20, 0).unwrap_err();
         assert_eq!(refused, QuotaError::Share { held: 40, most: 50 });
-        quota.begin("b", 0.5, 20).unwrap();
-        let never = quota.begin("b", 0.5, 60).unwrap_err();
+        quota.begin("b", 0.5, 20, 0).unwrap();
+        let never = quota.begin("b", 0.5, 60, 0).unwrap_err();
         assert_eq!(never, QuotaError::TooLarge { most: 50 });
         assert_eq!(first.add(20), Err(QuotaError::TooLarge { most: 50 }));
     }
 
     #[test]
     fn what_is_there_at_the_start_counts_even_if_it_is_too_much() {
-        let quota = SpoolQuota::new(100);
+        let quota = SpoolQuota::new(Some(100));
         let stored = quota.stored("", 150);
-        assert!(quota.begin("a", 1.0, 0).is_err());
+        assert!(quota.begin("a", 1.0, 0, 0).is_err());
         drop(stored);
-        assert!(quota.begin("a", 1.0, 100).is_ok());
+        assert!(quota.begin("a", 1.0, 100, 0).is_ok());
+    }
+
+    #[test]
+    fn without_a_number_it_is_half_of_the_room_that_there_is() {
+        let quota = SpoolQuota::new(None);
+        assert_eq!(quota.begin("a", 1.0, 6, 10).unwrap_err(), QuotaError::TooLarge { most: 5 });
+        let mut held = quota.begin("a", 1.0, 60, 200).unwrap();
+        held.add(60).unwrap();
+        assert!(quota.begin("b", 1.0, 41, 140).is_err());
+        assert!(quota.begin("b", 1.0, 40, 140).is_ok());
     }
 }

@@ -71,13 +71,13 @@ async fn an_upload_is_kept_under_its_job_until_it_is_removed() {
     assert!(orphans.jobs.is_empty());
     assert_eq!(content(&spool, id).await, "audio");
     assert!(spool.has_audio(id));
-    assert!(spool.quota.begin("bob", 1.0, 96).is_err(), "it counts after a restart");
+    assert!(spool.quota.begin("bob", 1.0, 96, 0).is_err(), "it counts after a restart");
     spool.remove(id).await.unwrap();
     spool.remove(id).await.unwrap();
-    assert!(spool.quota.begin("bob", 1.0, 100).is_ok());
+    assert!(spool.quota.begin("bob", 1.0, 100, 0).is_ok());
     assert_eq!(names(&spool), [""; 0]);
     let error = spool.open_audio(id).await.expect_err("gone");
-    assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
+    assert_eq!(error.source.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -112,6 +112,18 @@ async fn the_start_removes_what_was_never_accepted_and_what_has_ended() {
 }
 
 #[tokio::test]
+async fn a_failed_withdrawal_can_be_repeated_and_taken_back() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(&folder).await;
+    let id = accepted(&spool, "audio").await;
+    spool.withdraw(id).await.unwrap();
+    spool.withdraw(id).await.unwrap();
+    spool.find_audio(id, "alice").await.unwrap();
+    assert_eq!(content(&spool, id).await, "audio");
+    assert!(spool.has_audio(id));
+}
+
+#[tokio::test]
 async fn a_kill_while_a_job_is_accepted_loses_nothing() {
     let folder = TempDir::new().unwrap();
     let id = keep(&open(&folder).await, "audio").await;
@@ -129,12 +141,28 @@ async fn audio_of_unknown_jobs_is_set_aside_and_taken_back() {
         assert_eq!(orphans.jobs, [(id, 5)], "also at the next start");
         assert_eq!(names(&spool), [""; 0]);
         assert_eq!(listed(&orphans.folder), [format!("{id}.audio"), format!("{id}.json")]);
-        assert!(spool.quota.begin("bob", 1.0, 96).is_err(), "it counts");
+        assert!(spool.quota.begin("bob", 1.0, 96, 0).is_err(), "it counts");
     }
     // The first database is back.
     let (spool, orphans) = reopen(&folder, &[needed(id)]).await;
     assert!(orphans.jobs.is_empty());
     assert_eq!(content(&spool, id).await, "audio");
+    assert_eq!(listed(&orphans.folder), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_set_aside_in_part_is_put_together() {
+    let folder = TempDir::new().unwrap();
+    let spool = open(&folder).await;
+    let id = accepted(&spool, "audio").await;
+    let lone = accepted(&spool, "lone").await;
+    fs::create_dir(&spool.orphaned).unwrap();
+    for id in [id, lone] {
+        let record = SpoolFile { id, kind: FileKind::Record }.to_string();
+        fs::rename(spool.folder.join(&record), spool.orphaned.join(&record)).unwrap();
+    }
+    let (spool, orphans) = reopen(&folder, &[needed(id), (lone, Known::Ended)]).await;
+    assert_eq!(names(&spool), [format!("{id}.audio"), format!("{id}.json")]);
     assert_eq!(listed(&orphans.folder), [""; 0]);
 }
 

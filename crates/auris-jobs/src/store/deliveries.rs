@@ -58,8 +58,8 @@ impl JobStore {
     }
 
     /// Stores the result of an attempt to send the job's `event`, unless it was replaced by that of
-    /// a retry. While `report` says that the event is pending, it is due
-    /// again at `next_at_ms`; once it is settled, the event of a deleted job is removed.
+    /// a retry. While `report` says that the event is pending, it is due again at `next_at_ms`; once
+    /// it is settled, the event of a deleted job is removed.
     pub(crate) async fn record_delivery(
         &self,
         job: JobId,

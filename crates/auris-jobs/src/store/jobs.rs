@@ -5,6 +5,7 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{FromRow, Row, Sqlite};
 
+use super::retention::milliseconds;
 use super::{
     Inserted, JobId, JobOutcome, JobState, JobStore, NewDelivery, NewJob, StoreError, StoredJob,
 };
@@ -175,10 +176,11 @@ impl JobStore {
         };
         let query = sqlx::query(
             "UPDATE jobs SET state = ?2, error_json = ?3, ended_at = ?4,
-                 ended_uptime = (SELECT ms FROM uptime)
+                 ended_uptime = (SELECT ms FROM uptime) + ?5
              WHERE id = ?1 AND state IN ('queued', 'running')",
         );
         let query = query.bind(id.to_string()).bind(state.as_str()).bind(error_json).bind(now_ms);
+        let query = query.bind(milliseconds(self.uncounted()));
         let mut transaction = self.writer.begin().await.map_err(|error| self.failure(error))?;
         let ended = query.execute(&mut *transaction).await;
         let ended = ended.map_err(|error| self.failure(error))?.rows_affected() > 0;

@@ -21,7 +21,8 @@ pub(super) mod tests;
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use sqlx::SqlitePool;
 use tokio::sync::Notify;
@@ -44,9 +45,13 @@ pub(crate) struct JobStore {
     writer: SqlitePool,
     /// Several read-only connections: readers do not block the writer.
     readers: SqlitePool,
+    /// One connection that waits for nobody.
+    checkpointer: SqlitePool,
     path: PathBuf,
     checkpoints: Arc<Checkpoints>,
     delivery_added: Arc<Notify>,
+    /// Until when the uptime is stored.
+    counted: Arc<Mutex<Instant>>,
     /// Held for as long as the folder is in use.
     _lock: Arc<File>,
 }

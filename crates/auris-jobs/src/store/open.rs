@@ -4,8 +4,8 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -51,16 +51,17 @@ impl JobStore {
         let migrated = migrator().run(&writer).await;
         migrated.map_err(|error| StoreError::migration(&path, error))?;
         let readers = readers(&path).await.map_err(failure)?;
-        let store = Self {
+        let checkpointer = checkpointer(&path).await.map_err(failure)?;
+        Ok(Self {
             writer,
             readers,
+            checkpointer,
             path,
             checkpoints: Arc::default(),
             delivery_added: Arc::default(),
+            counted: Arc::new(Mutex::new(Instant::now())),
             _lock: Arc::new(lock),
-        };
-        store.truncate_wal().await?;
-        Ok(store)
+        })
     }
 }
 
@@ -90,6 +91,8 @@ async fn writer(path: &Path) -> Result<SqlitePool, sqlx::Error> {
         // Committed data survives a power cut. Measured on an SSD: 2.8 ms for a chunk's result
         // instead of 0.4 ms.
         .synchronous(SqliteSynchronous::Full)
+        // `checkpoint.rs` does that.
+        .pragma("wal_autocheckpoint", "0")
         .foreign_keys(true);
     let pool = pool().max_connections(1).acquire_timeout(TURN_TIMEOUT);
     pool.connect_with(options).await
@@ -97,6 +100,11 @@ async fn writer(path: &Path) -> Result<SqlitePool, sqlx::Error> {
 
 async fn readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {
     pool().max_connections(READERS).connect_with(options(path).read_only(true)).await
+}
+
+async fn checkpointer(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    let options = options(path).busy_timeout(Duration::ZERO).synchronous(SqliteSynchronous::Full);
+    pool().max_connections(1).connect_with(options).await
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -1,5 +1,6 @@
 //! How long jobs are kept after their end, counted in time that the server has run.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,8 +9,20 @@ use super::row;
 use super::{JobId, JobStore, StoreError};
 
 impl JobStore {
-    /// Adds time that the server has run.
-    pub(crate) async fn add_uptime(&self, passed: Duration) -> Result<(), StoreError> {
+    /// Stores the time that the server has run since the last call.
+    pub(crate) async fn count_uptime(&self) -> Result<(), StoreError> {
+        let passed = self.uncounted();
+        self.add_uptime(passed).await?;
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) += passed;
+        Ok(())
+    }
+
+    /// The time that the server has run and that is not stored.
+    pub(super) fn uncounted(&self) -> Duration {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    pub(super) async fn add_uptime(&self, passed: Duration) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE uptime SET ms = ms + ?1").bind(milliseconds(passed));
         query.execute(&self.writer).await.map_err(|error| self.failure(error))?;
         Ok(())
@@ -38,6 +51,6 @@ impl JobStore {
     }
 }
 
-fn milliseconds(time: Duration) -> i64 {
+pub(super) fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

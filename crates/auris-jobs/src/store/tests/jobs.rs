@@ -163,6 +163,18 @@ async fn jobs_expire_by_the_time_that_servers_have_run() {
     assert_eq!(test.store.expired(hours(24)).await.unwrap(), [recent], "time adds up");
 }
 
+#[tokio::test]
+async fn a_job_ends_at_the_uptime_of_its_end() {
+    let test = TestStore::new().await;
+    let id = test.insert(job("")).await;
+    *test.store.counted.lock().unwrap() -= Duration::from_secs(50);
+    test.store.finish(id, JobOutcome::Finished, 1_000, None).await.unwrap();
+    test.store.count_uptime().await.unwrap();
+    assert_eq!(test.store.expired(Duration::from_secs(40)).await.unwrap(), []);
+    test.store.add_uptime(Duration::from_secs(50)).await.unwrap();
+    assert_eq!(test.store.expired(Duration::from_secs(40)).await.unwrap(), [id]);
+}
+
 #[test]
 fn an_id_is_a_plain_uuid_everywhere() {
     let id = JobId::new();

@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sqlx::Connection;
 use tempfile::TempDir;
 
 use super::super::open::DATABASE;
-use super::super::{JobOutcome, JobState, JobStore};
+use super::super::{JobOutcome, JobState, JobStore, StoredChunk};
 use super::test_store::{TestStore, chunk, job, outside};
 
 fn mode(path: &Path) -> u32 {
@@ -130,4 +131,60 @@ async fn what_is_durable_survives_the_loss_of_the_log() {
         assert_eq!(job.state, JobState::Finished);
     }
     assert_eq!(store.get("", last).await.unwrap(), None, "it was in the log alone");
+}
+
+#[tokio::test]
+async fn damage_anywhere_in_the_log_puts_no_ended_job_back() {
+    let TestStore { folder, store } = TestStore::new().await;
+    let add = async || {
+        let job = job("");
+        let id = job.id;
+        store.insert(job).await.unwrap();
+        store.put_chunk(id, &chunk(0)).await.unwrap();
+        id
+    };
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let id = add().await;
+        ids.push(id);
+        store.finish(id, JobOutcome::Finished, 1_000, None).await.unwrap();
+        store.make_durable().await.unwrap();
+    }
+    // More than the thousand pages at which SQLite would move the log on its own.
+    let id = add().await;
+    for index in 0..40 {
+        let result_json = "x".repeat(150_000);
+        store.put_chunk(id, &StoredChunk { result_json, ..chunk(index) }).await.unwrap();
+    }
+    let log = fs::read(folder.path().join("jobs.db-wal")).unwrap();
+    assert!(log.len() > 5_000_000, "{}", log.len());
+    for tenth in 0..10 {
+        let copy = TempDir::new().unwrap();
+        fs::copy(folder.path().join(DATABASE), copy.path().join(DATABASE)).unwrap();
+        let mut log = log.clone();
+        let at = log.len() / 10 * tenth;
+        log[at..at + 64].fill(0x5a);
+        fs::write(copy.path().join("jobs.db-wal"), log).unwrap();
+        let store = JobStore::open(copy.path()).await.unwrap();
+        for id in &ids {
+            let job = store.get("", *id).await.unwrap().expect("the job is there");
+            assert_eq!((job.state, job.done_samples), (JobState::Finished, 16_000));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_reader_delays_no_one() {
+    let test = TestStore::new().await;
+    let id = test.insert(job("")).await;
+    let mut backup = outside(&test.folder, "BEGIN").await;
+    sqlx::query("SELECT * FROM jobs").fetch_all(&mut backup).await.unwrap();
+    test.store.put_chunk(id, &chunk(0)).await.unwrap();
+    let started = Instant::now();
+    assert!(!test.store.empty_log().await.unwrap(), "the reader needs it");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    test.store.put_chunk(id, &chunk(1)).await.unwrap();
+    backup.close().await.unwrap();
+    assert!(test.store.empty_log().await.unwrap());
+    assert_eq!(fs::metadata(test.folder.path().join("jobs.db-wal")).unwrap().len(), 0);
 }

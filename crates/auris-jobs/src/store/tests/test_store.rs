@@ -74,7 +74,7 @@ impl TestStore {
 }
 
 /// A foreign connection to the database in `folder`, which has run `sql`.
-pub(super) async fn outside(folder: &TempDir, sql: &'static str) -> SqliteConnection {
+pub(crate) async fn outside(folder: &TempDir, sql: &'static str) -> SqliteConnection {
     let address = format!("sqlite://{}", folder.path().join(DATABASE).display());
     let mut connection = SqliteConnection::connect(&address).await.unwrap();
     sqlx::query(sql).execute(&mut connection).await.unwrap();
