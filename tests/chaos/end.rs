@@ -32,6 +32,7 @@ pub async fn check_jobs(run: &Run) {
         match listed.get(id) {
             Some(1) => run.record.count("jobs listed", "accepted"),
             Some(_) => run.record.violation("a job is listed twice"),
+            None if run.is_lost(id) => run.record.count("jobs listed", "lost with the database"),
             None => run.record.violation("an accepted job is not listed"),
         }
     }
@@ -44,6 +45,9 @@ pub async fn check_jobs(run: &Run) {
     }
     let keyed = accepted.iter().filter(|(_, job)| job.key.is_some());
     for (id, job) in keyed.take(REPEATED) {
+        if run.is_lost(id) {
+            continue;
+        }
         let again = jobs::submit(run, job.file, job.key.as_deref(), job.has_webhook).await;
         if again != *id {
             run.record.violation("a job was accepted again under its key");
@@ -97,10 +101,11 @@ async fn check_listed(run: &Run, id: &str, file: Option<usize>) {
 pub async fn check_webhooks(run: &Run, limit: Instant) {
     let accepted = run.accepted().clone();
     for (id, _) in accepted.iter().filter(|(_, job)| job.has_webhook) {
-        while run.receiver.events(id) == 0 && Instant::now() < limit {
+        while run.receiver.events(id) == 0 && !run.is_lost(id) && Instant::now() < limit {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         match run.receiver.events(id) {
+            0 if run.is_lost(id) => run.record.count("webhooks", "lost with the database"),
             0 => run.record.violation("a job's end was not reported"),
             1 => run.record.count("webhooks", "delivered"),
             _ if run.is_repeated(id) => run.record.count("webhooks", "repeated"),

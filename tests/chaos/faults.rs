@@ -207,34 +207,44 @@ impl Chaos {
     async fn damage_database(&mut self) -> anyhow::Result<()> {
         self.kill().await?;
         let ended = job_database::ended(&self.server.jobs()).await?;
-        let is_damaged = job_database::damage_log(&self.server.jobs(), &mut self.rng)?;
-        if is_damaged {
-            self.run.may_repeat(ended);
+        if !job_database::damage_log(&self.server.jobs(), &mut self.rng)? {
+            return self.start().await;
         }
-        let started = self.server.restart().await;
-        if let Err(error) = &started {
-            self.run.record.count("recoveries", format!("after {error}"));
+        self.run.may_repeat(&ended);
+        match self.server.restart().await {
+            Ok(()) if !self.advises_recovery().await => {
+                self.run.open(self.server.address);
+                return Ok(());
+            }
+            Ok(()) => {
+                self.run.record.count("recoveries", "of jobs");
+                self.server.signal(Signal::TERM)?;
+                self.server.ended().await?;
+            }
+            // A checkpoint was cut short, and what it had yet to move is damaged.
+            Err(_) if self.server.log_since_start().contains("jobs recover") => {
+                self.run.record.count("recoveries", "of the database");
+                job_database::set_aside(&self.server.jobs())?;
+                self.run.may_lose(&ended);
+            }
+            Err(error) => self.run.record.violation(format!("after damage: {error:#}")),
         }
-        // Audio without a row is set aside some time after the start, and a warning says what to do.
-        let asked = Instant::now();
-        let mut is_advised = false;
-        while !is_advised && asked.elapsed() < Duration::from_secs(1) {
-            is_advised = self.server.log_since_start().contains("jobs recover");
-            sleep(Duration::from_millis(50)).await;
-        }
-        if started.is_ok() && !is_advised {
-            self.run.open(self.server.address);
-            return Ok(());
-        }
-        if started.is_ok() {
-            self.server.signal(Signal::TERM)?;
-            self.server.ended().await?;
-        }
-        self.run.record.count("recoveries", "auris jobs recover");
         if let Err(error) = self.server.recover().await {
             self.run.record.violation(format!("{error:#}"));
         }
         self.start().await
+    }
+
+    /// Whether the server has found audio that its database does not know, and says what to do.
+    async fn advises_recovery(&self) -> bool {
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(1) {
+            if self.server.log_since_start().contains("jobs recover") {
+                return true;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        false
     }
 }
 

@@ -47,3 +47,14 @@ pub fn damage_log(folder: &Path, rng: &mut Rng) -> anyhow::Result<bool> {
     }
     Ok(true)
 }
+
+/// Moves the database out of the way, as the server advises if it cannot read it.
+pub fn set_aside(folder: &Path) -> anyhow::Result<()> {
+    for name in [DATABASE, LOG, "jobs.db-shm"] {
+        let path = folder.join(name);
+        if path.exists() {
+            fs::rename(&path, folder.join(format!("damaged-{name}")))?;
+        }
+    }
+    Ok(())
+}

@@ -31,6 +31,10 @@ pub async fn client(run: Arc<Run>, n: u32) {
             run.record.count("jobs ended", job["state"].as_str().unwrap_or_default());
             return check(&run, file, &job);
         }
+        // Not before it was asked for: it may run again.
+        if run.is_lost(&id) {
+            return;
+        }
     }
 }
 

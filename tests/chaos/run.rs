@@ -29,6 +29,9 @@ pub struct Run {
     /// Jobs that had ended when the log of the database was damaged. Their end may be lost, so that
     /// they run and are reported again.
     repeated: Mutex<BTreeSet<String>>,
+    /// Jobs that had ended when the whole database was given up. Nothing is left of those whose
+    /// audio was removed.
+    lost: Mutex<BTreeSet<String>>,
     /// Where the server listens; `None` while it is down.
     address: watch::Sender<Option<SocketAddr>>,
     /// Odd while the server cannot be expected to answer.
@@ -62,6 +65,7 @@ impl Run {
             jobs_at_once: Semaphore::new(AT_ONCE),
             accepted: Mutex::default(),
             repeated: Mutex::default(),
+            lost: Mutex::default(),
             address: watch::Sender::new(None),
             hindrance: AtomicU64::new(1),
         }
@@ -110,19 +114,31 @@ impl Run {
     }
 
     pub fn accepted(&self) -> MutexGuard<'_, BTreeMap<String, Accepted>> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.accepted)
     }
 
-    pub fn may_repeat(&self, jobs: BTreeSet<String>) {
-        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).extend(jobs);
+    pub fn may_repeat(&self, jobs: &BTreeSet<String>) {
+        lock(&self.repeated).extend(jobs.iter().cloned());
+    }
+
+    pub fn may_lose(&self, jobs: &BTreeSet<String>) {
+        lock(&self.lost).extend(jobs.iter().cloned());
     }
 
     pub fn is_repeated(&self, job: &str) -> bool {
-        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).contains(job)
+        lock(&self.repeated).contains(job)
+    }
+
+    pub fn is_lost(&self, job: &str) -> bool {
+        lock(&self.lost).contains(job)
     }
 
     /// A moment of the `n`th of `count` clients, spread over the time of the faults.
     pub fn turn(&self, n: u32, count: u32) -> Instant {
         self.started + self.settings.duration.mul_f64(f64::from(n) / f64::from(count.max(1)))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
