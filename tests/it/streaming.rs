@@ -143,7 +143,11 @@ async fn the_first_words_come_long_before_the_last() {
 #[tokio::test]
 async fn finished_text_is_sent_while_the_rest_is_decoded() {
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    // Beside its program, ffmpeg reaches this folder only.
+    for name in ["bin", "lib"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let path = |name: &str| folder.path().join("lib").join(name);
     let audio = wav(90.0, 1);
     let (minute, rest) = audio.split_at(2 * audio.len() / 3);
     fs::write(path("minute"), minute).unwrap();
@@ -154,9 +158,9 @@ async fn finished_text_is_sent_while_the_rest_is_decoded() {
         path("minute").display(),
         path("rest").display()
     );
-    fs::write(path("ffmpeg"), script).unwrap();
-    fs::set_permissions(path("ffmpeg"), fs::Permissions::from_mode(0o755)).unwrap();
-    let program = path("ffmpeg");
+    let program = folder.path().join("bin/ffmpeg");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let server = Server::fake("none", &["--ffmpeg", program.to_str().unwrap()]).await;
     let file = fs::read(repository("tests/fixtures/codecs/avi.avi")).unwrap();
 

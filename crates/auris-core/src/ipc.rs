@@ -143,6 +143,27 @@ pub enum Event {
     Failed { id: ChunkId, failure: Failure },
 }
 
+impl Event {
+    /// Whether all of its numbers are finite: a large one in JSON becomes infinite, which could be
+    /// stored but not be read again.
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Self::Segment { segment, .. } => segment.is_finite(),
+            Self::Languages { probabilities, .. } => {
+                probabilities.iter().all(|(_, probability)| probability.is_finite())
+            }
+            Self::Done { inference_seconds, .. } => inference_seconds.is_finite(),
+            Self::Loaded(report) => {
+                report.load_seconds.is_finite() && report.warm_up_seconds.is_finite()
+            }
+            Self::Hello { .. }
+            | Self::LoadFailed(_)
+            | Self::Progress { .. }
+            | Self::Failed { .. } => true,
+        }
+    }
+}
+
 /// What the worker knows after loading.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {

@@ -89,6 +89,18 @@ pub struct Segment {
     pub channel: Option<Channel>,
 }
 
+impl Segment {
+    /// Whether all of its numbers are finite; JSON has no others.
+    pub fn is_finite(&self) -> bool {
+        let times = self.words.iter().flat_map(|word| [word.start, word.end]);
+        let probabilities = self.words.iter().map(|word| word.probability);
+        let logprobs = self.logprobs.iter().map(|token| token.logprob);
+        let own = [self.temperature, self.avg_logprob, self.compression_ratio, self.no_speech_prob];
+        times.chain([self.start, self.end]).all(f64::is_finite)
+            && probabilities.chain(logprobs).chain(own).all(f32::is_finite)
+    }
+}
+
 /// The probability that the model gave a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {

@@ -347,6 +347,9 @@ impl<R: AsyncRead + Unpin> Events<R> {
     async fn next(&mut self) -> Result<Event, WorkerExit> {
         match self.0.next().await {
             Some(Ok(content)) => match ipc::decode(&content) {
+                Ok(Frame::Control::<Event>(event)) if !event.is_finite() => {
+                    Err(protocol_error("a number that is not finite"))
+                }
                 Ok(Frame::Control(event)) => Ok(event),
                 Ok(Frame::Samples { .. }) => Err(protocol_error("samples")),
                 Err(error) => Err(protocol_error(&error.to_string())),
