@@ -26,13 +26,16 @@ struct Script {
 impl Script {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("ffmpeg");
-        std::fs::write(folder.path().join("2.wav"), tone_wav(16_000, 1, 0.5, 440.0)).unwrap();
-        std::fs::copy(fixture("codecs/speech.wav"), folder.path().join("1.wav")).unwrap();
+        let [programs, libraries] = ["bin", "lib"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&programs).unwrap();
+        std::fs::create_dir(&libraries).unwrap();
+        let program = programs.join("ffmpeg");
+        std::fs::write(libraries.join("2.wav"), tone_wav(16_000, 1, 0.5, 440.0)).unwrap();
+        std::fs::copy(fixture("codecs/speech.wav"), libraries.join("1.wav")).unwrap();
         let script = "#!/bin/sh\n\
              case \"$*\" in\n\
-             *'-map 0:a:0 '*' pipe:1') cat \"${0%/*}/1.wav\";;\n\
-             *'-map 0:a:1 '*' pipe:1') cat \"${0%/*}/2.wav\";;\n\
+             *'-map 0:a:0 '*' pipe:1') cat \"${0%/*}/../lib/1.wav\";;\n\
+             *'-map 0:a:1 '*' pipe:1') cat \"${0%/*}/../lib/2.wav\";;\n\
              *' pipe:1') exit 1;;\n\
              *) printf '  Stream #0:0[0x100](eng): Audio: mp2, 16000 Hz, mono, s16p\\n' >&2\n\
              printf '  Stream #0:1[0x101](hin): Audio: mp2, 16000 Hz, stereo, s16p\\n' >&2; exit 1;;\n\
