@@ -155,6 +155,8 @@ lint: setup
 	@set -x
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
+	# It is no test of `make test`, so not among all targets.
+	cargo clippy --locked --test chaos -- -D warnings
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	# Licences are read from the sources of every platform's crates.
 	cargo fetch --locked

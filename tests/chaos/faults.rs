@@ -137,7 +137,7 @@ impl Chaos {
         match status {
             Ok(status) if status.success() => {}
             Ok(status) => {
-                self.run.record.violation(format!("after SIGTERM it ended with {status}"))
+                self.run.record.violation(format!("after SIGTERM it ended with {status}"));
             }
             Err(error) => {
                 self.run.record.violation(format!("after SIGTERM {error}"));

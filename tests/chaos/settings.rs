@@ -46,7 +46,7 @@ impl Settings {
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, duration, jobs, requests, faults } = self;
-        let faults: Vec<&str> = faults.iter().map(|fault| fault.into()).collect();
+        let faults: Vec<&str> = faults.iter().map(Into::into).collect();
         write!(
             f,
             "seed {seed}: {jobs} jobs and {requests} requests during {} s of {}",

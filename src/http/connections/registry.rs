@@ -185,7 +185,7 @@ impl Drop for Place {
     }
 }
 
-/// The bits of an IPv6 address that do not tell clients apart: many providers give each customer a
+/// The bits of an IPv6 address that do not distinguish clients: many providers give each customer a
 /// network of 56 bits.
 const CLIENT_BITS: u128 = (1 << (128 - 56)) - 1;
 
