@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlSafeStr, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqlitePool};
 
 use super::{JobStore, StoreError};
 
@@ -95,6 +95,15 @@ async fn writer(path: &Path) -> Result<SqlitePool, sqlx::Error> {
         .pragma("wal_autocheckpoint", "0")
         .foreign_keys(true);
     let pool = pool().max_connections(1).acquire_timeout(TURN_TIMEOUT);
+    // When the disk is full, SQLite ends a transaction by itself. sqlx 0.9 cannot roll it back any
+    // more and counts it for ever, so that nothing later would be committed. The ping waits for a
+    // rollback that is under way; a connection that is still in a transaction is closed.
+    let pool = pool.after_release(|connection, _| {
+        Box::pin(async move {
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    });
     pool.connect_with(options).await
 }
 

@@ -3,7 +3,7 @@
 use sqlx::Connection;
 use tempfile::TempDir;
 
-use super::super::{Inserted, JobId, JobOutcome, JobStore, StoreError};
+use super::super::{Inserted, JobId, JobOutcome, JobStore, NewJob, StoreError};
 use super::test_store::{TestStore, chunk, job, outside};
 
 #[tokio::test]
@@ -82,4 +82,30 @@ async fn confirmed_writes_are_on_disk() {
     let synchronous: Result<i64, _> =
         sqlx::query_scalar("PRAGMA synchronous").fetch_one(&test.store.writer).await;
     assert_eq!(synchronous.unwrap(), 2, "FULL");
+}
+
+/// SQLite ends a transaction by itself when the disk is full, and the pool's own count of them must
+/// not go on without it.
+#[tokio::test]
+async fn what_is_stored_after_a_full_disk_is_committed() {
+    let test = TestStore::new().await;
+    let writer = &test.store.writer;
+    let set_pages = async |pages: u32| {
+        let pragma = format!("PRAGMA max_page_count = {pages}");
+        sqlx::query(sqlx::AssertSqlSafe(pragma)).execute(writer).await.unwrap();
+    };
+    set_pages(1).await;
+    let mut refused = 0;
+    for _ in 0..100 {
+        let large = NewJob { request_json: "x".repeat(100_000), ..job("a") };
+        refused += usize::from(test.store.insert(large).await.is_err());
+    }
+    assert!(refused > 0, "the disk is not full");
+    set_pages(1_000_000).await;
+    drop(writer.begin().await.unwrap());
+    let id = test.insert(job("a")).await;
+    // Read on another connection, which sees only what is committed.
+    assert_eq!(test.job("a", id).await.id, id);
+    let test = test.reopened().await;
+    assert_eq!(test.job("a", id).await.id, id);
 }
